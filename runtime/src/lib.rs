@@ -1,1 +1,7 @@
-//! Library of the `stockade` binary.
+//! Library of the `stockade` binary: the pipeline from a call to its sealed outcome, and the command line over it.
+//! It never starts a process itself and says no `unsafe`: both are `stockade-jail`'s.
+
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod error;

@@ -1,0 +1,4 @@
+//! Backends: what a logged call runs in.
+//! They never decide: what they cannot express is refused before it gets here.
+
+pub mod process;

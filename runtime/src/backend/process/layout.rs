@@ -1,0 +1,186 @@
+//! Arranges granted paths into mounts and Landlock rules: pure, and the same for the same grants and host.
+//! It never decides whether something is granted.
+
+use crate::backend::process::host::{Host, Seen};
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use stockade_jail::plan::{Access, Exec, LandlockRule, Owner, PathRights, SessionStep};
+
+/// What a profile grants at one path and everything below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// May be read.
+    Read,
+    /// May be written (and read).
+    Write,
+    /// May be executed (and read).
+    Execute,
+}
+
+/// Whether a granted path must exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It must: its absence is an error.
+    Required,
+    /// It is left out when it is not there.
+    Optional,
+}
+
+/// One granted path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Absolute, clean path.
+    pub path: PathBuf,
+    /// What is granted there.
+    pub right: Right,
+    /// Whether it must exist.
+    pub presence: Presence,
+    /// The rule that grants it, for messages.
+    pub rule: String,
+}
+
+/// What is allowed at one path, all grants taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// Writable or not.
+    pub access: Access,
+    /// Executable or not.
+    pub exec: Exec,
+}
+
+/// The grants, by path.
+#[derive(Debug)]
+pub struct Grants<'a> {
+    all: &'a [Granted],
+}
+
+impl<'a> Grants<'a> {
+    /// Takes the grants of a profile.
+    pub fn new(all: &'a [Granted]) -> Self {
+        Self { all }
+    }
+
+    /// Whether a grant of this kind covers the path.
+    pub fn covers(&self, path: &Path, right: Right) -> bool {
+        self.all.iter().any(|granted| granted.right == right && path.starts_with(&granted.path))
+    }
+
+    /// What is allowed at a path.
+    pub fn at(&self, path: &Path) -> Allowed {
+        let access = if self.covers(path, Right::Write) { Access::ReadWrite } else { Access::ReadOnly };
+        let exec = if self.covers(path, Right::Execute) { Exec::Allow } else { Exec::Deny };
+        Allowed { access, exec }
+    }
+
+    /// Whether anything at all is granted at the path, above it, or below it.
+    pub fn touches(&self, path: &Path) -> bool {
+        self.all.iter().any(|granted| path.starts_with(&granted.path) || granted.path.starts_with(path))
+    }
+
+    /// Granted paths at or below `path`.
+    pub fn within<'b>(&'b self, path: &'b Path) -> impl Iterator<Item = &'b Granted> {
+        self.all.iter().filter(move |granted| granted.path.starts_with(path))
+    }
+}
+
+/// Mounts and links for everything granted outside the places that the sandbox makes anew.
+///
+/// # Errors
+/// Operator: a path that is not optional is not there.
+pub fn mounts(granted: &[Granted], anew: &[PathBuf], host: &dyn Host) -> Result<Vec<SessionStep>> {
+    let grants = Grants::new(granted);
+    let mut steps: BTreeMap<PathBuf, SessionStep> = BTreeMap::new();
+    for one in granted {
+        // A place made anew (a private home, the workspace) is not the host's; paths strictly below a home are.
+        if anew.contains(&one.path) || steps.contains_key(&one.path) {
+            continue;
+        }
+        match step(one, &grants, host)? {
+            Some(step) => drop(steps.insert(one.path.clone(), step)),
+            None => continue,
+        }
+    }
+    let kept = without_covered(&steps);
+    Ok(kept)
+}
+
+/// The step that shows one granted path, if it is there.
+fn step(one: &Granted, grants: &Grants<'_>, host: &dyn Host) -> Result<Option<SessionStep>> {
+    let allowed = grants.at(&one.path);
+    let bind = |source: PathBuf| SessionStep::Bind {
+        source,
+        target: one.path.clone(),
+        access: allowed.access,
+        exec: allowed.exec,
+        owner: Owner::AsIs,
+    };
+    match (host.look(&one.path), one.presence) {
+        (Seen::Directory | Seen::File, _) => Ok(Some(bind(one.path.clone()))),
+        // Where the link leads is granted as well: keep it a link, as programs that compare paths expect (/bin, /lib64).
+        (Seen::Link { text, resolved: Some(resolved) }, _) if grants.touches_above(&resolved) => {
+            Ok(Some(SessionStep::Symlink { path: one.path.clone(), target: text }))
+        }
+        (Seen::Link { resolved: Some(resolved), .. }, _) => Ok(Some(bind(resolved))),
+        (Seen::Missing | Seen::Link { resolved: None, .. }, Presence::Optional) => Ok(None),
+        (Seen::Missing | Seen::Link { resolved: None, .. }, Presence::Required) => {
+            Err(Error::operator(format!("\"{}\", which {} grants, does not exist", one.path.display(), one.rule))
+                .hint("add optional = true to the grant, or remove it"))
+        }
+    }
+}
+
+impl Grants<'_> {
+    /// Whether a grant at or above the path shows it already.
+    fn touches_above(&self, path: &Path) -> bool {
+        self.all.iter().any(|granted| path.starts_with(&granted.path))
+    }
+}
+
+/// Drops a bind that an identical one above it already shows: fewer mounts, each of which costs at every start.
+fn without_covered(steps: &BTreeMap<PathBuf, SessionStep>) -> Vec<SessionStep> {
+    let mut kept = Vec::new();
+    for (path, step) in steps {
+        let covered =
+            path.ancestors().skip(1).find_map(|above| steps.get(above)).is_some_and(|above| same(above, step));
+        if !covered {
+            kept.push(step.clone());
+        }
+    }
+    kept
+}
+
+/// Whether a bind above shows the same as one below: its source is the same tree, with the same flags.
+fn same(above: &SessionStep, below: &SessionStep) -> bool {
+    match (above, below) {
+        (
+            SessionStep::Bind { source: s1, target: t1, access: a1, exec: e1, .. },
+            SessionStep::Bind { source: s2, target: t2, access: a2, exec: e2, .. },
+        ) => (a1, e1) == (a2, e2) && s1 == t1 && s2 == t2,
+        // A link that lies below a bound directory is there already.
+        (SessionStep::Bind { source, target, .. }, SessionStep::Symlink { .. }) => source == target,
+        (_, _) => false,
+    }
+}
+
+/// The Landlock right for what is allowed.
+pub fn right(allowed: Allowed) -> PathRights {
+    match (allowed.access, allowed.exec) {
+        (Access::ReadOnly, Exec::Deny) => PathRights::Read,
+        (Access::ReadOnly, Exec::Allow) => PathRights::ReadExec,
+        (Access::ReadWrite, Exec::Deny) => PathRights::ReadWrite,
+        (Access::ReadWrite, Exec::Allow) => PathRights::ReadWriteExec,
+    }
+}
+
+/// Landlock rules for mounted grants: one for each path that is shown.
+pub fn rules(granted: &[Granted], mounts: &[SessionStep]) -> Vec<LandlockRule> {
+    let grants = Grants::new(granted);
+    // Links are followed to a path that has a rule of its own; the other steps show nothing of the host.
+    let bound = |step| if let &SessionStep::Bind { ref target, .. } = step { Some(target) } else { None };
+    mounts
+        .iter()
+        .filter_map(bound)
+        .map(|path| LandlockRule { path: path.clone(), rights: right(grants.at(path)) })
+        .collect()
+}

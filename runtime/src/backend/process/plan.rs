@@ -1,0 +1,287 @@
+//! Builds the plan of a process-wall session from granted paths and limits: pure, one list of steps, no decision left.
+//! It never touches the machine, and never grants what was not granted.
+
+use crate::backend::process::host::Host;
+use crate::backend::process::layout::{self, Granted, Grants};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use stockade_jail::plan::{
+    Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit, SessionStep, Sockets, Tcp,
+    Wall,
+};
+
+/// How the guest sees the workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// Copy-on-write over the workspace; `layer` holds `upper/` and `work/`.
+    Overlay {
+        /// Directory of the layer.
+        layer: PathBuf,
+    },
+    /// A directory as it is: the workspace itself, or a copy of it.
+    Directory {
+        /// The directory.
+        source: PathBuf,
+    },
+}
+
+/// Who the guest is inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// Name inside.
+    pub name: String,
+    /// Whose files the workspace shows.
+    pub owner: Owner,
+}
+
+/// Where a session takes place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Which wall.
+    pub wall: Wall,
+    /// The workspace's path, on the host and inside alike.
+    pub workspace: PathBuf,
+    /// How the guest sees it.
+    pub view: View,
+    /// Path of the home directory inside: private and empty but for what is granted below it.
+    pub home: PathBuf,
+    /// Private directory of the session on the host, for the wall that has no tmpfs of its own.
+    pub scratch: PathBuf,
+    /// Who the guest is.
+    pub guest: Guest,
+    /// Paths that the guest may see and not change.
+    pub protected: Vec<PathBuf>,
+    /// Directories that hold a protected path, and so may not be moved aside.
+    pub pinned: Vec<PathBuf>,
+    /// Paths that the guest may not see.
+    pub masked: Vec<PathBuf>,
+}
+
+/// Size of the tmpfs that the new root is, MiB: it holds empty directories, links and the files of `/etc`.
+const ROOT_MIB: u64 = 16;
+/// Size of a private tmpfs when the profile names no `disk_mib`, MiB.
+const TMPFS_MIB_DEFAULT: u64 = 1024;
+/// Largest `/dev/shm`, MiB.
+const SHM_MIB_MAX: u64 = 1024;
+/// `RLIMIT_MEMLOCK`, bytes: what libgcrypt and Node ask for, and too little to hurt.
+const MEMLOCK_BYTES: u64 = 8 * 1024 * 1024;
+/// Where programs look for temporary files.
+const TMP: &str = "/tmp";
+
+/// Builds the plan.
+///
+/// # Errors
+/// Operator: a required path is not there, or a place cannot be used as it is asked for.
+pub fn build(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host) -> Result<Plan> {
+    check(site)?;
+    match site.wall {
+        Wall::Namespaces => namespaces(granted, limits, site, host),
+        Wall::Landlock => landlock_only(granted, limits, site, host),
+    }
+}
+
+/// Refuses workspaces that would show the guest what no grant names.
+fn check(site: &Site) -> Result<()> {
+    let shown = site.workspace.display();
+    if site.workspace == site.home {
+        return Err(Error::operator(format!("workspace \"{shown}\" is your home directory"))
+            .hint("name the project's own directory: --workspace DIR"));
+    }
+    if site.home.starts_with(&site.workspace) {
+        return Err(Error::operator(format!("workspace \"{shown}\" holds your home directory"))
+            .hint("name the project's own directory: --workspace DIR"));
+    }
+    let reserved = ["/dev", "/proc", "/sys", "/etc", "/usr", "/boot", "/run"];
+    match reserved.iter().find(|place| site.workspace.starts_with(place)) {
+        None => Ok(()),
+        Some(place) => {
+            Err(Error::operator(format!("workspace \"{shown}\" lies in \"{place}\", which is the system's"))
+                .hint("work in a directory of your own"))
+        }
+    }
+}
+
+/// The plan of the full wall.
+fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host) -> Result<Plan> {
+    let grants = Grants::new(granted);
+    let tmpfs_mib = limits.disk_mib.unwrap_or(TMPFS_MIB_DEFAULT);
+    let shm_mib = limits.memory_mib.map_or(SHM_MIB_MAX, |memory| (memory / 2).clamp(1, SHM_MIB_MAX));
+    let mounts = layout::mounts(granted, &[site.home.clone(), site.workspace.clone(), PathBuf::from(TMP)], host)?;
+
+    let mut session = vec![
+        SessionStep::Namespaces { guest_uid: site.guest.uid, guest_gid: site.guest.gid },
+        SessionStep::Hostname("stockade".to_owned()),
+        SessionStep::LoopbackUp,
+        SessionStep::Root { size_mib: ROOT_MIB },
+        SessionStep::Proc,
+        SessionStep::Dev { shm_mib },
+        tmpfs(Path::new(TMP), 0o1777, tmpfs_mib, &grants),
+        SessionStep::Dir { path: "/var".into(), mode: 0o755 },
+        SessionStep::Symlink { path: "/var/tmp".into(), target: TMP.into() },
+        SessionStep::Dir { path: "/run".into(), mode: 0o755 },
+    ];
+    session.extend(identity_files(site));
+    if site.home != Path::new("/") {
+        session.push(tmpfs(&site.home, 0o700, tmpfs_mib, &grants));
+    }
+    // Parents sort before what lies below them, so no mount hides an earlier one.
+    session.extend(mounts.iter().cloned());
+    session.extend(workspace(site, &grants));
+    session.extend(site.pinned.iter().map(|path| SessionStep::Pin { path: path.clone() }));
+    session.extend(site.protected.iter().map(|path| SessionStep::Protect { path: path.clone() }));
+    session.extend(site.masked.iter().map(|path| SessionStep::Mask { path: path.clone() }));
+    session.extend([
+        SessionStep::EnterRoot,
+        SessionStep::Keyring,
+        SessionStep::DropCapabilities,
+        SessionStep::NoNewPrivs,
+        SessionStep::Landlock { rules: rules(granted, &mounts, site), tcp: Tcp::LeftToNamespace },
+    ]);
+    Ok(Plan {
+        wall: Wall::Namespaces,
+        host: vec![HostStep::Limits(limits)],
+        session,
+        call: call_steps(limits, Sockets::Loopback),
+    })
+}
+
+/// A private tmpfs, executable when the profile grants execution there.
+fn tmpfs(path: &Path, mode: u32, size_mib: u64, grants: &Grants<'_>) -> SessionStep {
+    SessionStep::Tmpfs { path: path.to_owned(), size_mib, mode, exec: grants.at(path).exec }
+}
+
+/// Files that say who the guest is; nothing of the host's own accounts or network shows.
+fn identity_files(site: &Site) -> Vec<SessionStep> {
+    let Guest { uid, gid, name, .. } = &site.guest;
+    let home = site.home.display();
+    let file = |path: &str, content: String| SessionStep::File { path: path.into(), content, mode: 0o444 };
+    vec![
+        file("/etc/passwd", format!("{name}:x:{uid}:{gid}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")),
+        file("/etc/group", format!("{name}:x:{gid}:\nnogroup:x:65534:\n")),
+        file("/etc/hosts", "127.0.0.1 localhost stockade\n::1 localhost stockade\n".to_owned()),
+        file("/etc/hostname", "stockade\n".to_owned()),
+        // Nobody answers there: names do not resolve, at once instead of after a time-out.
+        file("/etc/resolv.conf", "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n".to_owned()),
+        file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
+    ]
+}
+
+/// The workspace's own mount, when anything in it is granted.
+fn workspace(site: &Site, grants: &Grants<'_>) -> Option<SessionStep> {
+    if !grants.touches(&site.workspace) {
+        return None;
+    }
+    let target = site.workspace.clone();
+    // A mount cannot be finer than its root: where a part is granted, Landlock holds the rest.
+    let within = |right| grants.covers(&target, right) || grants.within(&target).any(|granted| granted.right == right);
+    let exec = if within(layout::Right::Execute) { Exec::Allow } else { Exec::Deny };
+    let owner = site.guest.owner;
+    Some(match (&site.view, within(layout::Right::Write)) {
+        (View::Overlay { layer }, true) => {
+            SessionStep::Overlay { lower: target.clone(), layer: layer.clone(), target, exec, owner }
+        }
+        (View::Overlay { .. }, false) => {
+            SessionStep::Bind { source: target.clone(), target, access: Access::ReadOnly, exec, owner }
+        }
+        (View::Directory { source }, writable) => {
+            let access = if writable { Access::ReadWrite } else { Access::ReadOnly };
+            SessionStep::Bind { source: source.clone(), target, access, exec, owner }
+        }
+    })
+}
+
+/// Landlock rules of the full wall.
+fn rules(granted: &[Granted], mounts: &[SessionStep], site: &Site) -> Vec<LandlockRule> {
+    let grants = Grants::new(granted);
+    let rule = |path: &Path, rights| LandlockRule { path: path.to_owned(), rights };
+    let private = |path: &Path| match grants.at(path).exec {
+        Exec::Allow => rule(path, PathRights::ReadWriteExec),
+        Exec::Deny => rule(path, PathRights::ReadWrite),
+    };
+    let mut rules = Vec::new();
+    // The root shows nothing but what was granted; only a workspace of which a part is granted needs a finer rule.
+    if grants.covers(&site.workspace, layout::Right::Read) || !grants.touches(&site.workspace) {
+        rules.push(rule(Path::new("/"), PathRights::Read));
+    } else {
+        rules.extend(["/etc", "/proc", "/run", "/var"].map(|path| rule(Path::new(path), PathRights::Read)));
+    }
+    rules.extend(device_rules());
+    rules.push(private(Path::new(TMP)));
+    rules.push(rule(Path::new("/dev/shm"), PathRights::ReadWrite));
+    if site.home != Path::new("/") {
+        rules.push(private(&site.home));
+    }
+    rules.extend(layout::rules(granted, mounts));
+    rules.extend(workspace_rules(&grants, site));
+    rules
+}
+
+/// Devices that every program expects to be able to write to.
+fn device_rules() -> Vec<LandlockRule> {
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/pts"]
+        .map(|path| LandlockRule { path: path.into(), rights: PathRights::ReadWriteExisting })
+        .to_vec()
+}
+
+/// Rules for the granted parts of the workspace.
+fn workspace_rules(grants: &Grants<'_>, site: &Site) -> Vec<LandlockRule> {
+    let whole = grants.touches(&site.workspace) && grants.covers(&site.workspace, layout::Right::Read);
+    let root = whole.then(|| site.workspace.clone());
+    let mut paths: Vec<PathBuf> =
+        root.into_iter().chain(grants.within(&site.workspace).map(|granted| granted.path.clone())).collect();
+    paths.sort();
+    paths.dedup();
+    paths.iter().map(|path| LandlockRule { path: path.clone(), rights: layout::right(grants.at(path)) }).collect()
+}
+
+/// The plan where user namespaces are forbidden: the host's own tree, filtered.
+fn landlock_only(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host) -> Result<Plan> {
+    let View::Directory { source } = &site.view else {
+        return Err(Error::bug("copy-on-write mounts were planned for a wall without mounts"));
+    };
+    let mut outside: Vec<Granted> = Vec::new();
+    let mut inside: Vec<Granted> = Vec::new();
+    for one in granted {
+        let below = one.path.strip_prefix(&site.workspace).map(|rest| source.join(rest));
+        match below {
+            Ok(moved) => inside.push(Granted { path: moved, ..one.clone() }),
+            Err(_) => outside.push(one.clone()),
+        }
+    }
+    let mounts = layout::mounts(&outside, &[site.home.clone(), PathBuf::from(TMP)], host)?;
+    let mut rules = layout::rules(&outside, &mounts);
+    let inner = Site { workspace: source.clone(), ..site.clone() };
+    rules.extend(workspace_rules(&Grants::new(&inside), &inner));
+    rules.extend(device_rules());
+    let scratch_exec = Grants::new(granted).at(Path::new(TMP)).exec;
+    let rights = layout::right(layout::Allowed { access: Access::ReadWrite, exec: scratch_exec });
+    rules.push(LandlockRule { path: site.scratch.clone(), rights });
+    Ok(Plan {
+        wall: Wall::Landlock,
+        host: vec![HostStep::Limits(limits)],
+        session: vec![
+            SessionStep::Keyring,
+            SessionStep::DropCapabilities,
+            SessionStep::NoNewPrivs,
+            SessionStep::Landlock { rules, tcp: Tcp::Refused },
+        ],
+        call: call_steps(limits, Sockets::PairsOnly),
+    })
+}
+
+/// What every call does between fork and exec.
+fn call_steps(limits: Limits, sockets: Sockets) -> Vec<CallStep> {
+    const MIB: u64 = 1024 * 1024;
+    let bounded = |resource, value: Option<u64>| value.map(|value| CallStep::Rlimit { resource, value });
+    let mut steps = vec![CallStep::OwnSession, CallStep::Rlimit { resource: Rlimit::Core, value: 0 }];
+    steps.push(CallStep::Rlimit { resource: Rlimit::LockedMemory, value: MEMLOCK_BYTES });
+    steps.extend(bounded(Rlimit::OpenFiles, limits.open_files));
+    steps.extend(bounded(Rlimit::Pids, limits.pids));
+    steps.extend(bounded(Rlimit::FileSize, limits.disk_mib.map(|mib| mib.saturating_mul(MIB))));
+    steps.extend([CallStep::CloseDescriptors, CallStep::Seccomp { sockets }]);
+    steps
+}

@@ -1,0 +1,382 @@
+//! The command line as data: every subcommand, option and help text, defined once for parsing, completions and man pages.
+//! It never does anything.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Run an agent's commands behind walls, review what they changed, and prove what happened.
+#[derive(Debug, Parser)]
+#[command(name = "stockade", version, propagate_version = true, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: the command's own; 128+N when signal N ended it; 124 when a limit ended it; \
+    125 when Stockade refused or failed; 126 and 127 when the command could not be executed or found.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Use colour.
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub color: When,
+}
+
+/// When to do something that depends on the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, and when NO_COLOR is not set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one command in a stockade.
+    Run(RunArgs),
+    /// Run many calls in one warm stockade: JSON lines in, JSON lines out.
+    Session(SessionArgs),
+    /// Show what a session changed.
+    Diff(DiffArgs),
+    /// Take a session's changes into the workspace: all, or these paths.
+    Apply(ApplyArgs),
+    /// Drop what a session changed and has not been applied.
+    Discard(OneSession),
+    /// Take back the newest apply of a session.
+    Undo(OneSession),
+    /// Check a session's log: that nothing was altered, and that nothing is missing.
+    Verify(VerifyArgs),
+    /// Read the log.
+    Log(LogArgs),
+    /// Look at profiles.
+    Profile(ProfileArgs),
+    /// Print, step by step, what would be done to confine a command. Runs nothing.
+    Explain(ExplainArgs),
+    /// Say what this machine can enforce, layer by layer, and how to mend what is missing.
+    Doctor(DoctorArgs),
+    /// Remove the layers of sessions that have nothing left to apply, and what crashed sessions left over.
+    Gc(GcArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one per subcommand.
+    Man {
+        /// Write `stockade.1` and one page per subcommand into this directory.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// How the workspace is given to the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Copy-on-write; the changes wait for `apply`.
+    Review,
+    /// The workspace itself.
+    Direct,
+    /// Copy-on-write; the changes are dropped at the end.
+    Discard,
+}
+
+/// What confines: shared by every command that starts or explains a session.
+#[derive(Debug, Args)]
+pub struct Confinement {
+    /// Profile: the name of a built-in one, or a file.
+    #[arg(short, long, default_value = "shell", value_name = "NAME|FILE")]
+    pub profile: String,
+    /// Directory that the command works in [default: the current one].
+    #[arg(short, long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// How the workspace is given to the command.
+    #[arg(short, long, value_enum, default_value_t = Mode::Review)]
+    pub mode: Mode,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What confines the command.
+    #[command(flatten)]
+    pub confinement: Confinement,
+    /// Give the command a terminal of its own: job control, colours, Ctrl-C.
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Directory to start in, inside the workspace.
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Set a variable for the command, where the profile does not say otherwise.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<OsString>,
+    /// Write what happened to this file, as one JSON object.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Say nothing on standard error at the end.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub argv: Vec<OsString>,
+}
+
+/// Arguments of `session`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each line in: {\"id\": 1, \"argv\": [\"cargo\", \"test\"], \"cwd\": \"sub\", \"env\": {\"A\": \"b\"}}\n\
+    Each line out: {\"id\": 1, \"exit\": 0, \"stdout\": …, \"stderr\": …, \"receipt\": …} or {\"id\": 1, \"denied\": …}"
+)]
+pub struct SessionArgs {
+    /// What confines the calls.
+    #[command(flatten)]
+    pub confinement: Confinement,
+}
+
+/// Names one session.
+#[derive(Debug, Args)]
+pub struct OneSession {
+    /// Session: an id, an unambiguous prefix of one, or `last`.
+    #[arg(default_value = "last", value_name = "SESSION")]
+    pub session: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Session: an id, an unambiguous prefix of one, or `last`.
+    #[arg(default_value = "last", value_name = "SESSION")]
+    pub session: String,
+    /// Count lines instead of showing them.
+    #[arg(long)]
+    pub stat: bool,
+    /// Print JSON: path, kind, sizes and hashes before and after.
+    #[arg(long, conflicts_with = "stat")]
+    pub json: bool,
+    /// Only these paths, and what lies below them.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Session: an id, an unambiguous prefix of one, or `last`.
+    #[arg(default_value = "last", value_name = "SESSION")]
+    pub session: String,
+    /// Only these paths, and what lies below them.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Consent to a held path: one that would run later on this machine.
+    #[arg(long, value_name = "PATH")]
+    pub yes_hold: Vec<PathBuf>,
+    /// Say what would be done, and do nothing.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 pass; 1 contract violated; 2 integrity broken; 3 unproven or incomplete; \
+    4 usage or input/output error.")]
+pub struct VerifyArgs {
+    /// Session, or the directory of a session's log.
+    #[arg(default_value = "last", value_name = "SESSION|DIR")]
+    pub session: String,
+    /// The ledger's public key that you trust (a verifier key as in signed notes) [default: this machine's].
+    #[arg(long, value_name = "VKEY")]
+    pub vkey: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `log`.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// What to read.
+    #[command(subcommand)]
+    pub command: LogCommand,
+}
+
+/// Subcommands of `log`.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// List the sessions.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a session's records, or one of them.
+    Show {
+        /// Session.
+        #[arg(default_value = "last")]
+        session: String,
+        /// Number of the record.
+        number: Option<u64>,
+        /// Print the records as they are on disk.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the newest records, and follow.
+    Tail {
+        /// Session.
+        #[arg(default_value = "last")]
+        session: String,
+        /// Go on as records are written, until the session closes.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many to begin with.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: u64,
+    },
+    /// Show the records that match every term: `k=fs.* path=src/** tc=tc_3`.
+    Query {
+        /// Session.
+        session: String,
+        /// Terms FIELD=GLOB.
+        #[arg(required = true)]
+        terms: Vec<String>,
+        /// Print the records as they are on disk.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the processes of a session as a tree.
+    Tree {
+        /// Session.
+        #[arg(default_value = "last")]
+        session: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which calls changed a path, from what to what.
+    Why {
+        /// Session.
+        session: String,
+        /// Path in the workspace.
+        path: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the proof that a record is in the log (C2SP tlog-proof).
+    Prove {
+        /// Session.
+        session: String,
+        /// Number of the record.
+        number: u64,
+    },
+    /// Write all records out.
+    Export {
+        /// Session.
+        session: String,
+        /// As JSON lines, the bytes that were hashed.
+        #[arg(long, required = true)]
+        jsonl: bool,
+        /// With the openings of redactable fields.
+        #[arg(long)]
+        disclose: bool,
+    },
+    /// Delete the opening of a sensitive field: the value is gone, every proof stays valid.
+    Redact {
+        /// Session.
+        session: String,
+        /// Number of the record.
+        number: u64,
+        /// Why: it is written to the ledger.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Arguments of `profile`.
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ProfileCommand,
+}
+
+/// Subcommands of `profile`.
+#[derive(Debug, Subcommand)]
+pub enum ProfileCommand {
+    /// List the built-in profiles.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check profile files; every error has a file, a line and a hint.
+    Check {
+        /// Names of built-in profiles, or files.
+        #[arg(required = true)]
+        profiles: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say in words what a profile grants, and why.
+    Explain {
+        /// Name of a built-in profile, or a file.
+        profile: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what one profile grants, refuses or limits that another does not.
+    Diff {
+        /// The one.
+        from: String,
+        /// The other.
+        to: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a built-in profile's text, to start one of your own.
+    Show {
+        /// Name of a built-in profile, or a file.
+        profile: String,
+    },
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// What would confine the command.
+    #[command(flatten)]
+    pub confinement: Confinement,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The command.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub argv: Vec<OsString>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `gc`.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Say what would be removed, and remove nothing.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}

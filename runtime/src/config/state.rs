@@ -1,0 +1,174 @@
+//! Where Stockade keeps logs, layers and keys, and which session a person means.
+//! It never uses a directory that somebody else owns or could write.
+
+use crate::config::environment::Environment;
+use crate::error::{Error, Result};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The state directory, checked.
+#[derive(Debug, Clone)]
+pub struct State {
+    root: PathBuf,
+}
+
+/// Name of a session: a ULID, 26 characters of Crockford's base 32, in order of time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// Length of every session id, characters.
+    pub const CHARS: usize = 26;
+
+    /// Takes a complete id; `None` when it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == Self::CHARS && text.bytes().all(|b| b"0123456789ABCDEFGHJKMNPQRSTVWXYZ".contains(&b));
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The id of a session that starts now: 48 bits of milliseconds since 1970, then 80 random bits.
+    pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let random = random.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+        let bits = u128::from(unix_ms & 0xffff_ffff_ffff) << 80 | random;
+        let digit = |place: u32| usize::try_from(bits >> (place * 5) & 31).expect("five bits fit");
+        Self((0..26).rev().map(|place| char::from(DIGITS[digit(place)])).collect())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl State {
+    /// Opens the state directory, making it (0700) when it is not there.
+    ///
+    /// # Errors
+    /// Operator: it belongs to somebody else, or others can write it, or a parent cannot be used.
+    pub fn open(environment: &Environment) -> Result<Self> {
+        let root = Self::place(environment)?;
+        for directory in [root.clone(), root.join("s"), root.join("w")] {
+            make_private(&directory)?;
+            check_private(&directory, environment.uid)?;
+        }
+        Ok(Self { root })
+    }
+
+    /// `$STOCKADE_STATE`, else `$XDG_STATE_HOME/stockade`, else `~/.local/state/stockade`.
+    fn place(environment: &Environment) -> Result<PathBuf> {
+        let place = match (environment.get("STOCKADE_STATE"), environment.get("XDG_STATE_HOME")) {
+            (Some(own), _) => PathBuf::from(own),
+            (None, Some(xdg)) => Path::new(xdg).join("stockade"),
+            (None, None) => environment.home.join(".local/state/stockade"),
+        };
+        if place.is_absolute() {
+            return Ok(place);
+        }
+        Err(Error::operator(format!("state directory \"{}\" is not an absolute path", place.display()))
+            .hint("set STOCKADE_STATE to an absolute path"))
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Directory of a session's log.
+    pub fn log(&self, id: &SessionId) -> PathBuf {
+        self.root.join("s").join(id.as_str())
+    }
+
+    /// Directory of a session's workspace layer.
+    pub fn layer(&self, id: &SessionId) -> PathBuf {
+        self.root.join("w").join(id.as_str())
+    }
+
+    /// All sessions, oldest first.
+    ///
+    /// # Errors
+    /// Host: the directory cannot be read.
+    pub fn sessions(&self) -> Result<Vec<SessionId>> {
+        let directory = self.root.join("s");
+        let entries = fs::read_dir(&directory).map_err(|e| Error::io("list", &directory, &e))?;
+        let mut ids: Vec<SessionId> =
+            entries.flatten().filter_map(|entry| SessionId::parse(entry.file_name().to_str()?)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The session that `name` means: `last`, an id, or an unambiguous prefix of one in either case.
+    ///
+    /// # Errors
+    /// Operator: there is none, or there are several.
+    pub fn find(&self, name: &str) -> Result<SessionId> {
+        let sessions = self.sessions()?;
+        if name == "last" {
+            return sessions
+                .last()
+                .cloned()
+                .ok_or_else(|| Error::operator("there is no session yet").hint("start one: stockade run -- COMMAND"));
+        }
+        let prefix = name.to_ascii_uppercase();
+        let mut matching = sessions.iter().filter(|id| !prefix.is_empty() && id.as_str().starts_with(&prefix));
+        match (matching.next(), matching.count()) {
+            (Some(id), 0) => Ok(id.clone()),
+            (Some(_), more) => Err(Error::operator(format!("\"{name}\" could be any of {} sessions", more + 1))
+                .hint("give more of the id; `stockade log list` shows them")),
+            (None, _) => Err(Error::operator(format!("there is no session \"{name}\""))
+                .hint("`stockade log list` shows the sessions; `last` is the newest")),
+        }
+    }
+}
+
+/// Makes a directory and its missing parents, 0700.
+fn make_private(directory: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|e| Error::io("make the state directory", directory, &e))
+}
+
+/// Refuses a directory that somebody else owns, could write or could have put there as a link.
+fn check_private(directory: &Path, uid: u32) -> Result<()> {
+    let metadata = fs::symlink_metadata(directory).map_err(|e| Error::io("look at", directory, &e))?;
+    let shown = directory.display();
+    if !metadata.is_dir() {
+        return Err(Error::operator(format!("state directory \"{shown}\" is not a directory"))
+            .hint("remove it, or set STOCKADE_STATE to another place"));
+    }
+    if metadata.uid() != uid {
+        return Err(Error::operator(format!("state directory \"{shown}\" belongs to user {}", metadata.uid()))
+            .hint("set STOCKADE_STATE to a directory of your own"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Error::operator(format!("state directory \"{shown}\" can be written by others"))
+            .hint(format!("chmod go-w {shown}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ids_sort_by_time_and_parse_back() {
+        let early = SessionId::new(1, [0xff; 10]);
+        let late = SessionId::new(2, [0; 10]);
+        assert!(early < late);
+        assert_eq!(SessionId::parse(early.as_str()), Some(early));
+        assert_eq!(SessionId::new((1 << 48) - 1, [0xff; 10]).as_str(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+        for bad in ["", "../../../../../../../etc/x", "7ZZZZZZZZZZZZZZZZZZZZZZZZI", "7zzzzzzzzzzzzzzzzzzzzzzzzz"] {
+            assert_eq!(SessionId::parse(bad), None, "{bad}");
+        }
+    }
+}
