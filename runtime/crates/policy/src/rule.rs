@@ -1,0 +1,502 @@
+//! What a rule can say: grants, restrictions (ask and deny), secrets.
+//! It never decides: `judge` does, and a wall reads the same data.
+
+use crate::glob::{ArgvGlob, PathGlob, WordGlob};
+use crate::guard::WorkspacePattern;
+use crate::host::{Host, HostPattern};
+use crate::name::{EnvName, Flaw, Reason, RuleId, SecretName, plain};
+use crate::path::UrlPath;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// Something that a profile says, with where and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule<S> {
+    /// Where it stands; what a log names.
+    pub id: RuleId,
+    /// The file it stands in, as the caller named it.
+    pub file: Arc<str>,
+    /// Why it is there.
+    pub reason: Reason,
+    /// What it says.
+    pub subject: S,
+}
+
+impl<S> Rule<S> {
+    pub(crate) fn map<T, E>(&self, f: impl FnOnce(&S) -> Result<T, E>) -> Result<Rule<T>, E> {
+        let subject = f(&self.subject)?;
+        Ok(Rule { id: self.id.clone(), file: Arc::clone(&self.file), reason: self.reason.clone(), subject })
+    }
+}
+
+/// A right on a path and everything below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// Read files, list directories.
+    Read,
+    /// Read, and change, make and remove files.
+    Write,
+    /// Read, and execute files.
+    Exec,
+}
+
+impl Access {
+    /// The key in a profile.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// What happens when the path of a grant does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Presence {
+    /// The session is refused.
+    Required,
+    /// The grant is skipped (`optional = true`).
+    Optional,
+}
+
+/// What is allowed. `P` is how a path is known: as written, or absolute on one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant<P> {
+    /// A right on a subtree.
+    Path {
+        /// Which right.
+        access: Access,
+        /// Where.
+        path: P,
+        /// Whether it must exist.
+        presence: Presence,
+    },
+    /// A host.
+    Net(NetGrant),
+    /// Tools.
+    Tool(ToolMatch),
+    /// Environment variables.
+    Env(EnvGrant),
+    /// A unix socket.
+    Unix {
+        /// Path of the socket.
+        path: P,
+        /// Whether it must exist.
+        presence: Presence,
+    },
+}
+
+/// A variable that the sandbox gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvGrant {
+    /// The host's value, for every name that matches.
+    Pass(WordGlob),
+    /// This value.
+    Set {
+        /// Name of the variable.
+        name: EnvName,
+        /// Its value.
+        value: String,
+    },
+}
+
+/// Which of the two restrictions. Deny beats ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// A person must agree.
+    Ask,
+    /// Never.
+    Deny,
+}
+
+impl Verb {
+    /// The key in a profile.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// What needs consent or is forbidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restriction<P> {
+    /// Consent or never.
+    pub verb: Verb,
+    /// To what.
+    pub matter: Matter<P>,
+}
+
+/// What a restriction is about. Where a call leaves open whether it matches, it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matter<P> {
+    /// A right on paths. Without `read` there is no write and no exec either.
+    Path {
+        /// Which right.
+        access: Access,
+        /// Where.
+        place: Place<P>,
+    },
+    /// Commands by their words. A courtesy to the model and a gate for the honest, not a wall: a shell can spell
+    /// any command in a hundred ways. What must not happen is kept out by grants.
+    Command {
+        /// Only programs in this place, when given.
+        program: Option<P>,
+        /// The words.
+        argv: ArgvGlob,
+    },
+    /// Hosts.
+    Net(NetMatch),
+    /// Tools.
+    Tool(ToolMatch),
+    /// Environment variables by name.
+    Env(WordGlob),
+    /// A unix socket.
+    Unix(P),
+}
+
+/// Where a restriction on paths applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place<P> {
+    /// A path and everything below it.
+    Subtree(P),
+    /// Paths of the workspace by pattern, present and future ones.
+    Workspace(WorkspacePattern),
+}
+
+/// Either anything, or some of it. There is no empty list that could mean either (CVE-2025-66479).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Only<T> {
+    /// No condition.
+    Any,
+    /// One of these; never empty.
+    These(Vec<T>),
+}
+
+impl<T> Only<T> {
+    /// Whether there is a condition.
+    pub const fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+
+    /// The alternatives; none when there is no condition.
+    pub fn these(&self) -> &[T] {
+        match self {
+            Self::Any => &[],
+            Self::These(these) => these,
+        }
+    }
+}
+
+/// Connections and requests that a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetMatch {
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which TCP ports.
+    pub ports: Only<u16>,
+    /// Which HTTP methods.
+    pub methods: Only<Method>,
+    /// Which HTTP paths.
+    pub paths: Only<PathGlob>,
+}
+
+/// Whether a match is certain, given what a call says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Match {
+    Yes,
+    /// The call does not say enough: no grant, but a restriction.
+    Open,
+    No,
+}
+
+impl Match {
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Open, _) | (_, Self::Open) => Self::Open,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+
+    pub(crate) const fn certain(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+impl NetMatch {
+    pub(crate) fn test(&self, host: &Host, port: u16, method: Option<&Method>, path: Option<&UrlPath>) -> Match {
+        let ports = Match::certain(self.ports.is_any() || self.ports.these().contains(&port));
+        let methods = match (&self.methods, method) {
+            (Only::Any, _) => Match::Yes,
+            (Only::These(_), None) => Match::Open,
+            (Only::These(these), Some(method)) => Match::certain(these.contains(method)),
+        };
+        let paths = match (&self.paths, path) {
+            (Only::Any, _) => Match::Yes,
+            (Only::These(_), None) => Match::Open,
+            (Only::These(globs), Some(path)) => Match::certain(globs.iter().any(|glob| path.matches(glob))),
+        };
+        Match::certain(self.host.matches(host)).and(ports).and(methods).and(paths)
+    }
+}
+
+/// A host that may be reached, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetGrant {
+    /// What is allowed.
+    pub allowed: NetMatch,
+    /// At most so often.
+    pub rate: Option<Rate>,
+    /// The secret that requests carry.
+    pub secret: Option<SecretName>,
+    /// Pinned addresses, private ones included; none leaves it to the resolver. Never empty when given.
+    pub resolve: Option<Vec<SocketAddr>>,
+    /// File with the authority that signs the host's certificate, beside the profile.
+    pub trust: Option<String>,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests per second, from 1.
+    pub requests_per_s: u64,
+    /// Requests at once, from 1.
+    pub burst: u64,
+}
+
+/// An HTTP method: upper-case letters and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Method(String);
+
+impl Method {
+    /// # Errors
+    /// The text is not a method in upper case. Methods distinguish case (RFC 9110, 9.1), servers often do not: one
+    /// spelling leaves no doubt.
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        let text = plain(text, "method", 32)?;
+        if text.chars().all(|c| c.is_ascii_uppercase() || c == '-') {
+            return Ok(Self(text.into()));
+        }
+        let hint = format!("write \"{}\"", text.to_ascii_uppercase());
+        Err(Flaw::new(format!("method \"{text}\" is not in upper case"), hint))
+    }
+
+    /// The method.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Tools by name, with conditions on their arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolMatch {
+    /// Which tools.
+    pub name: WordGlob,
+    /// All must hold; sorted by argument, each argument once.
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition on one argument of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Name of the argument, at the top of the arguments' object.
+    pub argument: String,
+    /// One of these must match its text; never empty. `*` stays within a component, `**` does not.
+    pub any_of: Vec<ArgumentGlob>,
+}
+
+/// A pattern for the text of an argument: components between slashes, as in a path; or one word without any.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArgumentGlob {
+    written: String,
+}
+
+impl ArgumentGlob {
+    /// The caller has checked the text.
+    pub(crate) fn new(text: &str) -> Self {
+        Self { written: text.into() }
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether the whole text matches. Empty components count, so `/etc` is not `etc`.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        let text: Vec<&str> = text.split('/').collect();
+        PathGlob::whole(&self.written).matches(&text)
+    }
+}
+
+/// A secret that the sandbox holds a placeholder for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Its name in the store.
+    pub name: SecretName,
+    /// Variable that holds the placeholder inside.
+    pub env: Option<EnvName>,
+    /// What the placeholder looks like.
+    pub shape: Shape,
+    /// Where in a request it is put.
+    pub place: SecretPlace,
+    /// Hosts it may go to; never empty.
+    pub hosts: Vec<HostPattern>,
+    /// Methods it may go with.
+    pub methods: Only<Method>,
+    /// Paths it may go to.
+    pub paths: Only<PathGlob>,
+}
+
+/// What a placeholder looks like, for clients that check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shape {
+    /// Letters and digits.
+    Opaque,
+    /// `ghp_…`
+    Github,
+    /// Three base64 parts with dots.
+    Jwt,
+}
+
+impl Shape {
+    /// As written in a profile.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opaque => "opaque",
+            Self::Github => "github",
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
+/// Where a secret goes in a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretPlace {
+    /// A header.
+    Header {
+        /// Name, lower case.
+        name: String,
+        /// Its value, with `{}` once for the secret.
+        format: String,
+    },
+    /// The password of Basic authentication.
+    Basic {
+        /// The user name.
+        user: String,
+    },
+    /// A parameter of the query.
+    Query {
+        /// Name of the parameter.
+        name: String,
+    },
+    /// Wherever the placeholder stands in the path.
+    Path,
+    /// Wherever the placeholder stands in the body.
+    Body,
+}
+
+impl fmt::Display for NetMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.host)?;
+        list(f, " ports ", self.ports.these().iter())?;
+        list(f, " methods ", self.methods.these().iter().map(Method::as_str))?;
+        list(f, " paths ", self.paths.these().iter().map(|glob| format!("/{}", glob.components().join("/"))))
+    }
+}
+
+impl fmt::Display for ToolMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name.as_str())?;
+        for condition in &self.conditions {
+            let globs = condition.any_of.iter().map(|glob| format!("\"{}\"", glob.as_str()));
+            list(f, &format!(" with {} ", condition.argument), globs)?;
+        }
+        Ok(())
+    }
+}
+
+fn list<D: fmt::Display>(f: &mut fmt::Formatter<'_>, start: &str, items: impl Iterator<Item = D>) -> fmt::Result {
+    for (n, item) in items.enumerate() {
+        write!(f, "{}{item}", if n == 0 { start } else { "," })?;
+    }
+    Ok(())
+}
+
+impl<P: fmt::Display> fmt::Display for Grant<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let optional = |presence: &Presence| match presence {
+            Presence::Required => "",
+            Presence::Optional => " (optional)",
+        };
+        match self {
+            Self::Path { access, path, presence } => write!(f, "{} {path}{}", access.as_str(), optional(presence)),
+            Self::Net(net) => {
+                write!(f, "net {}", net.allowed)?;
+                if let Some(rate) = &net.rate {
+                    write!(f, " rate {}/s burst {}", rate.requests_per_s, rate.burst)?;
+                }
+                if let Some(secret) = &net.secret {
+                    write!(f, " secret {secret}")?;
+                }
+                list(f, " resolve ", net.resolve.iter().flatten())?;
+                list(f, " trust ", net.trust.iter())
+            }
+            Self::Tool(tool) => write!(f, "tool {tool}"),
+            Self::Env(EnvGrant::Pass(name)) => write!(f, "env {}", name.as_str()),
+            Self::Env(EnvGrant::Set { name, value }) => write!(f, "env {name}={value}"),
+            Self::Unix { path, presence } => write!(f, "unix {path}{}", optional(presence)),
+        }
+    }
+}
+
+impl<P: fmt::Display> fmt::Display for Matter<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path { access, place } => match place {
+                Place::Subtree(path) => write!(f, "{} {path}", access.as_str()),
+                Place::Workspace(pattern) => write!(f, "{} {pattern} in the workspace", access.as_str()),
+            },
+            Self::Command { program, argv } => {
+                f.write_str("exec")?;
+                list(f, " ", program.iter())?;
+                f.write_str(" argv")?;
+                argv.words().iter().try_for_each(|word| write!(f, " {}", word.as_str()))
+            }
+            Self::Net(net) => write!(f, "net {net}"),
+            Self::Tool(tool) => write!(f, "tool {tool}"),
+            Self::Env(name) => write!(f, "env {}", name.as_str()),
+            Self::Unix(path) => write!(f, "unix {path}"),
+        }
+    }
+}
+
+impl<P: fmt::Display> fmt::Display for Restriction<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb.as_str(), self.matter)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "secret {} as {}", self.name, self.shape.as_str())?;
+        list(f, " in variable ", self.env.iter())?;
+        match &self.place {
+            SecretPlace::Header { name, format } => write!(f, " placed in header {name} \"{format}\"")?,
+            SecretPlace::Basic { user } => write!(f, " placed in basic \"{user}\"")?,
+            SecretPlace::Query { name } => write!(f, " placed in query \"{name}\"")?,
+            SecretPlace::Path => f.write_str(" placed in path")?,
+            SecretPlace::Body => f.write_str(" placed in body")?,
+        }
+        list(f, " for ", self.hosts.iter())?;
+        list(f, " methods ", self.methods.these().iter().map(Method::as_str))?;
+        list(f, " paths ", self.paths.these().iter().map(|glob| format!("/{}", glob.components().join("/"))))
+    }
+}
