@@ -1,1 +1,32 @@
-//! Placeholder header, replaced with the crate's first code.
+//! The log of a stockade: records, an append-only Merkle log per session, a ledger per host, and the verifier.
+//! It starts no process, opens no connection and reads no environment; it needs nothing else of this project.
+
+mod after;
+mod chain;
+
+pub mod disclose;
+pub mod disk;
+mod error;
+pub mod frame;
+mod ledger;
+pub mod merkle;
+pub mod note;
+pub mod proof;
+mod publish;
+pub mod record;
+mod recover;
+mod scan;
+mod session;
+pub mod system;
+pub mod text;
+pub mod tiles;
+
+pub use after::{AfterLog, after_origin};
+pub use chain::{Receipt, SegmentHeader};
+pub use error::{AuditError, Fault, Result};
+pub use ledger::{Ledger, Machine};
+pub use scan::parse_segment_header;
+pub use session::{Closed, SessionLog, session_origin};
+
+/// Version of the format that this crate reads and writes.
+pub const FORMAT_VERSION: u64 = 1;

@@ -1,0 +1,237 @@
+//! A leaf: the bytes of one record in the log, and back.
+//! The parser never panics, and never accepts a second spelling of the members that precede the object.
+
+use super::{Body, CallId, Digest, Evidence, Record};
+use crate::frame::LEAF_BYTES_MAX;
+use crate::merkle::Hash;
+use crate::text::{base64url, unbase64url};
+
+/// A record with its place in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leaf {
+    /// Index in the tree.
+    pub n: u64,
+    /// Wall clock, ns since 1970; never less than in the leaf before.
+    pub wall_ns: u64,
+    /// Monotonic clock, ns since the log was opened; never less than in the leaf before.
+    pub mono_ns: u64,
+    /// How well it is known.
+    pub evidence: Evidence,
+    /// The call it belongs to.
+    pub call: Option<CallId>,
+    /// What happened.
+    pub body: Body,
+    /// Digests of values that are not in the log.
+    pub disclosed: Vec<Digest>,
+}
+
+/// The members that every leaf starts with, unparsed beyond that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// Index in the tree.
+    pub n: u64,
+    /// Wall clock, ns since 1970.
+    pub wall_ns: u64,
+    /// Monotonic clock, ns since the log was opened.
+    pub mono_ns: u64,
+    /// Kind.
+    pub kind: &'a str,
+    /// Evidence level.
+    pub evidence: Evidence,
+    /// Call.
+    pub call: Option<&'a str>,
+    /// From the object on.
+    rest: &'a [u8],
+}
+
+/// Why bytes are not a leaf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeafError {
+    /// More than 8 KiB.
+    TooLong,
+    /// The leaf does not start with the members that each leaf starts with.
+    Head,
+    /// A later version of the format.
+    Version(u64),
+    /// A kind that this version does not have.
+    Kind,
+    /// The object is not one of its kind.
+    Object(String),
+    /// After the object comes something else than digests.
+    Tail,
+    /// The same record has another spelling, and only that one is allowed.
+    Spelling,
+}
+
+impl std::fmt::Display for LeafError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLong => f.write_str("longer than 8192 bytes"),
+            Self::Head => f.write_str("it does not start with v, n, t, mt, k, ev"),
+            Self::Version(v) => write!(f, "format version {v}"),
+            Self::Kind => f.write_str("unknown kind"),
+            Self::Object(why) => write!(f, "its object is not one of its kind: {}", crate::text::printable(why)),
+            Self::Tail => f.write_str("something follows its object"),
+            Self::Spelling => f.write_str("it is not in the one spelling that this record has"),
+        }
+    }
+}
+
+fn push_u64(out: &mut Vec<u8>, mut n: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(n % 10).expect("a digit");
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends the leaf of `record` at this place.
+pub(crate) fn write_leaf(
+    out: &mut Vec<u8>,
+    record: &Record,
+    place: Place,
+    digests: &[Hash],
+) -> Result<(), serde_json::Error> {
+    out.extend_from_slice(b"{\"v\":1,\"n\":");
+    push_u64(out, place.n);
+    out.extend_from_slice(b",\"t\":");
+    push_u64(out, place.wall_ns);
+    out.extend_from_slice(b",\"mt\":");
+    push_u64(out, place.mono_ns);
+    out.extend_from_slice(b",\"k\":\"");
+    out.extend_from_slice(record.body.kind().as_bytes());
+    out.extend_from_slice(b"\",\"ev\":\"");
+    out.extend_from_slice(record.evidence.word().as_bytes());
+    out.push(b'"');
+    if let Some(call) = &record.call {
+        out.extend_from_slice(b",\"tc\":\"");
+        out.extend_from_slice(call.as_str().as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"o\":");
+    record.body.write_json(out)?;
+    for (i, digest) in digests.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b",\"_sd\":[\"" } else { b",\"" });
+        out.extend_from_slice(base64url(digest).as_bytes());
+        out.push(b'"');
+    }
+    if !digests.is_empty() {
+        out.push(b']');
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Where and when a leaf is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) n: u64,
+    pub(crate) wall_ns: u64,
+    pub(crate) mono_ns: u64,
+}
+
+/// A reader of the fixed part of a leaf.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn literal(&mut self, text: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(text)?;
+        Some(())
+    }
+
+    /// A decimal number without leading zeros.
+    fn number(&mut self) -> Option<u64> {
+        let digits = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
+        let (text, rest) = self.0.split_at(digits);
+        if digits == 0 || (digits > 1 && text.first() == Some(&b'0')) {
+            return None;
+        }
+        let add = |n: u64, b: &u8| n.checked_mul(10)?.checked_add(u64::from(b - b'0'));
+        let n = text.iter().try_fold(0u64, add)?;
+        self.0 = rest;
+        Some(n)
+    }
+
+    /// A string of plain characters up to its closing quote.
+    fn word(&mut self) -> Option<&'a str> {
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+        let len = self.0.iter().take_while(|b| plain(b)).count();
+        let (word, rest) = self.0.split_at(len);
+        self.0 = rest.strip_prefix(b"\"")?;
+        std::str::from_utf8(word).ok().filter(|word| (1..=64).contains(&word.len()))
+    }
+}
+
+/// Reads the members that every leaf starts with.
+///
+/// # Errors
+/// When the bytes do not start so.
+pub fn parse_head(bytes: &[u8]) -> Result<Head<'_>, LeafError> {
+    if bytes.len() > LEAF_BYTES_MAX {
+        return Err(LeafError::TooLong);
+    }
+    let mut cursor = Cursor(bytes);
+    cursor.literal(b"{\"v\":").ok_or(LeafError::Head)?;
+    match cursor.number().ok_or(LeafError::Head)? {
+        crate::FORMAT_VERSION => head_v1(cursor).ok_or(LeafError::Head),
+        version => Err(LeafError::Version(version)),
+    }
+}
+
+fn head_v1(mut cursor: Cursor<'_>) -> Option<Head<'_>> {
+    cursor.literal(b",\"n\":")?;
+    let n = cursor.number()?;
+    cursor.literal(b",\"t\":")?;
+    let wall_ns = cursor.number()?;
+    cursor.literal(b",\"mt\":")?;
+    let mono_ns = cursor.number()?;
+    cursor.literal(b",\"k\":\"")?;
+    let kind = cursor.word()?;
+    cursor.literal(b",\"ev\":\"")?;
+    let evidence = Evidence::parse(cursor.word()?)?;
+    let call = match cursor.literal(b",\"tc\":\"") {
+        Some(()) => Some(cursor.word()?),
+        None => None,
+    };
+    cursor.literal(b",\"o\":")?;
+    Some(Head { n, wall_ns, mono_ns, kind, evidence, call, rest: cursor.0 })
+}
+
+/// The leaf in these bytes.
+///
+/// # Errors
+/// When the bytes are not exactly what this version would write for some record: an unknown or repeated member, white
+/// space, another order. So a leaf has one meaning, for every JSON parser.
+pub fn parse_leaf(bytes: &[u8]) -> Result<Leaf, LeafError> {
+    let head = parse_head(bytes)?;
+    let object = |error: serde_json::Error| LeafError::Object(error.to_string());
+    let (body, len) = Body::read_json(head.kind, head.rest).ok_or(LeafError::Kind)?.map_err(object)?;
+    let tail = head.rest.get(len..).ok_or(LeafError::Tail)?;
+    let call = head.call.map(|call| CallId::new(call).expect("a word is a call's name"));
+    let disclosed = parse_tail(tail).ok_or(LeafError::Tail)?;
+    let Head { n, wall_ns, mono_ns, evidence, .. } = head;
+    let record = Record { evidence, call, body, disclosed: Vec::new() };
+    let mut again = Vec::with_capacity(bytes.len());
+    let digests: Vec<Hash> = disclosed.iter().map(|digest| digest.0).collect();
+    write_leaf(&mut again, &record, Place { n, wall_ns, mono_ns }, &digests).map_err(object)?;
+    if again != bytes {
+        return Err(LeafError::Spelling);
+    }
+    let Record { evidence, call, body, .. } = record;
+    Ok(Leaf { n, wall_ns, mono_ns, evidence, call, body, disclosed })
+}
+
+/// `}`, or `,"_sd":["…","…"]}`.
+fn parse_tail(tail: &[u8]) -> Option<Vec<Digest>> {
+    if tail == b"}" {
+        return Some(Vec::new());
+    }
+    let list = std::str::from_utf8(tail).ok()?.strip_prefix(",\"_sd\":[\"")?.strip_suffix("\"]}")?;
+    list.split("\",\"").map(|text| Some(Digest(unbase64url(text)?.try_into().ok()?))).collect()
+}

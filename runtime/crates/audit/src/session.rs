@@ -1,0 +1,385 @@
+//! The log of a running session: append from any thread, durable in groups, signed, bound to the ledger.
+//! It never drops a record, never acknowledges one that is not in the file, and after one failed write takes no more.
+
+mod committer;
+
+use crate::chain::{Chain, Receipt};
+use crate::disclose::{Opening, SALT_BYTES};
+use crate::disk::{Disk, DiskFile, Held, Settle, Wait, replace, write_all};
+use crate::error::{At as _, AuditError, Result};
+use crate::ledger::{Ledger, Machine};
+use crate::merkle::Hash;
+use crate::note::{Signer, Vkey};
+use crate::publish::Checkpoints;
+use crate::record::{
+    Body, Cause, Digest, Heartbeat, LedgerBeat, LedgerClose, LedgerOpen, Record, SessionClose, SessionOpen,
+};
+use crate::system::Clock;
+use committer::{Committer, ENTRIES_PENDING_MAX, Pace};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// A session's log, open for appending. Dropping it without [`SessionLog::close`] leaves the session *interrupted*.
+#[derive(Debug)]
+pub struct SessionLog {
+    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
+    dir: PathBuf,
+    open: SessionOpen,
+    vkey: Vkey,
+    committer: Option<JoinHandle<Result<()>>>,
+    _lock: Box<dyn Held>,
+}
+
+/// What the appending threads and the committer share.
+#[derive(Debug)]
+struct Shared {
+    machine: Machine,
+    /// Monotonic time at which the session was opened.
+    base_ns: u64,
+    state: Mutex<State>,
+    /// The committer waits here for work.
+    work: Condvar,
+    /// Appending threads wait here for the disk.
+    settled: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    chain: Chain,
+    openings: Arc<dyn DiskFile>,
+    /// Openings written and not yet synced.
+    openings_dirty: bool,
+    counts: Vec<u64>,
+    lost: u64,
+    /// Leaves on disk, and the root over them.
+    durable: (u64, Hash),
+    pace: Pace,
+    closed: bool,
+    /// The latest signed checkpoint.
+    checkpoint: String,
+}
+
+/// What a closed session leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Leaves.
+    pub size: u64,
+    /// Root.
+    pub root: Hash,
+    /// The last signed checkpoint.
+    pub checkpoint: String,
+}
+
+/// Monotonic time counts from the opening of the session.
+struct Since<'a>(&'a dyn Clock, u64);
+
+impl Clock for Since<'_> {
+    fn wall_ns(&self) -> u64 {
+        self.0.wall_ns()
+    }
+
+    fn mono_ns(&self) -> u64 {
+        self.0.mono_ns().saturating_sub(self.1)
+    }
+}
+
+/// Origin of the log of a session of this ledger.
+#[must_use]
+pub fn session_origin(ledger: &str, sid: &crate::record::SessionId) -> String {
+    format!("{ledger}/s/{sid}")
+}
+
+impl SessionLog {
+    /// Makes the directory `dir` (its parent exists) and in it the log of a new session, whose first leaf is `open`. When
+    /// this returns, the leaf is on disk and the ledger knows the session.
+    ///
+    /// # Errors
+    /// `Exposed` when others could write the parent, `Io`, and whatever the ledger says.
+    pub fn create(dir: &Path, ledger: Arc<Ledger>, open: SessionOpen) -> Result<Self> {
+        let machine = ledger.machine().clone();
+        let disk = Arc::clone(&machine.disk);
+        let parent = dir.parent().ok_or_else(|| crate::error::corrupt(dir, "a session's directory has a parent"))?;
+        disk.check_dir(parent)?;
+        disk.create_dir(dir).at("create directory", dir)?;
+        let lock = lock_session(&*disk, dir)?;
+        let origin = session_origin(ledger.vkey().name(), &open.sid);
+        let signer = Signer::from_seed(&origin, &*machine.seed()?);
+        let vkey = signer.vkey();
+        replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Later)?;
+        let openings = create_openings(&*disk, dir)?;
+        let base_ns = machine.clock.mono_ns();
+        let mut chain = Chain::create(Arc::clone(&disk), dir, &origin)?;
+        let clock = Since(&*machine.clock, base_ns);
+        let mut counts = vec![0; Body::KINDS.len()];
+        let first = Record::new(open.clone());
+        count(&mut counts, &first.body);
+        chain.stage(&first, &[], &clock)?;
+        let durable = chain.commit(&clock)?;
+        chain.sync_all()?;
+        disk.sync_dir(parent).at("sync directory", parent)?;
+        let checkpoints = Checkpoints::open(Arc::clone(&disk), dir)?;
+        let checkpoint = signer.sign(durable.0, &durable.1);
+        checkpoints.publish(&checkpoint, Settle::Later)?;
+        let anchor = ledger.append(LedgerOpen {
+            sid: open.sid.clone(),
+            vkey: vkey.to_string(),
+            tool: open.tool.clone(),
+            profile_h: open.profile_h,
+            plan_h: open.plan_h,
+        })?;
+        replace(&*disk, &dir.join("anchor-open.tlog-proof"), anchor.to_text().as_bytes(), Settle::Later)?;
+        let state = State {
+            chain,
+            openings,
+            openings_dirty: false,
+            counts,
+            lost: 0,
+            durable,
+            pace: Pace::default(),
+            closed: false,
+            checkpoint,
+        };
+        let shared = Arc::new(Shared {
+            machine,
+            base_ns,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            settled: Condvar::new(),
+        });
+        let committer = Committer::new(Arc::clone(&shared), signer, checkpoints).spawn(dir)?;
+        Ok(Self { shared, ledger, dir: dir.to_owned(), open, vkey, committer: Some(committer), _lock: lock })
+    }
+
+    /// Key that verifies this session's checkpoints; its name is the origin of the log.
+    #[must_use]
+    pub fn vkey(&self) -> &Vkey {
+        &self.vkey
+    }
+
+    /// Where the log is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Adds a record. When this returns, the leaf is in the file: the death of this process does not lose it. Within
+    /// 50 ms it is on disk. Waits when the disk is too far behind.
+    ///
+    /// # Errors
+    /// `TooLarge` or `Invalid` for a record that does not fit (nothing has happened), `Poisoned` or `Io` when the log
+    /// takes no more: then nothing that depends on the record may go on.
+    pub fn append(&self, record: impl Into<Record>) -> Result<Receipt> {
+        let receipts = self.append_all(std::slice::from_ref(&record.into()))?;
+        Ok(*receipts.last().expect("one record has one receipt"))
+    }
+
+    /// Adds several records with one write, in order.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append`]; of a record that does not fit, those before it are in the log.
+    pub fn append_all(&self, records: &[Record]) -> Result<Vec<Receipt>> {
+        let openings = records.iter().map(|record| self.open_all(record)).collect::<Result<Vec<_>>>()?;
+        let mut state = self.shared.lock();
+        while state.chain.size() - state.durable.0 >= ENTRIES_PENDING_MAX && state.chain.alive().is_ok() {
+            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let appended = self.append_locked(&mut state, records, &openings);
+        if state.pace.wants_commit(state.chain.size() - state.durable.0) {
+            self.shared.work.notify_one();
+        }
+        appended
+    }
+
+    /// [`SessionLog::append`], and on disk when this returns: for what cannot be taken back.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append`].
+    pub fn append_durable(&self, record: impl Into<Record>) -> Result<Receipt> {
+        let receipt = self.append(record)?;
+        self.barrier()?;
+        Ok(Receipt { durable: true, ..receipt })
+    }
+
+    /// Returns when everything appended so far is on disk. A checkpoint over it is signed right after.
+    ///
+    /// # Errors
+    /// `Poisoned` when the disk failed.
+    pub fn barrier(&self) -> Result<()> {
+        let mut state = self.shared.lock();
+        let wanted = state.chain.size();
+        if state.durable.0 < wanted {
+            state.pace.barrier = state.pace.barrier.max(wanted);
+            self.shared.work.notify_one();
+        }
+        while state.durable.0 < wanted {
+            state.chain.alive()?;
+            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// The latest signed checkpoint. It covers everything up to the last barrier, or to about a second ago.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        self.shared.lock().checkpoint.clone()
+    }
+
+    /// Counts events that could not be recorded and says so in the log: the session can no longer be complete.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append`].
+    pub fn gap(&self, lost: u64, why: impl Into<String>) -> Result<Receipt> {
+        self.shared.lock().lost += lost;
+        self.append(crate::record::Gap { lost, why: why.into() })
+    }
+
+    /// Says, here and in the ledger, that the session is alive and how far it is. To be called every 30 s.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append`] and [`Ledger::append`].
+    pub fn heartbeat(&self, running: u64) -> Result<()> {
+        let lost = self.shared.lock().lost;
+        self.append(Heartbeat { running, lost })?;
+        self.barrier()?;
+        let (size, root) = self.shared.lock().durable;
+        self.ledger.append(LedgerBeat { sid: self.open.sid.clone(), size, root: Digest(root) })?;
+        Ok(())
+    }
+
+    /// Writes the last leaf, seals and signs the log, wipes its key, and tells the ledger.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append`] and [`Ledger::append`]. The session is then interrupted.
+    pub fn close(mut self, cause: Cause, status: i32) -> Result<Closed> {
+        let (size, root) = self.seal(cause, status)?;
+        self.join()?;
+        let checkpoint = self.checkpoint();
+        let sid = self.open.sid.clone();
+        let anchor = self.ledger.append(LedgerClose { sid, size, root: Digest(root), cause, status })?;
+        let disk = &*self.shared.machine.disk;
+        replace(disk, &self.dir.join("anchor-close.tlog-proof"), anchor.to_text().as_bytes(), Settle::Now)?;
+        crate::tiles::publish(disk, &self.dir, &self.vkey)?;
+        Ok(Closed { size, root, checkpoint })
+    }
+
+    fn seal(&self, cause: Cause, status: i32) -> Result<(u64, Hash)> {
+        let mut state = self.shared.lock();
+        let counted = Body::KINDS.iter().zip(&state.counts).filter(|(_, n)| **n > 0);
+        let counts: BTreeMap<String, u64> = counted.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
+        let last = Record::new(SessionClose { cause, status, counts, lost: state.lost });
+        self.append_locked(&mut state, &[last], &[Vec::new()])?;
+        state.closed = true;
+        let clock = Since(&*self.shared.machine.clock, self.shared.base_ns);
+        state.chain.seal(&clock)
+    }
+
+    fn append_locked(&self, state: &mut State, records: &[Record], openings: &[Vec<Opening>]) -> Result<Vec<Receipt>> {
+        if state.closed {
+            return Err(AuditError::Invalid { what: "a record", why: "the session is closed".to_owned() });
+        }
+        let clock = Since(&*self.shared.machine.clock, self.shared.base_ns);
+        let mut receipts = Vec::with_capacity(records.len());
+        let mut staged = Ok(());
+        for (record, openings) in records.iter().zip(openings) {
+            staged = self.stage_one(state, record, openings, &clock).map(|receipt| receipts.push(receipt));
+            if staged.is_err() {
+                break;
+            }
+        }
+        let flushed = state.chain.flush();
+        if flushed.is_err() {
+            self.shared.settled.notify_all();
+        }
+        flushed.and(staged)?;
+        Ok(receipts)
+    }
+
+    fn stage_one(
+        &self,
+        state: &mut State,
+        record: &Record,
+        openings: &[Opening],
+        clock: &dyn Clock,
+    ) -> Result<Receipt> {
+        let digests: Vec<Hash> = openings.iter().map(Opening::digest).collect();
+        let receipt = state.chain.stage(record, &digests, clock)?;
+        if !openings.is_empty() {
+            // Before the leaf is flushed: a leaf in the file has its opening in the file.
+            let lines: String = openings.iter().flat_map(|opening| [opening.as_str(), "\n"]).collect();
+            let path = self.dir.join("open").join("openings");
+            if let Err(error) = write_all(&*state.openings, lines.as_bytes()).at("write", &path) {
+                state.chain.poison(&error);
+                return Err(error);
+            }
+            state.openings_dirty = true;
+        }
+        count(&mut state.counts, &record.body);
+        Ok(receipt)
+    }
+
+    fn open_all(&self, record: &Record) -> Result<Vec<Opening>> {
+        let random = &self.shared.machine.random;
+        let open = |value: &crate::disclose::Disclosed| {
+            let mut salt = [0; SALT_BYTES];
+            random.fill(&mut salt).at("draw a salt from", Path::new("the random generator"))?;
+            value.opening(salt)
+        };
+        record.disclosed.iter().map(open).collect()
+    }
+
+    /// Ends the committer after everything is on disk and signed.
+    fn join(&mut self) -> Result<()> {
+        let Some(committer) = self.committer.take() else { return Ok(()) };
+        self.shared.lock().pace.stop = true;
+        self.shared.work.notify_one();
+        match committer.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for SessionLog {
+    fn drop(&mut self) {
+        if let Some(committer) = self.committer.take() {
+            self.shared.lock().pace.stop = true;
+            self.shared.work.notify_one();
+            // An error has poisoned the log already and was or will be seen by whoever appends; there is nobody here to tell.
+            drop(committer.join());
+        }
+    }
+}
+
+impl Shared {
+    /// A panic elsewhere does not make the state wrong: it changes only through whole steps of `Chain`.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count(counts: &mut [u64], body: &Body) {
+    if let Some(n) = counts.get_mut(body.index()) {
+        *n += 1;
+    }
+}
+
+/// Takes the lock of a session's directory: held by its writer while it lives.
+pub(crate) fn lock_session(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Held>> {
+    let path = dir.join("lock");
+    match disk.lock(&path, Wait::Never) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(AuditError::Busy { path: dir.to_owned() }),
+        other => other.at("lock", &path),
+    }
+}
+
+fn create_openings(disk: &dyn Disk, dir: &Path) -> Result<Arc<dyn DiskFile>> {
+    let open = dir.join("open");
+    disk.create_dir(&open).at("create directory", &open)?;
+    let path = open.join("openings");
+    let file = disk.create(&path).at("create", &path)?;
+    disk.sync_dir(&open).at("sync directory", &open)?;
+    Ok(file)
+}

@@ -1,0 +1,5 @@
+//! The tests of the log from outside: what it writes, what it refuses, what its verifier says.
+//! It never reaches into the crate.
+
+mod common;
+mod write;
