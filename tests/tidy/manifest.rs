@@ -58,7 +58,12 @@ pub(crate) fn roots(sources: &[Source]) -> BTreeSet<String> {
         found.extend(["src/lib.rs", "src/main.rs", "build.rs"].map(|root| format!("{dir}{root}")));
         let automatic = ["tests/", "benches/", "examples/", "src/bin/"].map(|auto| format!("{dir}{auto}"));
         for source in sources {
-            let direct = |auto: &String| source.path.strip_prefix(auto).is_some_and(|rest| !rest.contains('/'));
+            let direct = |auto: &String| {
+                let rest = source.path.strip_prefix(auto);
+                rest.is_some_and(|rest| {
+                    !rest.contains('/') || rest.split_once('/').is_some_and(|(_, file)| file == "main.rs")
+                })
+            };
             if automatic.iter().any(direct) {
                 found.insert(source.path.clone());
             }

@@ -89,49 +89,64 @@ fn unsafe_places(source: &Source, code: &[Token<'_>], findings: &mut Vec<Finding
 
 /// Clippy says the same of a crate that inherits the workspace's lints; this also reads crates that do not.
 fn silenced(source: &Source, code: &[Token<'_>], findings: &mut Vec<Finding>) {
-    for (at, token) in code.iter().enumerate() {
-        let open = code.get(at + 1).is_some_and(|next| next.text == "(");
-        let before = |back: usize| at.checked_sub(back).map_or("", |index| code[index].text);
-        let attribute = before(1) == "[" && matches!(before(2), "#" | "!") || before(1) == ",";
-        if !matches!(token.text, "allow" | "expect") || !open || !attribute {
+    for at in 0..code.len() {
+        let text = |index: usize| code.get(index).map_or("", |token| token.text);
+        let open = if text(at + 1) == "!" { at + 2 } else { at + 1 };
+        if text(at) != "#" || text(open) != "[" {
             continue;
         }
-        let inside = &code[at + 1..lex::close(code, at + 1)];
-        if !inside.iter().any(|token| token.text == "reason") {
-            let what = format!("`#[{}(…)]` without a reason", token.text);
-            findings.push(Finding::new(&source.path, token.line, what));
+        for inner in open..lex::close(code, open) {
+            if !matches!(text(inner), "allow" | "expect") || text(inner + 1) != "(" {
+                continue;
+            }
+            let reasons = code[inner..lex::close(code, inner + 1)].iter().filter(|token| token.text == "reason");
+            if reasons.count() == 0 {
+                let what = format!("`#[{}(…)]` without a reason", text(inner));
+                findings.push(Finding::new(&source.path, code[inner].line, what));
+            }
         }
     }
 }
 
-/// Files below a crate's `roots` that no module declares: they would never be compiled, and their tests never run.
+/// Files that neither a manifest nor a module declares: they would never be compiled, and their tests never run.
 pub(crate) fn orphans(sources: &[Source], roots: &BTreeSet<String>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for source in sources.iter().filter(|source| !roots.contains(&source.path)) {
-        let declared = sources.iter().any(|parent| {
-            let code = lex::code(&parent.text);
-            (0..code.len()).any(|at| declares(parent, &code, at, roots, &source.path))
-        });
-        if !declared {
-            findings.push(Finding::new(&source.path, 0, "no module declares this file"));
-        }
-    }
-    findings
+    let declared: BTreeSet<String> = sources.iter().flat_map(|source| declarations(source, roots)).collect();
+    let lost = sources.iter().filter(|source| !roots.contains(&source.path) && !declared.contains(&source.path));
+    lost.map(|source| Finding::new(&source.path, 0, "no module declares this file")).collect()
 }
 
-/// Whether the tokens at `at` are a `mod name;` that leads to `path`.
-fn declares(parent: &Source, code: &[Token<'_>], at: usize, roots: &BTreeSet<String>, path: &str) -> bool {
-    let text = |ahead: usize| code.get(at + ahead).map_or("", |token| token.text);
-    if text(0) != "mod" || text(2) != ";" {
-        return false;
-    }
+/// Where the files may be that the `mod name;` of a file declare.
+fn declarations(parent: &Source, roots: &BTreeSet<String>) -> Vec<String> {
     let (dir, file) = parent.path.rsplit_once('/').unwrap_or(("", &parent.path));
     let stem = file.trim_end_matches(".rs");
     let below = if stem == "mod" || roots.contains(&parent.path) { dir.to_owned() } else { format!("{dir}/{stem}") };
-    let name = text(1);
-    let named = at.checked_sub(2).map(|i| code[i]).filter(|token| token.kind == Kind::Text);
-    let by_path = named.is_some_and(|token| path == format!("{dir}/{}", token.text.trim_matches('"')));
-    by_path || path == format!("{below}/{name}.rs") || path == format!("{below}/{name}/mod.rs")
+    let code = lex::code(&parent.text);
+    let mut found = Vec::new();
+    for at in 0..code.len() {
+        let text = |ahead: usize| code.get(at + ahead).map_or("", |token| token.text);
+        if text(0) != "mod" || text(2) != ";" {
+            continue;
+        }
+        let name = text(1);
+        found.extend([format!("{below}/{name}.rs"), format!("{below}/{name}/mod.rs")]);
+        // `#[path = "…"]` stands before the declaration, with nothing but a visibility between them.
+        let attribute = code[at.saturating_sub(6)..at].iter().rev().find(|token| token.kind == Kind::Text);
+        found.extend(attribute.map(|token| joined(dir, token.text.trim_matches('"'))));
+    }
+    found
+}
+
+/// A relative path, from a directory, without `..`.
+fn joined(dir: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = dir.split('/').collect();
+    for part in path.split('/') {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }
 
 #[cfg(test)]
@@ -180,7 +195,7 @@ mod tests {
         one(&sample("#[allow(dead_code)]\nfn f() {}"), 2, "#[allow(…)]");
         one(&sample("#![expect(dead_code)]"), 2, "#[expect(…)]");
         one(&sample("#[cfg_attr(test, allow(dead_code))]\nfn f() {}"), 2, "#[allow(…)]");
-        none(&sample("#[expect(dead_code, reason = \"why\")]\nfn f() { x.expect(\"why it holds\"); }"));
+        none(&sample("#[expect(dead_code, reason = \"why\")]\nfn f() { x.expect(\"why it holds\"); [1, allow(2)]; }"));
     }
 
     #[test]
