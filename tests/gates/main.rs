@@ -117,7 +117,10 @@ impl Compiler {
     fn compile(&self, gate: &Gate, line: &str) -> Ended {
         let mut argv: Vec<std::ffi::OsString> =
             ["rustc", "-", "--edition=2024", "--crate-type=lib", "--crate-name=gate"].map(Into::into).to_vec();
-        argv.extend(["--emit=metadata=/dev/null", "--color=never", "-Adead_code", "-L"].map(Into::into));
+        argv.extend(["--color=never", "-Adead_code"].map(Into::into));
+        // To a file of this gate's own: rustc replaces what it writes to, a device node included.
+        argv.push(format!("--emit=metadata={}/{}.rmeta", env!("CARGO_TARGET_TMPDIR"), gate.name).into());
+        argv.push("-L".into());
         argv.push(format!("dependency={}", self.deps.display()).into());
         for krate in gate.crates {
             argv.push("--extern".into());

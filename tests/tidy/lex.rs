@@ -88,10 +88,7 @@ fn word(rest: &str) -> usize {
 /// `'a'` and `'\n'` are characters, `'a` is a lifetime.
 fn is_char(rest: &str) -> bool {
     let mut chars = rest.chars().skip(1);
-    match (chars.next(), chars.next()) {
-        (Some('\\'), _) | (Some(_), Some('\'')) => true,
-        _ => false,
-    }
+    matches!((chars.next(), chars.next()), (Some('\\'), _) | (Some(_), Some('\'')))
 }
 
 fn quoted(rest: &str, quote: u8) -> usize {
