@@ -1,0 +1,2 @@
+//! Tests of the workspace, against what real programs and a real overlay do.
+//! They never touch anything outside their own temporary directories.
