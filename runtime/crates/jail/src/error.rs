@@ -17,6 +17,39 @@ pub enum Fault {
     Bug,
 }
 
+/// Errors that a caller may have to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// Nothing that a caller would act upon.
+    #[default]
+    Other,
+    /// The kernel or an outer sandbox forbids user namespaces.
+    NamespacesRefused,
+    /// Overlayfs is refused for this lower directory or layer: a copy would work.
+    OverlayRefused,
+    /// A fresh `/proc` is refused, as in most containers.
+    ProcRefused,
+    /// The file system cannot be id-mapped.
+    IdmapRefused,
+    /// A symbolic link where the plan expects a directory or a file.
+    SymlinkInTheWay,
+    /// A source of the plan is not there.
+    SourceMissing,
+    /// A path inside would have to be made in a directory that belongs to the host.
+    TargetMissing,
+    /// No such program inside: 127 in a shell.
+    ProgramNotFound,
+    /// The program is there and cannot be executed: 126 in a shell.
+    ProgramNotExecutable,
+    /// The working directory of a call cannot be entered.
+    WorkingDirectory,
+    /// The sandbox is gone, or did not answer in time.
+    SandboxLost,
+    /// A message that does not follow the protocol.
+    Protocol,
+}
+
 /// An error of the jail.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct JailError {
@@ -30,12 +63,15 @@ pub struct JailError {
     pub fault: Fault,
     /// What to do, when we know.
     pub hint: Option<String>,
+    /// What a caller may tell it by.
+    #[serde(default)]
+    pub kind: ErrorKind,
 }
 
 impl JailError {
     /// The kernel refused.
     pub fn os(act: impl Into<String>, object: impl Into<String>, errno: i32) -> Self {
-        Self { act: act.into(), object: object.into(), errno: Some(errno), fault: Fault::Host, hint: None }
+        Self { act: act.into(), object: object.into(), errno: Some(errno), fault: Fault::Host, hint: None, kind: ErrorKind::Other }
     }
 
     /// The kernel refused, and left the reason in `errno`.
@@ -45,23 +81,30 @@ impl JailError {
 
     /// Reading or writing failed.
     pub fn io(act: impl Into<String>, object: impl Into<String>, error: &std::io::Error) -> Self {
-        Self { act: act.into(), object: object.into(), errno: error.raw_os_error(), fault: Fault::Host, hint: None }
+        Self { act: act.into(), object: object.into(), errno: error.raw_os_error(), fault: Fault::Host, hint: None, kind: ErrorKind::Other }
     }
 
     /// The machine lacks something.
     pub fn host(act: impl Into<String>, object: impl Into<String>) -> Self {
-        Self { act: act.into(), object: object.into(), errno: None, fault: Fault::Host, hint: None }
+        Self { act: act.into(), object: object.into(), errno: None, fault: Fault::Host, hint: None, kind: ErrorKind::Other }
     }
 
     /// An error of ours.
     pub fn bug(act: impl Into<String>, object: impl Into<String>) -> Self {
-        Self { act: act.into(), object: object.into(), errno: None, fault: Fault::Bug, hint: None }
+        Self { act: act.into(), object: object.into(), errno: None, fault: Fault::Bug, hint: None, kind: ErrorKind::Other }
     }
 
     /// The same error with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, to be told apart by this.
+    #[must_use]
+    pub fn kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
         self
     }
 

@@ -2,14 +2,38 @@
 //! It never decides what a guest may do; that is in the plan.
 #![expect(unsafe_code, reason = "the one crate that talks to the kernel directly; each block argues its case")]
 
+
 pub mod capabilities;
 pub mod cgroup;
+mod channel;
+mod child;
 pub mod enforced;
 pub mod error;
+mod idmap;
+mod init;
 pub mod keyring;
 pub mod landlock;
+mod mount;
 pub mod plan;
+mod pool;
 pub mod probe;
+mod pty;
 pub mod rlimit;
+mod running;
+mod sandbox;
 pub mod seccomp;
+mod setup;
+mod spawner;
+mod sys;
+mod tree;
 pub mod watch;
+pub mod wire;
+
+pub use enforced::{Enforced, Grade};
+pub use error::{ErrorKind, Fault, JailError};
+pub use init::run_as_init_if_asked;
+pub use plan::Plan;
+pub use pool::Pool;
+pub use running::{Ended, Running, Usage};
+pub use sandbox::{Command, Options, Sandbox, Stdio};
+pub use wire::{ProcessExit, Status};

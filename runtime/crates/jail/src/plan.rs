@@ -4,6 +4,9 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+mod display;
+mod path_text;
+
 /// Everything that will be done for one session, in order: by the supervisor, by the init of the session, and by
 /// each call between fork and exec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +111,7 @@ pub enum SessionStep {
     /// An empty directory.
     Dir {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// Permission bits.
         mode: u32,
@@ -115,13 +119,16 @@ pub enum SessionStep {
     /// A symbolic link.
     Symlink {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// What it points to.
+        #[serde(with = "path_text")]
         target: PathBuf,
     },
     /// A small read-only file with this content.
     File {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// Content.
         content: String,
@@ -131,8 +138,10 @@ pub enum SessionStep {
     /// A host path, shown inside.
     Bind {
         /// Path on the host; resolved without following a symlink in its last component.
+        #[serde(with = "path_text")]
         source: PathBuf,
         /// Path inside.
+        #[serde(with = "path_text")]
         target: PathBuf,
         /// Writable or not.
         access: Access,
@@ -144,10 +153,13 @@ pub enum SessionStep {
     /// A host directory, shown copy-on-write: writes go to the layer.
     Overlay {
         /// Host directory that is shown and never changed.
+        #[serde(with = "path_text")]
         lower: PathBuf,
         /// Host directory that holds `upper/` and `work/`; both exist.
+        #[serde(with = "path_text")]
         layer: PathBuf,
         /// Path inside.
+        #[serde(with = "path_text")]
         target: PathBuf,
         /// Executable or not.
         exec: Exec,
@@ -157,21 +169,25 @@ pub enum SessionStep {
     /// Make an existing path inside read-only, and keep it from being renamed or removed.
     Protect {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
     },
     /// Keep a directory from being renamed or removed (it holds a protected path), without making it read-only.
     Pin {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
     },
     /// Put an empty, unreadable file or directory over an existing path inside.
     Mask {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
     },
     /// A private tmpfs.
     Tmpfs {
         /// Path inside.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// MiB.
         size_mib: u64,
@@ -218,6 +234,7 @@ pub enum Tcp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandlockRule {
     /// Path inside.
+    #[serde(with = "path_text")]
     pub path: PathBuf,
     /// Rights.
     pub rights: PathRights,

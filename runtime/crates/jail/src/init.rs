@@ -1,0 +1,478 @@
+//! The init of a session: the first process inside, which starts calls, reaps everything and ends what outlives its call.
+//! It never talks to a guest, and never runs on when the supervisor is gone.
+
+use crate::channel::{Channel, protocol};
+use crate::child::{Prepared, Steps, Terminal};
+use crate::enforced::{Layer, LayerState};
+use crate::error::{ErrorKind, JailError};
+use crate::idmap::{Ids, USER_NAMESPACE_HINT};
+use crate::plan::{Plan, SessionStep, Wall};
+use crate::setup::{self, Sources};
+use crate::sys::{self, Side};
+use crate::tree;
+use crate::wire::{CallEnd, EXITS_MAX, Message, ProcessExit, SpawnRequest, Stage, Status, Streams};
+use crate::pty;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// `argv[0]` of a process that is to be an init.
+pub(crate) const NAME: &str = "stockade-init";
+/// Exit code of a helper that was not started by a supervisor, or could not even report.
+const NOT_AN_INIT: i32 = 125;
+/// How often a tree that does not die at once is looked at again.
+const SWEEP: Duration = Duration::from_millis(5);
+
+/// All namespaces of a session. In one clone: each comes up inside the new user namespace.
+const NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// Becomes the init of a session if this process was started as one; else returns. Must come first in `main`, before
+/// any thread is started.
+pub fn run_as_init_if_asked() {
+    let name = std::env::args_os().next();
+    if name.is_some_and(|name| name == NAME) {
+        sys::exit_now(helper());
+    }
+}
+
+/// The helper's life; its exit code.
+fn helper() -> i32 {
+    let Ok(control) = take_control() else { return NOT_AN_INIT };
+    match set_up(&control) {
+        Ok(Next::Helper) => 0,
+        Ok(Next::Init(init)) => match init.serve(&control) {
+            Ok(()) => 0,
+            Err(_) => NOT_AN_INIT,
+        },
+        // Where even this cannot be said, the supervisor sees the channel close.
+        Err(error) => i32::from(control.send(&Message::Failed(error), &[]).is_err()) + 1,
+    }
+}
+
+/// Moves the control channel away from descriptor 0 and closes everything else that was inherited. 0, 1 and 2 are
+/// `/dev/null` afterwards, so that no descriptor of ours ever has one of these numbers.
+fn take_control() -> Result<Channel, Errno> {
+    sys::close_range(3, 0)?;
+    let inherited = std::io::stdin();
+    let control = rustix::io::fcntl_dupfd_cloexec(&inherited, 3)?;
+    let null = std::io::stdout();
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    sys::default_signals();
+    Ok(Channel::new(control))
+}
+
+/// What this process is after the set-up.
+enum Next {
+    /// The helper, which forked the init and has nothing left to do.
+    Helper,
+    /// The init.
+    Init(Box<Init>),
+}
+
+fn set_up(control: &Channel) -> Result<Next, JailError> {
+    let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the plan"))?;
+    let Message::Setup(json) = received.message else { return Err(protocol("a message before the plan")) };
+    let plan: Plan = serde_json::from_slice(&json).map_err(|_| protocol("a plan that does not parse"))?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let ids = plan.session.iter().find_map(|step| {
+        if let SessionStep::Namespaces { guest_uid, guest_gid } = step { Some((*guest_uid, *guest_gid)) } else { None }
+    });
+    match (plan.wall, ids) {
+        (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?),
+        (Wall::Landlock, None) => {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+                .map_err(|errno| JailError::os("adopt", "orphans", errno.raw_os_error()))?;
+            let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+            control.send(&Message::Forked(pid), &[])?;
+            let layers = setup::carry_out(&plan, None, Sources::default())?;
+            Init::new(control, &plan, layers).map(|init| Next::Init(Box::new(init)))
+        }
+        (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
+            Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
+        }
+    }
+}
+
+fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailError> {
+    let early = match ids.starter {
+        crate::idmap::Starter::Root => Some(Sources::open(plan, &ids)?),
+        crate::idmap::Starter::Ordinary => None,
+    };
+    ids.irrevocably_take()?;
+    // The init becomes the supervisor's child (CLONE_PARENT), which can so wait for it; this helper then ends.
+    // SAFETY: this process was executed a moment ago and has one thread; the flags are without CLONE_VM.
+    let side = unsafe { sys::fork(NAMESPACES | libc::CLONE_PARENT) }.map_err(|errno| {
+        JailError::os("make", "namespaces", errno.raw_os_error())
+            .kind(ErrorKind::NamespacesRefused)
+            .hint(USER_NAMESPACE_HINT)
+    })?;
+    if let Side::Parent(pid) = side {
+        control.send(&Message::Forked(pid.unsigned_abs()), &[])?;
+        return Ok(Next::Helper);
+    }
+    ids.write_maps()?;
+    let sources = match early {
+        Some(sources) => sources,
+        None => Sources::open(plan, &ids)?,
+    };
+    let layers = setup::carry_out(plan, Some(&ids), sources)?;
+    Init::new(control, plan, layers).map(|init| Next::Init(Box::new(init)))
+}
+
+/// A running call.
+#[derive(Debug)]
+struct Call {
+    channel: Channel,
+    /// Its main process, whose id is that of its session too.
+    main: i32,
+    began: Instant,
+    /// Kept to find the foreground group; the supervisor has the one that carries data.
+    master: Option<OwnedFd>,
+    phase: Phase,
+    exits: Vec<ProcessExit>,
+    exits_unlisted: u64,
+    cpu_us: u64,
+    max_rss_kib: u64,
+}
+
+/// Where a call stands.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Its main process runs.
+    Running,
+    /// Its main process ended so; the rest of its tree is being killed.
+    Ending(ProcessExit),
+}
+
+/// The state of the init, touched by its one thread only.
+#[derive(Debug)]
+struct Init {
+    wall: Wall,
+    steps: Steps,
+    children: OwnedFd,
+    calls: Vec<Call>,
+}
+
+impl Init {
+    /// The last steps before the first call; tells the supervisor.
+    fn new(control: &Channel, plan: &Plan, mut layers: Vec<LayerState>) -> Result<Self, JailError> {
+        let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(fail("bind the life of"))?;
+        // No ptrace, and /proc/1/{mem,fd,environ,…} belong to nobody inside (prctl(2), proc(5)).
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(fail("close"))?;
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        let mut steps = Steps::compile(plan)?;
+        layers.extend(steps.rehearse()?);
+        layers.extend(steps.layers());
+        match plan.wall {
+            Wall::Namespaces => layers.push(LayerState::active(Layer::Lifetime)),
+            Wall::Landlock => {
+                layers.extend(without_namespaces());
+                layers.push(LayerState::degraded(
+                    Layer::Lifetime,
+                    "no pid namespace: what leaves a call's tree is found by walking /proc",
+                ));
+            }
+        }
+        let children = sys::child_signal_descriptor().map_err(fail("prepare"))?;
+        control.send(&Message::Ready(layers), &[])?;
+        Ok(Self { wall: plan.wall, steps, children, calls: Vec::new() })
+    }
+
+    /// Serves until the supervisor closes the control channel.
+    fn serve(mut self, control: &Channel) -> Result<(), JailError> {
+        loop {
+            let ready = self.wait(control)?;
+            if ready.child {
+                self.drain_child_signals()?;
+                self.reap()?;
+            }
+            // Backwards, so that the positions stay true while calls end.
+            for position in ready.channels.into_iter().rev() {
+                self.on_call(position);
+            }
+            self.end_calls()?;
+            if ready.control && !self.on_control(control)? {
+                return self.end_everything();
+            }
+        }
+    }
+
+    fn wait(&self, control: &Channel) -> Result<Ready, JailError> {
+        let mut fds = Vec::with_capacity(self.calls.len() + 2);
+        fds.push(PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN));
+        for call in &self.calls {
+            // A call that ends is listened to no more: its supervisor may be gone already.
+            let interest = if matches!(call.phase, Phase::Running) { PollFlags::IN } else { PollFlags::empty() };
+            fds.push(PollFd::from_borrowed_fd(call.channel.as_fd(), interest));
+        }
+        let sweeping = self.calls.iter().any(|call| matches!(call.phase, Phase::Ending(_)));
+        let limit = Timespec::try_from(SWEEP).map_err(|_| JailError::bug("wait", "a constant time"))?;
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, sweeping.then_some(&limit)))
+            .map_err(|errno| JailError::os("wait for", "messages", errno.raw_os_error()))?;
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let (control, child) = (ready.next() == Some(true), ready.next() == Some(true));
+        let channels = ready
+            .enumerate()
+            .filter_map(|(position, ready)| ready.then_some(position))
+            .filter(|position| self.calls.get(*position).is_some_and(|call| matches!(call.phase, Phase::Running)))
+            .collect();
+        Ok(Ready { control, child, channels })
+    }
+
+    /// `false` when the supervisor is gone.
+    fn on_control(&mut self, control: &Channel) -> Result<bool, JailError> {
+        let Some(received) = control.receive_any_length()? else { return Ok(false) };
+        let Message::Spawn(request) = received.message else { return Err(protocol("a message that is no call")) };
+        let mut descriptors = received.descriptors.into_iter();
+        let channel = Channel::new(descriptors.next().ok_or_else(|| protocol("a call without a channel"))?);
+        self.spawn(channel, request, descriptors.collect())?;
+        Ok(true)
+    }
+
+    fn spawn(&mut self, channel: Channel, request: SpawnRequest, streams: Vec<OwnedFd>) -> Result<(), JailError> {
+        let (terminal, streams) = match request.streams {
+            Streams::Descriptors => (None, streams),
+            Streams::Terminal { rows, columns } => match pty::open(rows, columns) {
+                Ok(terminal) => (Some(terminal.master), vec![terminal.slave]),
+                Err(errno) => return refuse(&channel, Stage::Terminal, errno.raw_os_error()),
+            },
+        };
+        let streams: Vec<_> = streams.iter().map(OwnedFd::as_fd).collect();
+        let streams: [BorrowedFd<'_>; 3] = match streams.as_slice() {
+            [stdin, stdout, stderr] => [*stdin, *stdout, *stderr],
+            [slave] if terminal.is_some() => [*slave; 3],
+            _ => return Err(protocol("a call with a wrong number of descriptors")),
+        };
+        let controlling = if terminal.is_some() { Terminal::Controlling } else { Terminal::None };
+        let prepared = Prepared::new(request, controlling)?;
+        let began = Instant::now();
+        let main = match self.steps.start(&prepared, streams) {
+            Ok(pid) => pid,
+            Err((stage, errno)) => return refuse(&channel, stage, errno),
+        };
+        if let Some(master) = &terminal {
+            tell(&channel, &Message::Started(main.unsigned_abs()), &[master.as_fd()])?;
+        }
+        self.calls.push(Call {
+            channel,
+            main,
+            began,
+            master: terminal,
+            phase: Phase::Running,
+            exits: Vec::new(),
+            exits_unlisted: 0,
+            cpu_us: 0,
+            max_rss_kib: 0,
+        });
+        Ok(())
+    }
+
+    /// A message from the supervisor about one call, or its end of the channel closed: which ends the call.
+    fn on_call(&mut self, position: usize) {
+        let Some(call) = self.calls.get(position) else { return };
+        match call.channel.receive().ok().flatten().map(|received| received.message) {
+            Some(Message::Signal(signal)) => signal_foreground(call, signal),
+            // Killed is said to the main process alone; the rest of the tree follows when it is reaped.
+            Some(_) | None => kill(call.main, libc::SIGKILL),
+        }
+    }
+
+    fn drain_child_signals(&self) -> Result<(), JailError> {
+        let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
+        loop {
+            match rustix::io::read(&self.children, &mut buffer) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(errno) => return Err(JailError::os("read", "child signals", errno.raw_os_error())),
+            }
+        }
+    }
+
+    /// Reaps everything that has ended. `true`: there is no child left.
+    fn reap(&mut self) -> Result<bool, JailError> {
+        loop {
+            match self.reap_one() {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(Errno::CHILD) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(JailError::os("wait for", "children", errno.raw_os_error())),
+            }
+        }
+    }
+
+    /// `false`: no child has ended. Beside other calls the session of the child is read before it is gone.
+    fn reap_one(&mut self) -> Result<bool, Errno> {
+        let (which, session) = if self.calls.len() > 1 {
+            let Some(pid) = sys::ended_child()? else { return Ok(false) };
+            (Some(pid), tree::session_of(pid))
+        } else {
+            (None, None)
+        };
+        let Some(reaped) = sys::reap(which, libc::WNOHANG)? else { return Ok(false) };
+        self.account(&reaped, session);
+        Ok(true)
+    }
+
+    /// Books an ended process on its call: that of its session, else the oldest one that runs.
+    fn account(&mut self, reaped: &sys::Reaped, session: Option<i32>) {
+        let by_main = self.calls.iter().position(|call| call.main == reaped.pid);
+        let by_session = || self.calls.iter().position(|call| Some(call.main) == session);
+        let Some(call) = by_main.or_else(by_session).or(Some(0)).and_then(|position| self.calls.get_mut(position))
+        else {
+            return;
+        };
+        let exit = ProcessExit {
+            pid: reaped.pid.unsigned_abs(),
+            status: status(reaped.status),
+            cpu_us: reaped.cpu_us,
+            max_rss_kib: reaped.max_rss_kib,
+        };
+        call.cpu_us = call.cpu_us.saturating_add(exit.cpu_us);
+        call.max_rss_kib = call.max_rss_kib.max(exit.max_rss_kib);
+        if reaped.pid == call.main && matches!(call.phase, Phase::Running) {
+            call.phase = Phase::Ending(exit);
+        } else if call.exits.len() < EXITS_MAX {
+            call.exits.push(exit);
+        } else {
+            call.exits_unlisted = call.exits_unlisted.saturating_add(1);
+        }
+    }
+
+    /// Kills what is left of ending calls, and reports those of which nothing is.
+    fn end_calls(&mut self) -> Result<(), JailError> {
+        let mut position = 0;
+        while let Some(call) = self.calls.get(position) {
+            let Phase::Ending(main) = call.phase else {
+                position += 1;
+                continue;
+            };
+            if self.tree_is_gone(call.main)? {
+                let call = self.calls.remove(position);
+                report(call, main);
+            } else {
+                position += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the tree of a call whose main process ended. Alone, a call takes everything with it; beside others, its
+    /// session and what descends from it: a process that left both ends with the last call at the latest.
+    fn tree_is_gone(&mut self, main: i32) -> Result<bool, JailError> {
+        if self.calls.len() == 1 {
+            match self.wall {
+                Wall::Namespaces => tree::kill_namespace(),
+                Wall::Landlock => tree::kill_descendants(),
+            }
+            return self.reap();
+        }
+        let killed = tree::kill_session(main);
+        self.reap()?;
+        Ok(killed == 0)
+    }
+
+    /// The supervisor is gone: nothing may stay.
+    fn end_everything(self) -> Result<(), JailError> {
+        match self.wall {
+            // Ending the first process of a pid namespace ends all others (pid_namespaces(7)).
+            Wall::Namespaces => Ok(()),
+            Wall::Landlock => loop {
+                tree::kill_descendants();
+                match sys::reap(None, libc::WNOHANG) {
+                    Err(Errno::CHILD) => return Ok(()),
+                    Ok(Some(_)) | Err(_) => {}
+                    Ok(None) => std::thread::sleep(SWEEP),
+                }
+            },
+        }
+    }
+}
+
+/// What woke the init.
+struct Ready {
+    control: bool,
+    child: bool,
+    channels: Vec<usize>,
+}
+
+fn without_namespaces() -> [LayerState; 8] {
+    [
+        Layer::UserNamespace,
+        Layer::MountNamespace,
+        Layer::PidNamespace,
+        Layer::NetNamespace,
+        Layer::IpcNamespace,
+        Layer::UtsNamespace,
+        Layer::CgroupNamespace,
+        Layer::Root,
+    ]
+    .map(|layer| LayerState::absent(layer, "the plan's wall is Landlock and seccomp alone"))
+}
+
+/// To the foreground of the call's terminal, else to the group of its main process.
+fn signal_foreground(call: &Call, signal: i32) {
+    if !(1..=64).contains(&signal) {
+        return;
+    }
+    let foreground = call.master.as_ref().and_then(|master| rustix::termios::tcgetpgrp(master).ok());
+    let group = foreground.map_or(call.main, |group| group.as_raw_nonzero().get());
+    kill(-group, signal);
+}
+
+/// kill(2) where the target may have ended by itself.
+fn kill(target: i32, signal: i32) {
+    match sys::kill(target, signal) {
+        // EPERM cannot be: all ids inside are one, and the init is not confined by the scope of its guests.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+fn refuse(channel: &Channel, stage: Stage, errno: i32) -> Result<(), JailError> {
+    tell(channel, &Message::Refused(stage, errno), &[])
+}
+
+/// Says something about a call to a supervisor that may have dropped it.
+fn tell(channel: &Channel, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), JailError> {
+    match channel.try_send(message, descriptors) {
+        // A new channel has room for the few messages of a call; a closed one belongs to nobody.
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN) => Ok(()),
+        Err(errno) => Err(JailError::os("report", "a call", errno.raw_os_error())),
+    }
+}
+
+fn report(call: Call, main: ProcessExit) {
+    let end = CallEnd {
+        main,
+        wall_us: u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        cpu_us: call.cpu_us,
+        max_rss_kib: call.max_rss_kib,
+        exits: call.exits,
+        exits_unlisted: call.exits_unlisted,
+    };
+    match tell(&call.channel, &Message::Ended(end), &[]) {
+        // The channel closes with the call: a supervisor that gets no report sees that.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// wait(2)'s status word.
+fn status(word: i32) -> Status {
+    if libc::WIFSIGNALED(word) {
+        Status::Signalled(libc::WTERMSIG(word))
+    } else {
+        Status::Exited(u8::try_from(libc::WEXITSTATUS(word)).unwrap_or(u8::MAX))
+    }
+}

@@ -1,0 +1,306 @@
+//! The fd-based mount API: trees, file systems, and a new root whose paths are resolved beneath its own descriptor.
+//! It never follows a symbolic link inside the new root, and never creates anything on a mount that it did not make.
+
+use crate::error::{ErrorKind, Fault, JailError};
+use crate::plan::Exec;
+use crate::sys::{self, MountChange};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+/// No set-id bits, no devices: on every mount.
+pub(crate) const GUARDED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+
+/// A detached copy of a mount tree.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// The root of the detached tree.
+    pub(crate) fd: OwnedFd,
+    /// What its root is.
+    pub(crate) kind: FileType,
+}
+
+/// Whether mounts below a source come along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// They do.
+    Recursive,
+    /// They do not.
+    One,
+}
+
+/// A detached copy of a host path, which must not be a symbolic link itself.
+pub(crate) fn clone_host_path(path: &Path, depth: Depth) -> Result<Tree, JailError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW
+        | recursion(depth);
+    let fd = rustix::mount::open_tree(CWD, path, flags).map_err(|errno| source_error(path, errno))?;
+    let kind = kind_of(&fd, path)?;
+    if kind == FileType::Symlink {
+        return Err(symlink_source(path));
+    }
+    let change = MountChange { private: true, recursive: depth == Depth::Recursive, ..MountChange::default() };
+    sys::mount_setattr(fd.as_fd(), change).map_err(|errno| os("make private", path, errno))?;
+    Ok(Tree { fd, kind })
+}
+
+/// A host directory by descriptor, without copying its mount.
+pub(crate) fn open_host_directory(path: &Path) -> Result<OwnedFd, JailError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| source_error(path, errno))
+}
+
+/// A detached copy of what a descriptor refers to, in our own mount namespace.
+pub(crate) fn clone_descriptor(fd: BorrowedFd<'_>, depth: Depth, path: &Path) -> Result<OwnedFd, JailError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | recursion(depth);
+    rustix::mount::open_tree(fd, c"", flags).map_err(|errno| os("copy the mount of", path, errno))
+}
+
+fn recursion(depth: Depth) -> OpenTreeFlags {
+    match depth {
+        Depth::Recursive => OpenTreeFlags::AT_RECURSIVE,
+        Depth::One => OpenTreeFlags::empty(),
+    }
+}
+
+/// Mount flags of a tree that is or is not to be executed from.
+pub(crate) fn exec_flag(exec: Exec) -> u64 {
+    match exec {
+        Exec::Allow => 0,
+        Exec::Deny => libc::MOUNT_ATTR_NOEXEC,
+    }
+}
+
+/// Sets flags on a whole tree.
+pub(crate) fn restrict(tree: BorrowedFd<'_>, set: u64, path: &Path) -> Result<(), JailError> {
+    let change = MountChange { set, recursive: true, ..MountChange::default() };
+    sys::mount_setattr(tree, change).map_err(|errno| os("restrict the mount of", path, errno))
+}
+
+/// A new, detached file system.
+pub(crate) fn new_file_system(kind: &str, options: &[(&str, &str)], flags: u64) -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(&context, *key)?;
+        } else {
+            rustix::mount::fsconfig_set_string(&context, *key, *value)?;
+        }
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let flags = MountAttrFlags::from_bits_retain(u32::try_from(flags).expect("mount flags have 32 bits here"));
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+}
+
+/// A new, detached tmpfs.
+pub(crate) fn tmpfs(size_mib: u64, mode: u32, flags: u64) -> Result<OwnedFd, JailError> {
+    // An inode costs the kernel about a KiB that the size does not count.
+    let inodes = size_mib.saturating_mul(256).clamp(1024, 1 << 20);
+    let options =
+        [("size", format!("{size_mib}m")), ("mode", format!("{mode:o}")), ("nr_inodes", format!("{inodes}"))];
+    let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    new_file_system("tmpfs", &options, flags)
+        .map_err(|errno| JailError::os("mount", format!("a tmpfs of {size_mib} MiB"), errno.raw_os_error()))
+}
+
+/// Puts a detached tree onto what `target` refers to.
+pub(crate) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
+}
+
+/// The root that is being built.
+#[derive(Debug)]
+pub(crate) struct NewRoot {
+    fd: OwnedFd,
+    /// Mounts that we made and that hold nothing of the host: the only ones in which a path may be created.
+    ours: HashSet<u64>,
+}
+
+impl NewRoot {
+    /// A tmpfs, stacked on the old root: the old one stays the process's root until [`NewRoot::enter`].
+    pub(crate) fn new(size_mib: u64) -> Result<Self, JailError> {
+        let everything = MountChange { private: true, recursive: true, ..MountChange::default() };
+        let old = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| os("open", Path::new("/"), errno))?;
+        sys::mount_setattr(old.as_fd(), everything).map_err(|errno| os("make private", Path::new("/"), errno))?;
+        let fd = tmpfs(size_mib, 0o755, GUARDED)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(&fd, c"", CWD, c"/", flags)
+            .map_err(|errno| JailError::os("mount", "the new root", errno.raw_os_error()))?;
+        let mut root = Self { fd, ours: HashSet::new() };
+        let id = mount_id(root.fd.as_fd(), Path::new("/"))?;
+        root.ours.insert(id);
+        Ok(root)
+    }
+
+    /// Makes this the root and detaches the old one (pivot_root(2), "new_root and put_old may be the same").
+    pub(crate) fn enter(&self) -> Result<(), JailError> {
+        let act = |act: &'static str| move |errno: Errno| JailError::os(act, "the new root", errno.raw_os_error());
+        let change = MountChange { set: GUARDED | libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
+        sys::mount_setattr(self.fd.as_fd(), change).map_err(act("make read-only"))?;
+        rustix::process::fchdir(&self.fd).map_err(act("enter"))?;
+        rustix::process::pivot_root(c".", c".").map_err(|errno| {
+            act("pivot to")(errno).hint("a root on an initramfs cannot be pivoted away: boot from a real file system")
+        })?;
+        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH).map_err(act("detach the old root under"))?;
+        rustix::process::chdir(c"/").map_err(act("enter"))
+    }
+
+    /// Opens an existing path inside, refusing any symbolic link on the way.
+    pub(crate) fn existing(&self, path: &Path) -> Result<OwnedFd, JailError> {
+        self.open(path).map_err(|errno| inside_error(path, errno))
+    }
+
+    fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve)?;
+        // RESOLVE_NO_SYMLINKS lets O_PATH|O_NOFOLLOW open a link as such.
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+        if kind == FileType::Symlink { Err(Errno::LOOP) } else { Ok(fd) }
+    }
+
+    /// The directory at this path inside, made with its parents where it is missing.
+    pub(crate) fn directory(&self, path: &Path, mode: u32) -> Result<OwnedFd, JailError> {
+        match self.open(path) {
+            Ok(fd) if kind_of(&fd, path)? == FileType::Directory => Ok(fd),
+            Ok(_) => Err(inside_error(path, Errno::NOTDIR)),
+            Err(Errno::NOENT) => {
+                let (parent, name) = self.parent(path)?;
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))
+                    .map_err(|errno| inside_error(path, errno))?;
+                self.existing(path)
+            }
+            Err(errno) => Err(inside_error(path, errno)),
+        }
+    }
+
+    /// The file at this path inside, made empty where it is missing.
+    pub(crate) fn file(&self, path: &Path) -> Result<OwnedFd, JailError> {
+        match self.open(path) {
+            Err(Errno::NOENT) => {
+                self.new_file(path, 0o444)?;
+                self.existing(path)
+            }
+            other => other.map_err(|errno| inside_error(path, errno)),
+        }
+    }
+
+    /// A new file at this path inside, open for writing.
+    pub(crate) fn new_file(&self, path: &Path, mode: u32) -> Result<OwnedFd, JailError> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(mode)).map_err(|errno| inside_error(path, errno))
+    }
+
+    /// A symbolic link at this path inside.
+    pub(crate) fn symlink(&self, path: &Path, target: &Path) -> Result<(), JailError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::symlinkat(target, &parent, name).map_err(|errno| inside_error(path, errno))
+    }
+
+    /// The parent directory of a path that is to be created, on a mount of ours, and the last name.
+    fn parent<'path>(&self, path: &'path Path) -> Result<(OwnedFd, &'path OsStr), JailError> {
+        let (Some(parent), Some(Component::Normal(name))) = (path.parent(), path.components().next_back()) else {
+            return Err(JailError::bug("create", path.display().to_string()));
+        };
+        let parent = self.directory(parent, 0o755)?;
+        if !self.ours.contains(&mount_id(parent.as_fd(), path)?) {
+            return Err(JailError::host("create", path.display().to_string())
+                .kind(ErrorKind::TargetMissing)
+                .fault(Fault::Operator)
+                .hint("it lies in a directory of the host, where setting up a sandbox creates nothing: create it first"));
+        }
+        Ok((parent, name))
+    }
+
+    /// Mounts a tree on an existing path inside.
+    pub(crate) fn mount(&self, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, path: &Path) -> Result<(), JailError> {
+        attach(tree, target).map_err(|errno| os("mount on", path, errno))
+    }
+
+    /// Mounts a file system of our own making, in which later steps may create.
+    pub(crate) fn mount_own(&mut self, tree: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), JailError> {
+        let target = self.directory(path, mode)?;
+        self.mount(tree, target.as_fd(), path)?;
+        let id = mount_id(tree, path)?;
+        self.ours.insert(id);
+        Ok(())
+    }
+
+    /// Removes a name that was only needed while building.
+    pub(crate) fn remove(&self, path: &Path, flags: AtFlags) -> Result<(), JailError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::unlinkat(&parent, name, flags).map_err(|errno| inside_error(path, errno))
+    }
+
+    /// Takes away a mount that was only needed while building.
+    pub(crate) fn unmount(&self, path: &Path) -> Result<(), JailError> {
+        rustix::process::fchdir(&self.fd).map_err(|errno| os("enter", Path::new("/"), errno))?;
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
+        rustix::mount::unmount(relative, flags).map_err(|errno| os("unmount", path, errno))
+    }
+}
+
+/// What a descriptor refers to.
+pub(crate) fn kind_of(fd: &OwnedFd, path: &Path) -> Result<FileType, JailError> {
+    let stat = rustix::fs::fstat(fd).map_err(|errno| os("look at", path, errno))?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+fn mount_id(fd: BorrowedFd<'_>, path: &Path) -> Result<u64, JailError> {
+    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+        .map_err(|errno| os("look at", path, errno))?;
+    if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(JailError::host("tell mounts apart at", path.display().to_string()).hint("Linux 5.12 or later can"));
+    }
+    Ok(found.stx_mnt_id)
+}
+
+fn os(act: &'static str, path: &Path, errno: Errno) -> JailError {
+    JailError::os(act, path.display().to_string(), errno.raw_os_error())
+}
+
+fn source_error(path: &Path, errno: Errno) -> JailError {
+    let error = os("open", path, errno);
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => error.kind(ErrorKind::SourceMissing).fault(Fault::Operator),
+        Errno::LOOP => symlink_source(path),
+        Errno::ACCESS => error.fault(Fault::Operator),
+        _ => error,
+    }
+}
+
+fn symlink_source(path: &Path) -> JailError {
+    os("open", path, Errno::LOOP)
+        .kind(ErrorKind::SymlinkInTheWay)
+        .fault(Fault::Operator)
+        .hint("name what the link points to")
+}
+
+fn inside_error(path: &Path, errno: Errno) -> JailError {
+    let error = os("prepare", path, errno);
+    match errno {
+        Errno::LOOP => error
+            .kind(ErrorKind::SymlinkInTheWay)
+            .fault(Fault::Guest)
+            .hint("a symbolic link stands where the plan expects a directory or a file; set-up follows none"),
+        Errno::NOENT => error.kind(ErrorKind::TargetMissing).fault(Fault::Operator),
+        _ => error,
+    }
+}
+
+/// Where a tree is put for a moment when the kernel insists on attached layers.
+pub(crate) fn staging(number: usize) -> PathBuf {
+    PathBuf::from(format!("/.stage-{number}"))
+}

@@ -1,0 +1,366 @@
+//! A call that runs: its streams, signals, size, and how it ended.
+//! It never outlives its owner's interest: dropped before its end, it is killed with its whole tree.
+
+use crate::channel::{Channel, protocol};
+use crate::error::{ErrorKind, Fault, JailError};
+use crate::pty;
+use crate::sandbox::{Handle, Stdio, lost, wait_readable};
+use crate::watch::{CallId, Consequence, LimitHit, LimitKind, Watch};
+use crate::wire::{self, CallEnd, Message, ProcessExit, Stage, Status};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a killed tree may take to be gone before the whole sandbox is killed: the kernel's own delay for a
+/// process that waits for a disk, not the guest's.
+const KILL_GRACE: Duration = Duration::from_secs(10);
+/// How long opening a terminal may take.
+const TERMINAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a call ended. Its whole tree has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How its own process ended.
+    pub status: Status,
+    /// The limit that ended it.
+    pub cause: Option<LimitHit>,
+    /// Limits that refused it something without ending it.
+    pub refusals: Vec<LimitHit>,
+    /// What it used.
+    pub usage: Usage,
+    /// Its own process and those that the init reaped for it.
+    pub exits: Vec<ProcessExit>,
+    /// How many more processes there were than `exits` can list.
+    pub exits_unlisted: u64,
+}
+
+impl Ended {
+    /// Whether a system call that the list refuses ended it.
+    pub fn by_seccomp(&self) -> bool {
+        self.status == Status::Signalled(libc::SIGSYS)
+    }
+}
+
+/// What a call used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// CPU time of all its processes, microseconds.
+    pub cpu_us: u64,
+    /// The most memory that one of its processes held, KiB.
+    pub max_rss_kib: u64,
+    /// From its start to the end of its last process, microseconds.
+    pub wall_us: u64,
+}
+
+/// A call that runs. Dropped, it is killed with its whole tree.
+#[derive(Debug)]
+pub struct Running {
+    line: Arc<Line>,
+    id: CallId,
+    program: String,
+    streams: Streams,
+    began: Instant,
+    wall: Option<u64>,
+    bound: Option<(Arc<Watch>, Arc<Handle>)>,
+    ended: Mutex<Progress>,
+}
+
+/// Whether the watcher has been told of the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Runs,
+    Ended,
+}
+
+/// The channel of a call, and why it was killed.
+#[derive(Debug)]
+pub(crate) struct Line {
+    channel: Channel,
+    cause: Mutex<Option<LimitHit>>,
+}
+
+impl Line {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self { channel, cause: Mutex::new(None) }
+    }
+
+    /// Ends the call; the first limit that was given is the cause.
+    pub(crate) fn kill(&self, cause: Option<LimitHit>) {
+        let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.or(cause);
+        match self.channel.try_send(&Message::Kill, &[]) {
+            // A call that has ended, or that was told so often before that there is no room: it ends anyway.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// The supervisor's ends of a call's streams.
+#[derive(Debug)]
+pub(crate) enum Streams {
+    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    Elsewhere,
+    Terminal { master: Option<OwnedFd> },
+}
+
+/// The guest's ends.
+#[derive(Debug)]
+pub(crate) enum Inner {
+    Descriptors([OwnedFd; 3]),
+    Terminal { rows: u16, columns: u16 },
+}
+
+impl Inner {
+    pub(crate) fn request(&self) -> wire::Streams {
+        match self {
+            Self::Descriptors(_) => wire::Streams::Descriptors,
+            Self::Terminal { rows, columns } => wire::Streams::Terminal { rows: *rows, columns: *columns },
+        }
+    }
+
+    pub(crate) fn descriptors(&self) -> &[OwnedFd] {
+        match self {
+            Self::Descriptors(descriptors) => descriptors,
+            Self::Terminal { .. } => &[],
+        }
+    }
+}
+
+impl Streams {
+    /// Makes both sides.
+    pub(crate) fn open(stdio: Stdio) -> Result<(Self, Inner), JailError> {
+        let pipe = || {
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(|errno| JailError::os("make", "a pipe", errno.raw_os_error()))
+        };
+        Ok(match stdio {
+            Stdio::Pipes => {
+                let ((inner_in, stdin), (stdout, inner_out), (stderr, inner_err)) = (pipe()?, pipe()?, pipe()?);
+                let outer = Self::Pipes { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) };
+                (outer, Inner::Descriptors([inner_in, inner_out, inner_err]))
+            }
+            Stdio::Fds { stdin, stdout, stderr } => (Self::Elsewhere, Inner::Descriptors([stdin, stdout, stderr])),
+            Stdio::Pty { rows, columns } => (Self::Terminal { master: None }, Inner::Terminal { rows, columns }),
+        })
+    }
+}
+
+impl Running {
+    pub(crate) fn new(
+        line: Arc<Line>,
+        id: CallId,
+        program: String,
+        streams: Streams,
+        began: Instant,
+        wall: Option<u64>,
+    ) -> Self {
+        Self { line, id, program, streams, began, wall, bound: None, ended: Mutex::new(Progress::Runs) }
+    }
+
+    /// Ties the call to its sandbox.
+    pub(crate) fn bind(&mut self, watch: Arc<Watch>, sandbox: Arc<Handle>) {
+        self.bound = Some((watch, sandbox));
+    }
+
+    /// Receives the terminal's master, where the call has a terminal.
+    pub(crate) fn take_terminal(&mut self) -> Result<(), JailError> {
+        let Streams::Terminal { master } = &mut self.streams else { return Ok(()) };
+        wait_readable(self.line.channel.as_fd(), Some(Instant::now() + TERMINAL_LIMIT))?;
+        let received = self.line.channel.receive()?.ok_or_else(|| lost("it ended before the terminal was open"))?;
+        match (received.message, received.descriptors.into_iter().next()) {
+            (Message::Started(_), Some(opened)) => *master = Some(opened),
+            (Message::Refused(stage, errno), _) => return Err(refusal(stage, errno, &self.program)),
+            _ => return Err(protocol("a message instead of a terminal")),
+        }
+        Ok(())
+    }
+
+    /// The writing end of the call's descriptor 0, once.
+    pub fn take_stdin(&mut self) -> Option<OwnedFd> {
+        if let Streams::Pipes { stdin, .. } = &mut self.streams { stdin.take() } else { None }
+    }
+
+    /// The reading end of the call's descriptor 1, once.
+    pub fn take_stdout(&mut self) -> Option<OwnedFd> {
+        if let Streams::Pipes { stdout, .. } = &mut self.streams { stdout.take() } else { None }
+    }
+
+    /// The reading end of the call's descriptor 2, once.
+    pub fn take_stderr(&mut self) -> Option<OwnedFd> {
+        if let Streams::Pipes { stderr, .. } = &mut self.streams { stderr.take() } else { None }
+    }
+
+    /// The master of the call's terminal. Reading it gives `EIO` when nobody inside has the other end open any more.
+    pub fn terminal(&self) -> Option<BorrowedFd<'_>> {
+        if let Streams::Terminal { master } = &self.streams { master.as_ref().map(OwnedFd::as_fd) } else { None }
+    }
+
+    /// Sends a signal to the foreground of the call's terminal, or to the process group of its program.
+    ///
+    /// # Errors
+    /// The sandbox is gone. A call that has ended is no error: the signal came late.
+    pub fn signal(&self, signal: i32) -> Result<(), JailError> {
+        match self.line.channel.try_send(&Message::Signal(signal), &[]) {
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(JailError::os("signal", &self.program, errno.raw_os_error())),
+        }
+    }
+
+    /// Sets the size of the call's terminal; without one there is nothing to do.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), JailError> {
+        let Some(master) = self.terminal() else { return Ok(()) };
+        pty::resize(master, rows, columns)
+            .map_err(|errno| JailError::os("resize the terminal of", &self.program, errno.raw_os_error()))
+    }
+
+    /// Ends the call and its whole tree; [`Running::wait`] then tells this cause.
+    pub fn kill(&self, cause: Option<LimitHit>) {
+        self.line.kill(cause);
+    }
+
+    /// Waits for the end of the call and of everything that it started; enforces its wall time meanwhile.
+    ///
+    /// # Errors
+    /// What kept the program from being executed, or a sandbox that is gone.
+    pub fn wait(&self) -> Result<Ended, JailError> {
+        loop {
+            if let Some(ended) = self.wait_until(None)? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// The same for at most this long; `None` when the call still runs.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub fn wait_timeout(&self, limit: Duration) -> Result<Option<Ended>, JailError> {
+        self.wait_until(Some(Instant::now() + limit))
+    }
+
+    fn wait_until(&self, caller: Option<Instant>) -> Result<Option<Ended>, JailError> {
+        let wall = self.wall.map(|wall_s| self.began + Duration::from_secs(wall_s));
+        let first = [caller, wall].into_iter().flatten().min();
+        if wait_readable(self.line.channel.as_fd(), first).is_ok() {
+            return self.receive_end().map(Some);
+        }
+        match (wall, self.wall) {
+            (Some(wall), Some(wall_s)) if wall <= Instant::now() => {
+                self.kill(Some(self.wall_hit(wall_s)));
+                let grace = Instant::now() + KILL_GRACE;
+                if let Err(error) = wait_readable(self.line.channel.as_fd(), Some(grace)) {
+                    self.kill_sandbox();
+                    return Err(error.hint("its processes did not end when killed, so the whole sandbox was"));
+                }
+                self.receive_end().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn wall_hit(&self, wall_s: u64) -> LimitHit {
+        let observed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let limit = LimitKind::Wall;
+        LimitHit { limit, value: wall_s.saturating_mul(1000), observed, unit: limit.unit() }
+    }
+
+    fn kill_sandbox(&self) {
+        if let Some((_, sandbox)) = &self.bound {
+            sandbox.kill();
+        }
+    }
+
+    fn receive_end(&self) -> Result<Ended, JailError> {
+        let received = self.line.channel.receive()?;
+        let hits = self.tell_watcher();
+        match received.map(|received| received.message) {
+            Some(Message::Ended(end)) => Ok(self.ended(end, hits)),
+            Some(Message::Refused(stage, errno)) => Err(refusal(stage, errno, &self.program)),
+            None => Err(lost("it ended while the call ran")),
+            Some(
+                Message::Setup(_)
+                | Message::Spawn(_)
+                | Message::InMemory(_)
+                | Message::Signal(_)
+                | Message::Kill
+                | Message::Forked(_)
+                | Message::Ready(_)
+                | Message::Failed(_)
+                | Message::Started(_),
+            ) => {
+                self.kill_sandbox();
+                Err(protocol("a message out of turn from the init"))
+            }
+        }
+    }
+
+    fn ended(&self, end: CallEnd, hits: Vec<LimitHit>) -> Ended {
+        let (ends, refusals): (Vec<_>, Vec<_>) =
+            hits.into_iter().partition(|hit| hit.limit.consequence() == Consequence::Ends);
+        let killed = *self.line.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exits = vec![end.main];
+        exits.extend(end.exits);
+        Ended {
+            status: end.main.status,
+            cause: killed.or_else(|| ends.first().copied()),
+            refusals,
+            usage: Usage { cpu_us: end.cpu_us, max_rss_kib: end.max_rss_kib, wall_us: end.wall_us },
+            exits,
+            exits_unlisted: end.exits_unlisted,
+        }
+    }
+
+    /// Once: the watcher stops looking, and says what it saw.
+    fn tell_watcher(&self) -> Vec<LimitHit> {
+        let mut progress = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if *progress == Progress::Ended {
+            return Vec::new();
+        }
+        *progress = Progress::Ended;
+        self.bound.as_ref().map(|(watch, _)| watch.call_ended(self.id)).unwrap_or_default()
+    }
+}
+
+/// Readable when the call has ended: for callers that wait for many things at once.
+impl AsFd for Running {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.line.channel.as_fd()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.line.kill(None);
+        drop(self.tell_watcher());
+    }
+}
+
+/// What kept a program from being executed, in words.
+fn refusal(stage: Stage, errno: i32, program: &str) -> JailError {
+    let error = |act: &str| JailError::os(act, program, errno);
+    match (stage, errno) {
+        (Stage::Exec, libc::ENOENT | libc::ENOTDIR) => error("run")
+            .kind(ErrorKind::ProgramNotFound)
+            .fault(Fault::Guest)
+            .hint("there is no such program inside, or the interpreter that its first line names is missing"),
+        (Stage::Exec, libc::EACCES | libc::ENOEXEC | libc::EISDIR | libc::ELIBBAD | libc::ETXTBSY) => {
+            error("run").kind(ErrorKind::ProgramNotExecutable).fault(Fault::Guest)
+        }
+        (Stage::Exec, libc::E2BIG) => error("run").kind(ErrorKind::ProgramNotExecutable).fault(Fault::Guest),
+        (Stage::Exec, _) => error("run").kind(ErrorKind::ProgramNotExecutable),
+        (Stage::WorkingDirectory, _) => {
+            error("enter the working directory of").kind(ErrorKind::WorkingDirectory).fault(Fault::Guest)
+        }
+        (Stage::Fork, _) => error("make a process for"),
+        (Stage::Terminal, _) => error("open a terminal for"),
+        (Stage::Descriptors, _) => error("pass descriptors to"),
+        (Stage::OwnSession, _) => error("make a session for"),
+        (Stage::Rlimit, _) => error("limit the resources of"),
+        (Stage::Landlock, _) => error("confine the paths of"),
+        (Stage::Seccomp, _) => error("confine the system calls of"),
+    }
+}

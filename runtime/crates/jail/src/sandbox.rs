@@ -1,0 +1,330 @@
+//! The supervisor's side of a sandbox: starting it, starting calls in it, and ending it for certain.
+//! It never waits without a limit, and never leaves a process behind: what it started ends when it is dropped.
+
+use crate::cgroup::Group;
+use crate::channel::{Channel, protocol};
+use crate::enforced::{Enforced, LayerState};
+use crate::error::{ErrorKind, Fault, JailError};
+use crate::plan::{HostStep, Limits, Plan, SessionStep, Wall};
+use crate::running::{Line, Running, Streams};
+use crate::watch::{CallId, LimitHit, Scope, Watch};
+use crate::wire::{self, Message, SpawnRequest};
+use crate::{spawner, wire::DESCRIPTORS_MAX};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+const _: () = assert!(4 < DESCRIPTORS_MAX + 1, "a channel and three streams come with a call, and a memfd");
+
+/// How a sandbox is started; nothing here changes what it confines.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names the session's control group; unique on the machine among running ones.
+    pub name: String,
+    /// How long the set-up may take.
+    pub start_limit: Duration,
+}
+
+/// What a call runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program, looked up along the `PATH` of `env` inside, and its arguments.
+    pub argv: Vec<CString>,
+    /// The whole environment.
+    pub env: Vec<(CString, CString)>,
+    /// Working directory inside.
+    pub cwd: PathBuf,
+}
+
+/// Where 0, 1 and 2 of a call lead.
+#[derive(Debug)]
+pub enum Stdio {
+    /// To three new pipes, whose other ends [`Running`] holds.
+    Pipes,
+    /// To these. The guest gets every right that they carry.
+    Fds {
+        /// Descriptor 0.
+        stdin: OwnedFd,
+        /// Descriptor 1.
+        stdout: OwnedFd,
+        /// Descriptor 2.
+        stderr: OwnedFd,
+    },
+    /// To a new terminal of the sandbox's own, whose master [`Running`] holds.
+    Pty {
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+}
+
+/// A started sandbox. Dropping it kills and reaps everything in it.
+#[derive(Debug)]
+pub struct Sandbox {
+    control: Channel,
+    enforced: Enforced,
+    limits: Limits,
+    handle: Arc<Handle>,
+    calls: Arc<Calls>,
+    watch: Arc<Watch>,
+    group: Option<Arc<Group>>,
+}
+
+/// The init of a sandbox, by a handle that cannot come to mean another process.
+#[derive(Debug)]
+pub(crate) struct Handle(OwnedFd);
+
+impl Handle {
+    /// Ends the sandbox: its first process, and with it by the kernel all others.
+    pub(crate) fn kill(&self) {
+        match rustix::process::pidfd_send_signal(&self.0, Signal::KILL) {
+            // ESRCH: it has ended already.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Calls that run, for the watcher.
+#[derive(Debug, Default)]
+struct Calls {
+    next: AtomicU64,
+    running: Mutex<HashMap<CallId, Weak<Line>>>,
+}
+
+impl Calls {
+    fn add(&self, line: &Arc<Line>) -> CallId {
+        let id = CallId(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, line| line.strong_count() > 0);
+        running.insert(id, Arc::downgrade(line));
+        id
+    }
+
+    fn end(&self, id: CallId, hit: LimitHit) {
+        let line = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade);
+        if let Some(line) = line {
+            line.kill(Some(hit));
+        }
+    }
+}
+
+impl Sandbox {
+    /// Starts a sandbox and carries out the plan's host and session steps.
+    ///
+    /// # Errors
+    /// What the machine refused, what the plan names and is not there, or [`ErrorKind::SandboxLost`] when it took
+    /// longer than `options.start_limit`. Nothing is left behind.
+    pub fn start(plan: &Plan, options: &Options) -> Result<Self, JailError> {
+        let deadline = Instant::now() + options.start_limit;
+        let limits = plan.host.iter().map(|HostStep::Limits(limits)| *limits).next().unwrap_or_default();
+        let (group, mut layers) = Group::create(&limits, &options.name);
+        let group = group.map(Arc::new);
+        let (control, theirs) = Channel::pair()?;
+        let mut starting = Starting { helper: spawner::start_helper(theirs)?, init: None, wall: plan.wall };
+        if let Some(group) = &group {
+            // Before it knows what to do: everything that it starts is born in the group.
+            group.add(starting.helper.id())?;
+        }
+        control.send(&Message::Setup(plan.canonical_bytes()), &[])?;
+        let (init_pid, session) = starting.until_ready(&control, deadline)?;
+        let calls = Arc::new(Calls::default());
+        let scope = Scope { limits, init_pid, group: group.clone(), disk: layer_directories(plan) };
+        let watched = Arc::clone(&calls);
+        let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
+        layers.splice(0..0, session);
+        layers.extend_from_slice(watch.layers());
+        let handle = Arc::new(starting.finish()?);
+        let enforced = Enforced::new(layers);
+        Ok(Self { control, enforced, limits, handle, calls, watch: Arc::new(watch), group })
+    }
+
+    /// What was really enforced.
+    pub fn enforced(&self) -> &Enforced {
+        &self.enforced
+    }
+
+    /// Starts a call. It returns before the program was executed; that there is no such program is what
+    /// [`Running::wait`] says.
+    ///
+    /// # Errors
+    /// A command that cannot be passed on, no terminal, or a sandbox that is gone.
+    pub fn spawn(&self, command: &Command, stdio: Stdio) -> Result<Running, JailError> {
+        let (channel, theirs) = Channel::pair()?;
+        let (streams, inner) = Streams::open(stdio)?;
+        let request = request(command, inner.request())?;
+        let mut descriptors = vec![theirs.as_fd()];
+        descriptors.extend(inner.descriptors().iter().map(OwnedFd::as_fd));
+        let line = Arc::new(Line::new(channel));
+        let id = self.calls.add(&line);
+        let began = Instant::now();
+        self.watch.call_began(id);
+        self.control.send(&Message::Spawn(request), &descriptors)?;
+        drop(descriptors);
+        drop((theirs, inner));
+        let program = command.argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut running = Running::new(line, id, program, streams, began, self.limits.wall_s);
+        running.bind(Arc::clone(&self.watch), Arc::clone(&self.handle));
+        running.take_terminal()?;
+        Ok(running)
+    }
+
+    /// The session's control group, where there is one.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_deref()
+    }
+
+    /// Kills everything in the sandbox, its init included. Calls that wait are told that the sandbox is lost.
+    pub fn kill(&self) {
+        self.handle.kill();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.handle.kill();
+        reap(&self.handle.0);
+    }
+}
+
+/// Waits for a killed child and releases its process id.
+fn reap(handle: &OwnedFd) {
+    match rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(handle.as_fd()), WaitIdOptions::EXITED)) {
+        // ECHILD: somebody else of this process waits for every child; then it is reaped as well.
+        Ok(_) | Err(_) => {}
+    }
+}
+
+fn request(command: &Command, streams: wire::Streams) -> Result<SpawnRequest, JailError> {
+    let refused = |object: &str, why: &str| {
+        JailError::host("start a call with", object).fault(Fault::Guest).hint(why)
+    };
+    if command.argv.is_empty() {
+        return Err(refused("no arguments", "the first argument names the program"));
+    }
+    let cwd = command.cwd.as_os_str().as_bytes().to_vec();
+    if cwd.contains(&0) {
+        return Err(refused("a working directory that holds a NUL", "no path can"));
+    }
+    let mut env = Vec::with_capacity(command.env.len());
+    for (name, value) in &command.env {
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            return Err(refused(&name.to_string_lossy(), "a variable's name is not empty and holds no \"=\""));
+        }
+        env.push([name.as_bytes(), b"=", value.as_bytes()].concat());
+    }
+    let argv = command.argv.iter().map(|argument| argument.as_bytes().to_vec()).collect();
+    Ok(SpawnRequest { streams, argv, env, cwd })
+}
+
+/// Directories that hold what the session writes to the host's disk.
+fn layer_directories(plan: &Plan) -> Vec<PathBuf> {
+    let layer = |step: &SessionStep| {
+        if let SessionStep::Overlay { layer, .. } = step { Some(layer.join("upper")) } else { None }
+    };
+    plan.session.iter().filter_map(layer).collect()
+}
+
+/// A sandbox that is being started; dropped before it is ready, it kills and reaps what there is of it.
+struct Starting {
+    helper: Child,
+    init: Option<Handle>,
+    wall: Wall,
+}
+
+impl Starting {
+    /// Waits for the init's id and its report, which come in any order.
+    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<(u32, Vec<LayerState>), JailError> {
+        let (mut pid, mut layers) = (None, None);
+        loop {
+            if let (Some(pid), Some(_)) = (pid, &layers) {
+                return Ok((pid, layers.unwrap_or_default()));
+            }
+            wait_readable(control.as_fd(), Some(deadline))?;
+            let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
+            match received.message {
+                Message::Forked(forked) if pid.is_none() => {
+                    self.init = Some(open_handle(forked)?);
+                    pid = Some(forked);
+                }
+                Message::Ready(ready) if layers.is_none() => layers = Some(ready),
+                Message::Failed(error) => return Err(error),
+                Message::Setup(_)
+                | Message::Spawn(_)
+                | Message::InMemory(_)
+                | Message::Signal(_)
+                | Message::Kill
+                | Message::Forked(_)
+                | Message::Ready(_)
+                | Message::Started(_)
+                | Message::Refused(..)
+                | Message::Ended(_) => return Err(protocol("a message out of turn from the init")),
+            }
+        }
+    }
+
+    /// The started init. The helper, where it is another process, has ended or is about to.
+    fn finish(mut self) -> Result<Handle, JailError> {
+        let init = self.init.take().ok_or_else(|| lost("it never said who it is"))?;
+        if self.wall == Wall::Namespaces {
+            self.helper.wait().map_err(|error| JailError::io("wait for", "the helper", &error))?;
+        }
+        Ok(init)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(init) = self.init.take() {
+            init.kill();
+            reap(&init.0);
+        } else if self.finished() {
+            return;
+        }
+        match self.helper.kill().and_then(|()| self.helper.wait()) {
+            // Nothing to kill any more, which is what was wanted.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+impl Starting {
+    /// Whether `finish` took the init: then the helper was waited for, or is the init.
+    fn finished(&mut self) -> bool {
+        self.wall == Wall::Landlock || matches!(self.helper.try_wait(), Ok(Some(_)))
+    }
+}
+
+fn open_handle(pid: u32) -> Result<Handle, JailError> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| protocol("a process id that is none"))?;
+    rustix::process::pidfd_open(raw, PidfdFlags::empty())
+        .map(Handle)
+        .map_err(|errno| JailError::os("open a handle of", "the init of the sandbox", errno.raw_os_error()))
+}
+
+pub(crate) fn lost(why: &str) -> JailError {
+    JailError::host("reach", "the init of the sandbox").kind(ErrorKind::SandboxLost).hint(why)
+}
+
+/// Waits until the descriptor is readable or the other end closed; an error when the deadline passes first.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<(), JailError> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, limit.as_ref()) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Err(lost("it did not answer in time")),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(errno) => return Err(JailError::os("wait for", "the sandbox", errno.raw_os_error())),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The one door through which this crate, and with it the whole of Stockade, starts a process: a helper of its own.
+//! It never starts any other program, and never forks: the standard library spawns without a copy of this process.
+
+use crate::error::JailError;
+use crate::init::NAME;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Requests that wait for the spawner at one time; more wait at the door.
+const WAITING_MAX: usize = 64;
+
+struct Request {
+    control: OwnedFd,
+    answer: SyncSender<std::io::Result<Child>>,
+}
+
+/// Starts a helper whose descriptor 0 is this end of the control channel.
+///
+/// A thread of its own does it, which lives as long as the process: the death signal that binds an init to its
+/// supervisor is sent when the *thread* that started it ends (prctl(2), `PR_SET_PDEATHSIG`), and callers come from
+/// thread pools.
+pub(crate) fn start_helper(control: OwnedFd) -> Result<Child, JailError> {
+    static SPAWNER: OnceLock<std::io::Result<SyncSender<Request>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (requests, incoming) = sync_channel(WAITING_MAX);
+        std::thread::Builder::new()
+            .name("jail-spawner".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || spawn_all(&incoming))
+            .map(|_owned_by_the_process| requests)
+    });
+    let fail = |error: &std::io::Error| JailError::io("start", "the helper that becomes the sandbox's init", error);
+    let spawner = spawner.as_ref().map_err(fail)?;
+    let (answer, answered) = sync_channel(1);
+    let gone = || JailError::bug("reach", "the spawner thread");
+    spawner.send(Request { control, answer }).map_err(|_| gone())?;
+    answered.recv().map_err(|_| gone())?.map_err(|error| fail(&error))
+}
+
+fn spawn_all(incoming: &Receiver<Request>) {
+    for Request { control, answer } in incoming {
+        match answer.send(spawn(control)) {
+            // The asking thread is gone only if it panicked; its channel closed, and the helper ends by that.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one door: our own executable, as the helper")]
+fn spawn(control: OwnedFd) -> std::io::Result<Child> {
+    // By the kernel's link, so that it is this very program even if its file was replaced meanwhile. No `pre_exec`, no
+    // change of ids: that keeps the standard library on posix_spawn(3).
+    std::process::Command::new("/proc/self/exe")
+        .arg0(NAME)
+        .env_clear()
+        .stdin(control)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}

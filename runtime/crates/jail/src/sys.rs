@@ -1,0 +1,229 @@
+//! System calls that rustix does not offer, one function each.
+//! It never decides anything, and keeps no state.
+
+use rustix::io::Errno;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+/// Flags and changes of mount_setattr(2).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MountChange<'fd> {
+    /// `MOUNT_ATTR_*` bits to set.
+    pub(crate) set: u64,
+    /// Make propagation private.
+    pub(crate) private: bool,
+    /// Id-map by this user namespace; the mount must be detached.
+    pub(crate) idmap: Option<BorrowedFd<'fd>>,
+    /// Mounts below as well.
+    pub(crate) recursive: bool,
+}
+
+/// Changes the mount whose root the descriptor refers to.
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, change: MountChange<'_>) -> Result<(), Errno> {
+    let mut attr = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: 0,
+        propagation: if change.private { libc::MS_PRIVATE } else { 0 },
+        userns_fd: 0,
+    };
+    if let Some(namespace) = change.idmap {
+        attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attr.userns_fd = u64::try_from(namespace.as_raw_fd()).expect("an open descriptor is not negative");
+    }
+    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a static string, `attr` lives across the call and its exact size is passed; the kernel copies
+    // both (mount_setattr(2)).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    answer(result).map(drop)
+}
+
+/// Which side of a fork runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The child.
+    Child,
+    /// The parent; the child's process id in the parent's namespace.
+    Parent(i32),
+}
+
+/// fork(2) with flags of clone(2).
+///
+/// # Safety
+/// The process has one thread: a child has only the calling thread, so a lock that another one held would stay locked.
+/// `flags` holds none of `CLONE_VM`, `CLONE_SETTLS` or the `*_SETTID` flags.
+pub(crate) unsafe fn fork(flags: i32) -> Result<Side, Errno> {
+    // SAFETY: without CLONE_VM the child runs on a copy of this stack (a null stack pointer says so), and no flag that
+    // would make the kernel read the remaining arguments is given: the caller promised both.
+    let result = unsafe { libc::syscall(libc::SYS_clone, i64::from(flags), 0_usize, 0_usize, 0_usize, 0_usize) };
+    let pid = answer(result)?;
+    Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).expect("a pid is an i32")) })
+}
+
+/// Ends the process without running anything that was registered for its end: for children made by [`fork`].
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) reads no memory and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// A child that ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reaped {
+    pub(crate) pid: i32,
+    pub(crate) status: i32,
+    pub(crate) cpu_us: u64,
+    pub(crate) max_rss_kib: u64,
+}
+
+/// Reaps a child if one has ended: any, or the one given. `Ok(None)`: children there are, and none has ended.
+pub(crate) fn reap(which: Option<i32>, options: i32) -> Result<Option<Reaped>, Errno> {
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain C structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live variables of the right type that the kernel writes once (wait4(2)).
+    let result = unsafe { libc::wait4(which.unwrap_or(-1), &raw mut status, options, &raw mut usage) };
+    let pid = answer(i64::from(result))?;
+    let micros = |time: libc::timeval| {
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        seconds.saturating_mul(1_000_000).saturating_add(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    Ok((pid != 0).then(|| Reaped {
+        pid: result,
+        status,
+        cpu_us: micros(usage.ru_utime).saturating_add(micros(usage.ru_stime)),
+        max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+    }))
+}
+
+/// A child that has ended, left for [`reap`]. `Ok(None)`: children there are, and none has ended.
+pub(crate) fn ended_child() -> Result<Option<i32>, Errno> {
+    // SAFETY: an all-zero siginfo_t is a valid value of that plain C structure.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is a live structure that the kernel writes once (waitid(2)).
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    answer(i64::from(result))?;
+    // SAFETY: waitid(2) filled the fields of SIGCHLD, or left zeros when no child had ended.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid != 0).then_some(pid))
+}
+
+/// kill(2), for the numbers that rustix's `Signal` does not name, and for -1 (everything but the caller).
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: kill(2) reads no memory of ours.
+    let result = unsafe { libc::kill(pid, signal) };
+    answer(i64::from(result)).map(drop)
+}
+
+/// Closes every descriptor from `first` on, or marks them close-on-exec.
+pub(crate) fn close_range(first: u32, flags: u32) -> Result<(), Errno> {
+    // SAFETY: close_range(2) reads no memory. Closing is only asked for at the start of a re-executed helper, before
+    // any owner of a descriptor from `first` on exists.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    answer(result).map(drop)
+}
+
+/// A descriptor that becomes readable when a child ends; the signal is blocked in exchange.
+pub(crate) fn child_signal_descriptor() -> Result<OwnedFd, Errno> {
+    let set = signal_set(Some(libc::SIGCHLD));
+    set_signal_mask(&set)?;
+    // SAFETY: `set` is an initialised set that the kernel copies (signalfd(2)).
+    let result = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    answer(i64::from(result))?;
+    // SAFETY: the kernel just gave us this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// A signal set with this one signal, or none.
+pub(crate) fn signal_set(signal: Option<i32>) -> libc::sigset_t {
+    // SAFETY: an all-zero sigset_t is the empty set on Linux.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    if let Some(signal) = signal {
+        // SAFETY: `set` is a live, initialised set; an unknown number makes it return an error and change nothing.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    set
+}
+
+/// Replaces the calling thread's signal mask.
+pub(crate) fn set_signal_mask(set: &libc::sigset_t) -> Result<(), Errno> {
+    // SAFETY: `set` is a live set that is copied; the old mask is not asked for.
+    let result = unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, std::ptr::null_mut()) };
+    answer(i64::from(result)).map(drop)
+}
+
+/// Gives every signal its default disposition: an ignored one would be inherited through exec by every guest.
+pub(crate) fn default_signals() {
+    // SAFETY: an all-zero sigaction is SIG_DFL without flags.
+    let action: libc::sigaction = unsafe { std::mem::zeroed() };
+    for signal in 1..=64 {
+        // SAFETY: `action` is a live structure that is copied. The kernel refuses SIGKILL and SIGSTOP, libc refuses its
+        // two internal signals: all four are at their default.
+        unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    }
+}
+
+/// Brings up the loopback interface of the calling process's network namespace (netdevice(7)).
+pub(crate) fn loopback_up() -> Result<(), Errno> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: an all-zero ifreq is a valid value of that plain C structure.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = libc::c_char::try_from(*byte).expect("ASCII");
+    }
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("both are below 0x8000");
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is and which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    answer(i64::from(result)).map(drop)
+}
+
+/// Makes every permitted capability effective again, after a change of ids that kept the permitted ones.
+pub(crate) fn raise_effective_capabilities() -> Result<(), Errno> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    // Two words of (effective, permitted, inheritable) each: the layout of version 3 (capget(2)).
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: `header` names version 3, whose data are two triples of u32: `sets` is exactly that, and writable.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) };
+    answer(result)?;
+    for [effective, permitted, _] in &mut sets {
+        *effective = *permitted;
+    }
+    // SAFETY: the same structures, which the kernel only reads.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
+    answer(result).map(drop)
+}
+
+/// An ioctl whose argument is a number; returns what the ioctl returned.
+pub(crate) fn ioctl_number<F: AsFd>(fd: F, request: libc::Ioctl, value: libc::c_ulong) -> Result<i32, Errno> {
+    // SAFETY: callers pass requests that take a number (TIOCGPTPEER, TIOCSCTTY): no memory is read.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, value) };
+    answer(i64::from(result))?;
+    Ok(result)
+}
+
+/// The kernel's answer: -1 says that the reason is in `errno`.
+pub(crate) fn answer(result: i64) -> Result<i64, Errno> {
+    if result == -1 { Err(last_errno()) } else { Ok(result) }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).expect("the last OS error has a number")
+}

@@ -1,0 +1,395 @@
+//! The messages between the supervisor and the init of a session: one datagram each, bounded, strictly parsed.
+//! It never reads or writes a descriptor, and never trusts a length: what does not parse to its last byte is refused.
+
+use crate::enforced::LayerState;
+use crate::error::{ErrorKind, JailError};
+use serde::{Deserialize, Serialize};
+
+/// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
+pub const VERSION: u8 = 1;
+/// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Descriptors that come with one message at most.
+pub const DESCRIPTORS_MAX: usize = 5;
+/// Process exits that the end of a call lists at most; the others are counted.
+pub const EXITS_MAX: usize = 1900;
+/// Arguments and variables of one call at most.
+const STRINGS_MAX: usize = 1 << 20;
+
+const _: () = assert!(EXITS_MAX * EXIT_BYTES + 256 <= MESSAGE_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX <= BODY_BYTES_MAX);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It called exit(2) with this code.
+    Exited(u8),
+    /// A signal ended it.
+    Signalled(i32),
+}
+
+/// The end of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessExit {
+    /// Its id inside the sandbox.
+    pub pid: u32,
+    /// How it ended.
+    pub status: Status,
+    /// CPU time of it and of the children that it waited for, microseconds.
+    pub cpu_us: u64,
+    /// The most memory that it or one of them held, KiB.
+    pub max_rss_kib: u64,
+}
+
+/// The end of a call, as the init saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallEnd {
+    /// How the call's own process ended.
+    pub main: ProcessExit,
+    /// From fork to the end of the last process, microseconds.
+    pub wall_us: u64,
+    /// Sum over the processes that the init reaped.
+    pub cpu_us: u64,
+    /// Maximum over them.
+    pub max_rss_kib: u64,
+    /// The other processes that the init reaped for this call.
+    pub exits: Vec<ProcessExit>,
+    /// How many more there were than `exits` can list.
+    pub exits_unlisted: u64,
+}
+
+/// What of a call could not be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Making a process.
+    Fork,
+    /// Opening a terminal.
+    Terminal,
+    /// Putting 0, 1 and 2 in place.
+    Descriptors,
+    /// Entering the working directory.
+    WorkingDirectory,
+    /// `setsid`, or taking the terminal.
+    OwnSession,
+    /// A resource limit.
+    Rlimit,
+    /// Landlock.
+    Landlock,
+    /// Seccomp.
+    Seccomp,
+    /// Executing the program.
+    Exec,
+}
+
+/// Where a call's 0, 1 and 2 come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// From three descriptors that come with the message.
+    Descriptors,
+    /// From a terminal of the sandbox's own, this large.
+    Terminal {
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+}
+
+/// A request to start a call. Its channel comes with it, as the first descriptor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnRequest {
+    /// Where 0, 1 and 2 come from.
+    pub streams: Streams,
+    /// Arguments, the program first; without NUL.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment, `NAME=value`; without NUL.
+    pub env: Vec<Vec<u8>>,
+    /// Working directory inside; without NUL.
+    pub cwd: Vec<u8>,
+}
+
+/// Every message. Which are meant for whom is the receiver's business: it refuses the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Supervisor to helper: the plan, as JSON.
+    Setup(Vec<u8>),
+    /// Supervisor to init: start a call.
+    Spawn(SpawnRequest),
+    /// Supervisor to init or helper: the message itself is in the memfd that comes last, this long.
+    InMemory(u64),
+    /// Supervisor to init, on a call's channel: this signal to the call's foreground.
+    Signal(i32),
+    /// Supervisor to init, on a call's channel: end the call's whole tree.
+    Kill,
+    /// Helper to supervisor: the init's process id, in the supervisor's namespace.
+    Forked(u32),
+    /// Init to supervisor: ready, with these layers.
+    Ready(Vec<LayerState>),
+    /// Helper or init to supervisor: the set-up failed.
+    Failed(JailError),
+    /// Init to supervisor, on a call's channel: running; a terminal's master comes with it.
+    Started(u32),
+    /// Init to supervisor, on a call's channel: not started.
+    Refused(Stage, i32),
+    /// Init to supervisor, on a call's channel: the call ended, and its tree with it.
+    Ended(CallEnd),
+}
+
+const EXIT_BYTES: usize = 4 + 1 + 4 + 8 + 8;
+
+mod kind {
+    pub(super) const SETUP: u8 = 1;
+    pub(super) const SPAWN: u8 = 2;
+    pub(super) const IN_MEMORY: u8 = 3;
+    pub(super) const SIGNAL: u8 = 4;
+    pub(super) const KILL: u8 = 5;
+    pub(super) const FORKED: u8 = 6;
+    pub(super) const READY: u8 = 7;
+    pub(super) const FAILED: u8 = 8;
+    pub(super) const STARTED: u8 = 9;
+    pub(super) const REFUSED: u8 = 10;
+    pub(super) const ENDED: u8 = 11;
+}
+
+const STAGES: [Stage; 9] = [
+    Stage::Fork,
+    Stage::Terminal,
+    Stage::Descriptors,
+    Stage::WorkingDirectory,
+    Stage::OwnSession,
+    Stage::Rlimit,
+    Stage::Landlock,
+    Stage::Seccomp,
+    Stage::Exec,
+];
+
+impl Stage {
+    /// Its number in a message and in the memory that a child shares with the init.
+    pub fn number(self) -> u8 {
+        let position = STAGES.iter().position(|stage| *stage == self).expect("every stage is listed");
+        u8::try_from(position).expect("there are nine")
+    }
+
+    /// The stage of this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        STAGES.get(usize::from(number)).copied()
+    }
+}
+
+/// The message as bytes: for a memfd where it is longer than [`MESSAGE_BYTES_MAX`].
+pub fn encode(message: &Message) -> Vec<u8> {
+    let mut out = Writer(vec![VERSION]);
+    match message {
+        Message::Setup(json) => out.byte(kind::SETUP).blob(json),
+        Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
+        Message::InMemory(length) => out.byte(kind::IN_MEMORY).u64(*length),
+        Message::Signal(signal) => out.byte(kind::SIGNAL).i32(*signal),
+        Message::Kill => out.byte(kind::KILL),
+        Message::Forked(pid) => out.byte(kind::FORKED).u32(*pid),
+        Message::Ready(layers) => out.byte(kind::READY).json(layers),
+        Message::Failed(error) => out.byte(kind::FAILED).json(error),
+        Message::Started(pid) => out.byte(kind::STARTED).u32(*pid),
+        Message::Refused(stage, errno) => out.byte(kind::REFUSED).byte(stage.number()).i32(*errno),
+        Message::Ended(end) => out.byte(kind::ENDED).end(end),
+    };
+    out.0
+}
+
+/// Parses one message.
+///
+/// # Errors
+/// [`ErrorKind::Protocol`] for anything that [`encode`] does not produce.
+pub fn decode(bytes: &[u8]) -> Result<Message, JailError> {
+    parse(bytes).ok_or_else(|| JailError::bug("parse", "a message of the init protocol").kind(ErrorKind::Protocol))
+}
+
+fn parse(bytes: &[u8]) -> Option<Message> {
+    let mut input = Reader(bytes);
+    if input.byte()? != VERSION {
+        return None;
+    }
+    let message = match input.byte()? {
+        kind::SETUP => Message::Setup(input.blob()?.to_vec()),
+        kind::SPAWN => Message::Spawn(input.spawn()?),
+        kind::IN_MEMORY => Message::InMemory(input.u64()?),
+        kind::SIGNAL => Message::Signal(input.i32()?),
+        kind::KILL => Message::Kill,
+        kind::FORKED => Message::Forked(input.u32()?),
+        kind::READY => Message::Ready(input.json()?),
+        kind::FAILED => Message::Failed(input.json()?),
+        kind::STARTED => Message::Started(input.u32()?),
+        kind::REFUSED => Message::Refused(Stage::from_number(input.byte()?)?, input.i32()?),
+        kind::ENDED => Message::Ended(input.end()?),
+        _ => return None,
+    };
+    input.0.is_empty().then_some(message)
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn byte(&mut self, value: u8) -> &mut Self {
+        self.0.push(value);
+        self
+    }
+
+    fn u16(&mut self, value: u16) -> &mut Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn u32(&mut self, value: u32) -> &mut Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn i32(&mut self, value: i32) -> &mut Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn u64(&mut self, value: u64) -> &mut Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn length(&mut self, value: usize) -> &mut Self {
+        self.u32(u32::try_from(value).expect("what we send is far below 4 GiB"))
+    }
+
+    fn blob(&mut self, bytes: &[u8]) -> &mut Self {
+        self.length(bytes.len()).0.extend_from_slice(bytes);
+        self
+    }
+
+    fn json<T: Serialize>(&mut self, value: &T) -> &mut Self {
+        self.blob(&serde_json::to_vec(value).expect("plain data serialises to memory"))
+    }
+
+    fn strings(&mut self, list: &[Vec<u8>]) -> &mut Self {
+        self.length(list.len());
+        list.iter().for_each(|string| {
+            self.blob(string);
+        });
+        self
+    }
+
+    fn spawn(&mut self, request: &SpawnRequest) -> &mut Self {
+        match request.streams {
+            Streams::Descriptors => self.byte(0),
+            Streams::Terminal { rows, columns } => self.byte(1).u16(rows).u16(columns),
+        };
+        self.strings(&request.argv).strings(&request.env).blob(&request.cwd)
+    }
+
+    fn exit(&mut self, exit: &ProcessExit) -> &mut Self {
+        let (how, value) = match exit.status {
+            Status::Exited(code) => (0, i32::from(code)),
+            Status::Signalled(signal) => (1, signal),
+        };
+        self.u32(exit.pid).byte(how).i32(value).u64(exit.cpu_us).u64(exit.max_rss_kib)
+    }
+
+    fn end(&mut self, end: &CallEnd) -> &mut Self {
+        self.exit(&end.main).u64(end.wall_us).u64(end.cpu_us).u64(end.max_rss_kib).u64(end.exits_unlisted);
+        self.length(end.exits.len());
+        end.exits.iter().for_each(|exit| {
+            self.exit(exit);
+        });
+        self
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(count)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.u32()?).ok()
+    }
+
+    fn blob(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
+        serde_json::from_slice(self.blob()?).ok()
+    }
+
+    /// A string that execve(2) and chdir(2) can take.
+    fn string(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.blob()?;
+        (!bytes.contains(&0)).then(|| bytes.to_vec())
+    }
+
+    fn strings(&mut self) -> Option<Vec<Vec<u8>>> {
+        let count = self.length().filter(|count| *count <= STRINGS_MAX)?;
+        (0..count).map(|_| self.string()).collect()
+    }
+
+    fn spawn(&mut self) -> Option<SpawnRequest> {
+        let streams = match self.byte()? {
+            0 => Streams::Descriptors,
+            1 => Streams::Terminal { rows: self.u16()?, columns: self.u16()? },
+            _ => return None,
+        };
+        let argv = self.strings().filter(|argv| !argv.is_empty())?;
+        Some(SpawnRequest { streams, argv, env: self.strings()?, cwd: self.string()? })
+    }
+
+    fn exit(&mut self) -> Option<ProcessExit> {
+        let pid = self.u32()?;
+        let how = self.byte()?;
+        let value = self.i32()?;
+        let status = match how {
+            0 => Status::Exited(u8::try_from(value).ok()?),
+            1 => Status::Signalled(Some(value).filter(|signal| (1..=64).contains(signal))?),
+            _ => return None,
+        };
+        Some(ProcessExit { pid, status, cpu_us: self.u64()?, max_rss_kib: self.u64()? })
+    }
+
+    fn end(&mut self) -> Option<CallEnd> {
+        let main = self.exit()?;
+        let (wall_us, cpu_us, max_rss_kib, exits_unlisted) = (self.u64()?, self.u64()?, self.u64()?, self.u64()?);
+        let count = self.length().filter(|count| *count <= EXITS_MAX)?;
+        let exits = (0..count).map(|_| self.exit()).collect::<Option<_>>()?;
+        Some(CallEnd { main, wall_us, cpu_us, max_rss_kib, exits, exits_unlisted })
+    }
+}
+
+#[cfg(test)]
+mod tests;
