@@ -38,6 +38,31 @@ pub(crate) enum Node {
 }
 
 impl Node {
+    /// The string, if it is one; else the value as it is.
+    pub(crate) fn into_string(self) -> Result<String, Self> {
+        if let Self::String(text) = self { Ok(text) } else { Err(self) }
+    }
+
+    /// The array's items, if it is one.
+    pub(crate) fn into_array(self) -> Result<Vec<Item>, Self> {
+        if let Self::Array(items) = self { Ok(items) } else { Err(self) }
+    }
+
+    /// The table's entries, if it is one.
+    pub(crate) fn into_table(self) -> Result<Vec<Entry>, Self> {
+        if let Self::Table(entries) = self { Ok(entries) } else { Err(self) }
+    }
+
+    /// The integer, if it is one.
+    pub(crate) const fn integer(&self) -> Option<i64> {
+        if let Self::Integer(number) = self { Some(*number) } else { None }
+    }
+
+    /// The boolean, if it is one.
+    pub(crate) const fn boolean(&self) -> Option<bool> {
+        if let Self::Boolean(value) = self { Some(*value) } else { None }
+    }
+
     /// What a message calls a value of this type.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {

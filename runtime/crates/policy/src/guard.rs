@@ -140,7 +140,15 @@ pub struct Guard {
 
 impl Guard {
     fn covers(&self, path: &FoldedPath) -> bool {
-        self.pattern.matches_subtree(path) && !self.except.iter().any(|except| except.matches_subtree(path))
+        self.pattern.matches_subtree(path) && !self.leaves_out(path)
+    }
+
+    fn covers_ancestor(&self, path: &FoldedPath) -> bool {
+        self.pattern.matches_ancestor(path) && !self.leaves_out(path)
+    }
+
+    fn leaves_out(&self, path: &FoldedPath) -> bool {
+        self.except.iter().any(|except| except.matches_subtree(path))
     }
 }
 
@@ -165,7 +173,7 @@ pub(crate) fn treatment_as_leaf(protect: &[Guard], hold: &[Guard], path: &[u8]) 
         return own;
     }
     let path = FoldedPath::of(path);
-    match protect.iter().chain(hold).find(|guard| guard.pattern.matches_ancestor(&path)) {
+    match protect.iter().chain(hold).find(|guard| guard.covers_ancestor(&path)) {
         Some(guard) => Treatment::Hold { rule: guard.id.clone() },
         None => Treatment::Free,
     }

@@ -19,12 +19,14 @@ mod document;
 mod glob;
 mod guard;
 mod host;
+mod json;
 mod judge;
 mod limits;
 mod name;
 mod parse;
 mod path;
 mod profile;
+mod raw_call;
 mod resolve;
 mod rule;
 
@@ -43,6 +45,7 @@ pub use name::{EnvName, Flaw, NAME_BYTES_MAX, ProfileName, Reason, RuleId, Secre
 pub use parse::{PROFILE_VERSION, ProfileFile, ProjectFile, RULES_MAX, parse, parse_project};
 pub use path::{AbsolutePath, Base, HostFacts, HostPath, PATH_BYTES_MAX, UrlPath, WrittenPath};
 pub use profile::{ExpandedProfile, PathGrant, Profile, Source};
+pub use raw_call::{CALL_BYTES_MAX, RawCall};
 pub use resolve::{EXTENDS_DEPTH_MAX, SOURCES_MAX, resolve, tighten};
 pub use rule::{
     Access, ArgumentGlob, Condition, EnvGrant, Grant, Matter, Method, NetGrant, NetMatch, Only, Place, Presence, Rate,

@@ -320,7 +320,7 @@ impl UrlPath {
             let mut parts = segment.split('%');
             parts.next();
             for part in parts {
-                if !part.get(..2).is_some_and(|code| canonical_escape(code)) {
+                if !part.get(..2).is_some_and(canonical_escape) {
                     return refuse("has a percent escape that is not canonical");
                 }
             }

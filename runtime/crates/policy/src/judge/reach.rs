@@ -111,7 +111,7 @@ impl Reach<'_> {
                 found.push((rank, &rule.id));
             }
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|&(rank, _)| core::cmp::Reverse(rank));
         found.into_iter().map(|(_, id)| id.clone()).collect()
     }
 

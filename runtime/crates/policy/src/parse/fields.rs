@@ -56,9 +56,8 @@ impl<'a> Fields<'a> {
         found.take()
     }
 
-    fn wrong_type(&mut self, key: &str, item: &Item, wanted: &str) {
-        let what = format!("\"{key}\" is {}", item.node.kind());
-        self.note(item.line, what, format!("give {wanted}"));
+    fn wrong_type(&mut self, key: &str, line: u32, node: &Node, wanted: &str) {
+        self.note(line, format!("\"{key}\" is {}", node.kind()), format!("give {wanted}"));
     }
 
     /// A string.
@@ -69,14 +68,14 @@ impl<'a> Fields<'a> {
 
     fn text_of(&mut self, key: &str, item: Item) -> Option<Text> {
         let line = item.line;
-        match item.node {
-            Node::String(text) if text.len() > TEXT_BYTES_MAX => {
+        match item.node.into_string() {
+            Ok(text) if text.len() > TEXT_BYTES_MAX => {
                 self.note(line, format!("\"{key}\" has more than {TEXT_BYTES_MAX} bytes"), "make it shorter");
                 None
             }
-            Node::String(text) => Some(Text { line, text }),
-            node => {
-                self.wrong_type(key, &Item { line, node }, "a string");
+            Ok(text) => Some(Text { line, text }),
+            Err(node) => {
+                self.wrong_type(key, line, &node, "a string");
                 None
             }
         }
@@ -116,20 +115,18 @@ impl<'a> Fields<'a> {
     /// A boolean.
     pub(crate) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let entry = self.take(key)?;
-        match entry.value.node {
-            Node::Boolean(value) => Some(value),
-            _ => {
-                self.wrong_type(key, &entry.value, "true or false");
-                None
-            }
+        let value = entry.value.node.boolean();
+        if value.is_none() {
+            self.wrong_type(key, entry.value.line, &entry.value.node, "true or false");
         }
+        value
     }
 
     /// A whole number from 1 to `max`.
     pub(crate) fn count(&mut self, key: &'static str, max: u64) -> Option<u64> {
         let entry = self.take(key)?;
-        let Node::Integer(value) = entry.value.node else {
-            self.wrong_type(key, &entry.value, "a whole number");
+        let Some(value) = entry.value.node.integer() else {
+            self.wrong_type(key, entry.value.line, &entry.value.node, "a whole number");
             return None;
         };
         match u64::try_from(value) {
@@ -145,15 +142,15 @@ impl<'a> Fields<'a> {
     /// The items of an array, which must not be empty.
     pub(crate) fn items(&mut self, key: &'static str, wanted: &str) -> Option<Vec<Item>> {
         let entry = self.take(key)?;
-        match entry.value.node {
-            Node::Array(items) if items.is_empty() => {
+        match entry.value.node.into_array() {
+            Ok(items) if items.is_empty() => {
                 let hint = "an empty list could mean all or none: fill it, or leave the key out";
                 self.note(entry.value.line, format!("\"{key}\" is empty"), hint);
                 None
             }
-            Node::Array(items) => Some(items),
-            _ => {
-                self.wrong_type(key, &entry.value, wanted);
+            Ok(items) => Some(items),
+            Err(node) => {
+                self.wrong_type(key, entry.value.line, &node, wanted);
                 None
             }
         }
@@ -184,10 +181,10 @@ impl<'a> Fields<'a> {
     /// A table's entries.
     pub(crate) fn table(&mut self, key: &'static str) -> Option<(u32, Vec<Entry>)> {
         let entry = self.take(key)?;
-        match entry.value.node {
-            Node::Table(entries) => Some((entry.value.line, entries)),
-            _ => {
-                self.wrong_type(key, &entry.value, "a table");
+        match entry.value.node.into_table() {
+            Ok(entries) => Some((entry.value.line, entries)),
+            Err(node) => {
+                self.wrong_type(key, entry.value.line, &node, "a table");
                 None
             }
         }
@@ -196,22 +193,23 @@ impl<'a> Fields<'a> {
     /// The tables of an array of tables, with their lines; none when the key is absent.
     pub(crate) fn tables(&mut self, key: &'static str, header: &str) -> Vec<(u32, Vec<Entry>)> {
         let Some(entry) = self.take(key) else { return Vec::new() };
-        let items = match entry.value.node {
-            Node::Array(items) => items,
-            Node::Table(_) => {
+        let wanted = format!("a table: [[{header}]]");
+        let items = match entry.value.node.into_array() {
+            Ok(items) => items,
+            Err(Node::Table(_)) => {
                 self.note(entry.line, format!("\"{header}\" is one table"), format!("write [[{header}]]"));
                 return Vec::new();
             }
-            _ => {
-                self.wrong_type(key, &entry.value, &format!("a table: [[{header}]]"));
+            Err(node) => {
+                self.wrong_type(key, entry.value.line, &node, &wanted);
                 return Vec::new();
             }
         };
         let mut out = Vec::new();
-        for item in items {
-            match item.node {
-                Node::Table(entries) => out.push((item.line, entries)),
-                _ => self.wrong_type(key, &item, &format!("a table: [[{header}]]")),
+        for Item { line, node } in items {
+            match node.into_table() {
+                Ok(entries) => out.push((line, entries)),
+                Err(node) => self.wrong_type(key, line, &node, &wanted),
             }
         }
         out

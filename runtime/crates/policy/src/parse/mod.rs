@@ -197,24 +197,18 @@ fn version(fields: &mut Fields<'_>) -> Option<()> {
         fields.note(1, "file does not say which version of the syntax it has", hint);
         return Some(());
     };
-    match entry.value.node {
-        Node::Integer(PROFILE_VERSION) => Some(()),
-        Node::Integer(newer) if newer > PROFILE_VERSION => {
+    let what = match entry.value.node.integer() {
+        Some(PROFILE_VERSION) => return Some(()),
+        Some(newer) if newer > PROFILE_VERSION => {
             let hint = format!("this stockade reads profile = {PROFILE_VERSION}: update it");
             fields.note(entry.value.line, format!("profile = {newer} is from a newer version"), hint);
-            None
+            return None;
         }
-        Node::Integer(other) => {
-            let what = format!("profile = {other} is no version");
-            fields.note(entry.value.line, what, format!("write profile = {PROFILE_VERSION}"));
-            None
-        }
-        node => {
-            let what = format!("\"profile\" is {}", node.kind());
-            fields.note(entry.value.line, what, format!("write profile = {PROFILE_VERSION}"));
-            None
-        }
-    }
+        Some(other) => format!("profile = {other} is no version"),
+        None => format!("\"profile\" is {}", entry.value.node.kind()),
+    };
+    fields.note(entry.value.line, what, format!("write profile = {PROFILE_VERSION}"));
+    None
 }
 
 fn names(fields: &mut Fields<'_>, key: &'static str) -> Vec<At<ProfileName>> {
@@ -277,12 +271,12 @@ fn guards(fields: &mut Fields<'_>, scribe: &mut Scribe, key: &'static str) -> Ve
     let items = fields.items(key, "a list of patterns").unwrap_or_default();
     let mut out: Vec<Guard> = Vec::new();
     for Item { line, node } in items {
-        let read = match node {
-            Node::String(text) => {
+        let read = match node.into_table() {
+            Ok(entries) => guard_with_exceptions(fields, key, line, entries),
+            Err(Node::String(text)) => {
                 fields.check(line, WorkspacePattern::parse(&text)).map(|pattern| (pattern, Vec::new()))
             }
-            Node::Table(entries) => guard_with_exceptions(fields, key, line, entries),
-            other => {
+            Err(other) => {
                 let what = format!("\"{key}\" has {} among its patterns", other.kind());
                 fields.note(line, what, "write \"pattern\" or { pattern = \"…\", except = [\"…\"] }");
                 None

@@ -84,10 +84,8 @@ fn ports(fields: &mut Fields<'_>, default: Only<u16>) -> Option<Only<u16>> {
     }
     let mut ports = Vec::new();
     for item in fields.items("ports", "a list of numbers")? {
-        let port = match item.node {
-            Node::Integer(number) => u16::try_from(number).ok().filter(|&port| port > 0),
-            _ => None,
-        };
+        let number = item.node.integer();
+        let port = number.and_then(|number| u16::try_from(number).ok()).filter(|&port| port > 0);
         match port {
             Some(port) if ports.contains(&port) => {
                 fields.note(item.line, format!("port {port} is twice"), "remove one")
@@ -190,11 +188,11 @@ fn secret_place(fields: &mut Fields<'_>) -> Option<SecretPlace> {
         fields.note(line, "secret has no place", hint);
         return None;
     };
-    let entries = match entry.value.node {
-        Node::Table(entries) => entries,
-        Node::String(text) if text == "path" => return Some(SecretPlace::Path),
-        Node::String(text) if text == "body" => return Some(SecretPlace::Body),
-        _ => {
+    let entries = match entry.value.node.into_table() {
+        Ok(entries) => entries,
+        Err(Node::String(text)) if text == "path" => return Some(SecretPlace::Path),
+        Err(Node::String(text)) if text == "body" => return Some(SecretPlace::Body),
+        Err(_) => {
             fields.note(line, "place is none that is known", hint);
             return None;
         }

@@ -137,14 +137,13 @@ fn command(fields: &mut Fields<'_>) -> Option<Matter<WrittenPath>> {
     let items = fields.items("argv", "a list of words");
     let mut words = Vec::new();
     for Item { line, node } in items? {
-        match node {
-            Node::String(text) if text == "**" => words.push(WordGlob::new("**")),
-            Node::String(text) => {
+        match node.into_string() {
+            Ok(text) => {
                 // An empty word is a word of a command like any other.
                 let checked = if text.is_empty() { Ok("") } else { plain(&text, "word", NAME_BYTES_MAX) };
                 words.push(WordGlob::new(fields.check(line, checked)?));
             }
-            other => {
+            Err(other) => {
                 fields.note(line, format!("\"argv\" has {} among its words", other.kind()), "write strings");
                 return None;
             }
@@ -194,10 +193,10 @@ fn condition(fields: &mut Fields<'_>, entry: Entry) -> Option<Condition> {
     let checked = plain(&entry.key, "argument name", NAME_BYTES_MAX).map(String::from);
     let argument = fields.check(entry.line, checked)?;
     let Item { line, node } = entry.value;
-    let items = match node {
-        Node::String(text) => alloc::vec![Item { line, node: Node::String(text) }],
-        Node::Array(items) if !items.is_empty() => items,
-        _ => {
+    let items = match node.into_array() {
+        Ok(items) if !items.is_empty() => items,
+        Err(Node::String(text)) => alloc::vec![Item { line, node: Node::String(text) }],
+        Ok(_) | Err(_) => {
             fields.note(line, format!("condition on \"{argument}\" is no pattern"), "give a string, or a list of them");
             return None;
         }
