@@ -1,14 +1,33 @@
 //! The watcher: says which limit a call hit, from the kernel's counters where there are some, else by sampling.
 //! It never kills by itself: it calls back with the call that must end, once for each limit.
 
+mod disk;
+mod observe;
+mod processes;
+
 use crate::cgroup::Group;
-use crate::enforced::LayerState;
+use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::plan::Limits;
+use observe::{Observer, Seen};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Shortest pause between looks, where /proc is sampled: a memory bomb gains some 2 GiB a second.
+const PAUSE_SAMPLING: Duration = Duration::from_millis(20);
+/// The same where the kernel counts, and only the reason of death is looked up.
+const PAUSE_COUNTING: Duration = Duration::from_millis(100);
+/// Longest pause, however dear a look is.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A look may take this fraction of the time.
+const LOOK_SHARE: u32 = 100;
+const MS_PER_S: u64 = 1000;
+const BYTES_PER_MIB: u64 = 1 << 20;
 
 /// A limit of [`Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,6 +84,13 @@ pub struct LimitHit {
     pub unit: Unit,
 }
 
+impl LimitHit {
+    /// A hit of this limit; the unit follows from it.
+    pub const fn new(limit: LimitKind, value: u64, observed: u64) -> Self {
+        Self { limit, value, observed, unit: limit.unit() }
+    }
+}
+
 impl LimitKind {
     /// What follows when this limit is hit.
     pub const fn consequence(self) -> Consequence {
@@ -116,31 +142,238 @@ pub struct Scope {
 pub struct CallId(pub u64);
 
 /// The watcher of one session. Its thread sleeps while nothing runs, and ends when this is dropped.
+///
+/// Calls that run at the same time in one session share its limits: each of them sees the CPU time of all.
 #[derive(Debug)]
 pub struct Watch {
     layers: Vec<LayerState>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the supervisor's threads and the watcher's share.
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    group: Option<Arc<Group>>,
+    state: Mutex<Board>,
+    wake: Condvar,
+}
+
+/// Written under the lock: by the supervisor when calls begin and end, by the watcher when limits are hit.
+#[derive(Debug, Default)]
+struct Board {
+    running: BTreeMap<CallId, Running>,
+    /// The call that ended last: what outlives its call is charged to it.
+    last: Option<CallId>,
+    /// The last look, from which a call that begins is measured where no group counts.
+    seen: Seen,
+    stop: bool,
+}
+
+/// A call and how things stood when it began.
+#[derive(Debug)]
+struct Running {
+    began: Instant,
+    base: Seen,
+    hits: Vec<LimitHit>,
 }
 
 impl Watch {
     /// Starts the watcher. `end` is called on its thread, once for each call and limit, when a call must end; it must
-    /// not block.
+    /// not block. For processes that outlive the session's calls it names the call that ended last.
     ///
     /// # Errors
     /// The machine has no room for another thread.
-    pub fn start(_scope: Scope, _end: impl FnMut(CallId, LimitHit) + Send + 'static) -> Result<Self, JailError> {
-        Ok(Self { layers: Vec::new() })
+    pub fn start(scope: Scope, end: impl FnMut(CallId, LimitHit) + Send + 'static) -> Result<Self, JailError> {
+        let layers = layers(&scope);
+        let shared = Arc::new(Shared {
+            limits: scope.limits,
+            group: scope.group.clone(),
+            state: Mutex::new(Board::default()),
+            wake: Condvar::new(),
+        });
+        let observer = Observer::new(scope);
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("stockade-watch".to_owned())
+            .spawn(move || theirs.watch(observer, end))
+            .map_err(|error| JailError::io("start the watcher", "thread", &error))?;
+        Ok(Self { layers, shared, thread: Some(thread) })
     }
 
-    /// How the limits are held that no group holds: to be reported beside the group's own layers.
+    /// How the limits are held that [`Group::create`] does not report: disk and open files.
     pub fn layers(&self) -> &[LayerState] {
         &self.layers
     }
 
     /// A call starts now.
-    pub fn call_began(&self, _call: CallId) {}
+    pub fn call_began(&self, call: CallId) {
+        let counted = self.shared.group.as_deref().map(observe::counted);
+        let mut board = self.shared.lock();
+        let base = counted.unwrap_or(board.seen);
+        board.running.insert(call, Running { began: Instant::now(), base, hits: Vec::new() });
+        drop(board);
+        self.shared.wake.notify_one();
+    }
 
-    /// A call ended: every limit that it hit, in the order in which that was seen, after one last look.
-    pub fn call_ended(&self, _call: CallId) -> Vec<LimitHit> {
-        Vec::new()
+    /// A call ended: every limit that it hit, in the order in which that was seen, after one last look at what the
+    /// kernel counted.
+    pub fn call_ended(&self, call: CallId) -> Vec<LimitHit> {
+        let counted = self.shared.group.as_deref().map(observe::counted);
+        let mut board = self.shared.lock();
+        let Some(mut running) = board.running.remove(&call) else { return Vec::new() };
+        board.last = Some(call);
+        drop(board);
+        if let Some(seen) = counted {
+            for hit in hits(&self.shared.limits, &running, &seen, Instant::now()) {
+                running.note(hit);
+            }
+        }
+        running.hits
     }
 }
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A watcher that panicked has said so on its own; there is nothing left to stop.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The board. A panic of another thread leaves it whole: each change is one insertion or removal.
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The watcher's thread.
+    fn watch(&self, mut observer: Observer, mut end: impl FnMut(CallId, LimitHit)) {
+        let mut idle_hits: Vec<LimitKind> = Vec::new();
+        while self.pause(observer.pause(), observer.is_busy()) {
+            let seen = observer.look();
+            let now = Instant::now();
+            let mut ending = Vec::new();
+            let mut board = self.lock();
+            board.seen = seen;
+            if board.running.is_empty() {
+                let idle = Running { began: now, base: seen, hits: Vec::new() };
+                let new =
+                    hits(&self.limits, &idle, &seen, now).into_iter().filter(|hit| !idle_hits.contains(&hit.limit));
+                ending.extend(board.last.into_iter().flat_map(|call| new.clone().map(move |hit| (call, hit))));
+                idle_hits.extend(ending.iter().map(|(_, hit)| hit.limit));
+            } else {
+                idle_hits.clear();
+            }
+            for (call, running) in &mut board.running {
+                for hit in hits(&self.limits, running, &seen, now) {
+                    if running.note(hit) && hit.limit.consequence() == Consequence::Ends {
+                        ending.push((*call, hit));
+                    }
+                }
+            }
+            drop(board);
+            ending
+                .into_iter()
+                .filter(|(_, hit)| hit.limit.consequence() == Consequence::Ends)
+                .for_each(|(call, hit)| end(call, hit));
+        }
+    }
+
+    /// Sleeps until the next look is due, or without end while nothing runs; `false` when the watcher must stop.
+    fn pause(&self, pause: Duration, busy: bool) -> bool {
+        let mut board = self.lock();
+        while !busy && board.running.is_empty() && !board.stop {
+            board = self.wake.wait(board).unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + pause;
+        loop {
+            // A call that begins meanwhile may have a nearer end of its wall time than any other.
+            let wall = board.running.values().filter_map(|running| running.wall_end(&self.limits)).min();
+            let left = wall.map_or(until, |wall| wall.min(until)).saturating_duration_since(Instant::now());
+            if board.stop || left.is_zero() {
+                return !board.stop;
+            }
+            board = self.wake.wait_timeout(board, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Running {
+    /// Notes a hit; `false` when this limit was hit before.
+    fn note(&mut self, hit: LimitHit) -> bool {
+        let new = self.hits.iter().all(|earlier| earlier.limit != hit.limit);
+        if new {
+            self.hits.push(hit);
+        }
+        new
+    }
+
+    /// When the call's wall time ends; `None` without a limit, and once that was noted.
+    fn wall_end(&self, limits: &Limits) -> Option<Instant> {
+        let noted = self.hits.iter().any(|hit| hit.limit == LimitKind::Wall);
+        limits.wall_s.filter(|_| !noted).and_then(|seconds| self.began.checked_add(Duration::from_secs(seconds)))
+    }
+}
+
+/// The limits that a call has hit by now: pure.
+fn hits(limits: &Limits, running: &Running, seen: &Seen, now: Instant) -> Vec<LimitHit> {
+    let base = &running.base;
+    let mut hits = Vec::new();
+    let mut hit = |limit, value, observed| hits.push(LimitHit::new(limit, value, observed));
+    if let Some(mib) = limits.memory_mib {
+        let value = mib.saturating_mul(BYTES_PER_MIB);
+        // The kernel says that it killed; where it does not bound memory, the sample must be above the limit.
+        if seen.oom_kills > base.oom_kills {
+            hit(LimitKind::Memory, value, seen.memory_peak_bytes.max(value));
+        } else if seen.sampled_memory_bytes.is_some_and(|bytes| bytes > value) {
+            hit(LimitKind::Memory, value, seen.sampled_memory_bytes.unwrap_or(value));
+        }
+    }
+    if let Some(value) = limits.cpu_s.map(|seconds| seconds.saturating_mul(MS_PER_S)) {
+        let used = seen.cpu_ms.saturating_sub(base.cpu_ms);
+        if used >= value {
+            hit(LimitKind::Cpu, value, used);
+        }
+    }
+    if let Some(value) = limits.wall_s.map(|seconds| seconds.saturating_mul(MS_PER_S)) {
+        let passed = u64::try_from(now.saturating_duration_since(running.began).as_millis()).unwrap_or(u64::MAX);
+        if passed >= value {
+            hit(LimitKind::Wall, value, passed);
+        }
+    }
+    if let Some(used) = seen.disk_bytes {
+        hit(LimitKind::Disk, limits.disk_mib.unwrap_or(0).saturating_mul(BYTES_PER_MIB), used);
+    }
+    if let Some(value) = limits.pids {
+        if seen.pids_max_hits > base.pids_max_hits || seen.sampled_threads.is_some_and(|threads| threads >= value) {
+            hit(LimitKind::Pids, value, seen.sampled_threads.unwrap_or(value).max(value));
+        }
+    }
+    if let Some(value) = limits.open_files.filter(|limit| seen.descriptors >= *limit) {
+        hit(LimitKind::OpenFiles, value, seen.descriptors);
+    }
+    hits
+}
+
+/// How disk and open files are held, where they are limited.
+fn layers(scope: &Scope) -> Vec<LayerState> {
+    let mut layers = Vec::new();
+    if scope.limits.disk_mib.is_some() {
+        layers.push(LayerState::degraded(
+            Layer::DiskLimit,
+            "the size of the layer is sampled; only tmpfs sizes are exact",
+        ));
+    }
+    if scope.limits.open_files.is_some() {
+        layers.push(LayerState::active(Layer::OpenFilesLimit).detail("RLIMIT_NOFILE; hits are sampled"));
+    }
+    layers
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! One look at a session: the group's counters where it has them, samples of /proc and of the disk where it has not.
+//! It never compares with a limit to decide; it only spares itself looks that could not matter.
+
+use super::disk::Disk;
+use super::processes::{Questions, Sampler};
+use super::{BYTES_PER_MIB, LOOK_SHARE, PAUSE_COUNTING, PAUSE_MAX, PAUSE_SAMPLING, Scope};
+use crate::cgroup::Group;
+use crate::plan::Limits;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What was seen. Counters only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    /// Counter: processes that the kernel killed for memory.
+    pub(super) oom_kills: u64,
+    /// Counter: forks that the kernel refused.
+    pub(super) pids_max_hits: u64,
+    /// Counter: CPU time of the session.
+    pub(super) cpu_ms: u64,
+    /// The most memory at one time, where the kernel counts.
+    pub(super) memory_peak_bytes: u64,
+    /// Memory now, where it is sampled.
+    pub(super) sampled_memory_bytes: Option<u64>,
+    /// Processes and threads now, where they are sampled.
+    pub(super) sampled_threads: Option<u64>,
+    /// The most open descriptors of one process now, when that could reach the limit.
+    pub(super) descriptors: u64,
+    /// Bytes on disk, when they exceed the limit.
+    pub(super) disk_bytes: Option<u64>,
+}
+
+/// What the kernel counted for a group.
+pub(super) fn counted(group: &Group) -> Seen {
+    let (events, usage) = (group.events(), group.usage());
+    Seen {
+        oom_kills: events.oom_kills,
+        pids_max_hits: events.pids_max_hits,
+        cpu_ms: usage.cpu_us.unwrap_or(0) / 1000,
+        memory_peak_bytes: usage.memory_peak_bytes.or(usage.memory_bytes).unwrap_or(0),
+        ..Seen::default()
+    }
+}
+
+/// Looks, time after time.
+#[derive(Debug)]
+pub(super) struct Observer {
+    limits: Limits,
+    group: Option<Arc<Group>>,
+    sampler: Sampler,
+    disk: Option<Disk>,
+    /// How long the last look took.
+    took: Duration,
+    /// Processes other than the init, at the last look.
+    others: u64,
+}
+
+impl Observer {
+    pub(super) fn new(scope: Scope) -> Self {
+        let disk =
+            scope.limits.disk_mib.map(|mib| Disk::new(scope.disk, mib.saturating_mul(BYTES_PER_MIB), scope.init_pid));
+        Self {
+            limits: scope.limits,
+            group: scope.group,
+            sampler: Sampler::new(scope.init_pid),
+            disk,
+            took: Duration::ZERO,
+            others: 0,
+        }
+    }
+
+    /// How long to wait before the next look: so that looking takes one hundredth of the time at most.
+    pub(super) fn pause(&self) -> Duration {
+        let shortest = if self.samples() { PAUSE_SAMPLING } else { PAUSE_COUNTING };
+        (self.took * LOOK_SHARE).clamp(shortest, PAUSE_MAX)
+    }
+
+    /// Whether something may still run that no call waits for, and that only samples would notice.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.others > 0
+    }
+
+    /// Looks once.
+    pub(super) fn look(&mut self) -> Seen {
+        let began = Instant::now();
+        let mut seen = self.group.as_deref().map(counted).unwrap_or_default();
+        if self.samples() || self.limits.open_files.is_some() || self.disk.is_some() {
+            self.sample(&mut seen);
+        }
+        // The walk has a pace of its own, so it does not count towards ours.
+        self.took = began.elapsed();
+        seen.disk_bytes = self.disk.as_mut().and_then(|disk| disk.exceeded(Instant::now()));
+        seen
+    }
+
+    /// Adds what /proc says about things that the group does not count.
+    fn sample(&mut self, seen: &mut Seen) {
+        let memory_bytes = self.limits.memory_mib.filter(|_| !self.holds(Group::holds_memory));
+        let questions = Questions {
+            memory_bytes: memory_bytes.map(|mib| mib.saturating_mul(BYTES_PER_MIB)),
+            descriptors: self.limits.open_files,
+        };
+        let sample = self.sampler.sample(questions);
+        self.others = sample.processes.saturating_sub(1);
+        if !self.holds(Group::holds_cpu) {
+            seen.cpu_ms = sample.cpu_ms;
+        }
+        if memory_bytes.is_some() {
+            seen.sampled_memory_bytes = Some(sample.memory_bytes);
+        }
+        if self.limits.pids.is_some() && !self.holds(Group::holds_pids) {
+            // The init is not the guest's.
+            seen.sampled_threads = Some(sample.threads.saturating_sub(1));
+        }
+        seen.descriptors = sample.descriptors;
+    }
+
+    /// Whether a limit that is set is not counted by the kernel.
+    fn samples(&self) -> bool {
+        self.limits.memory_mib.is_some() && !self.holds(Group::holds_memory)
+            || self.limits.pids.is_some() && !self.holds(Group::holds_pids)
+            || self.limits.cpu_s.is_some() && !self.holds(Group::holds_cpu)
+    }
+
+    /// Whether there is a group, and it counts this.
+    fn holds(&self, what: impl Fn(&Group) -> bool) -> bool {
+        self.group.as_deref().is_some_and(what)
+    }
+}
