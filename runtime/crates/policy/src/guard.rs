@@ -152,6 +152,16 @@ impl Guard {
     }
 }
 
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pattern)?;
+        for (n, except) in self.except.iter().enumerate() {
+            write!(f, "{}{except}", if n == 0 { " except " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
 /// The answer for what is at `path`.
 pub(crate) fn treatment(protect: &[Guard], hold: &[Guard], path: &[u8]) -> Treatment {
     let path = FoldedPath::of(path);

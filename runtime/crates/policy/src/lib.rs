@@ -14,8 +14,11 @@
 extern crate alloc;
 
 mod call;
+mod canonical;
 mod diagnostic;
+mod diff;
 mod document;
+mod explain;
 mod glob;
 mod guard;
 mod host;
@@ -35,7 +38,9 @@ pub use call::{
     WORD_BYTES_MAX, Word,
 };
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
+pub use diff::{Difference, Direction, diff};
 pub use document::PROFILE_BYTES_MAX;
+pub use explain::{ExplainedLine, Explanation, Section};
 pub use glob::{ArgvGlob, PathGlob, WordGlob};
 pub use guard::{Guard, Treatment, WorkspacePattern};
 pub use host::{HOST_BYTES_MAX, Host, HostName, HostPattern};
@@ -43,7 +48,7 @@ pub use judge::{Answer, Approval, Approver, Ask, Asking, Decision, Denial, Groun
 pub use limits::{Durability, Floor, LIMIT_MAX, Limit, Limits};
 pub use name::{EnvName, Flaw, NAME_BYTES_MAX, ProfileName, Reason, RuleId, SecretName, TEXT_BYTES_MAX, ToolName};
 pub use parse::{PROFILE_VERSION, ProfileFile, ProjectFile, RULES_MAX, parse, parse_project};
-pub use path::{AbsolutePath, Base, HostFacts, HostPath, PATH_BYTES_MAX, UrlPath, WrittenPath};
+pub use path::{AbsolutePath, Base, HostFacts, HostPath, PATH_BYTES_MAX, RulePath, UrlPath, WrittenPath};
 pub use profile::{ExpandedProfile, PathGrant, Profile, Source};
 pub use raw_call::{CALL_BYTES_MAX, RawCall};
 pub use resolve::{EXTENDS_DEPTH_MAX, SOURCES_MAX, resolve, tighten};

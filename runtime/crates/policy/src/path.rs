@@ -278,6 +278,31 @@ impl fmt::Debug for AbsolutePath {
     }
 }
 
+/// A path of a rule, in either of the two forms in which a profile can know it.
+pub trait RulePath: Clone + Ord + fmt::Display + sealed::Sealed {
+    /// Exactly the path, as the bytes that canonical forms use.
+    fn to_bytes(&self) -> Vec<u8>;
+}
+
+impl RulePath for WrittenPath {
+    fn to_bytes(&self) -> Vec<u8> {
+        format!("{self}").into_bytes()
+    }
+}
+
+impl RulePath for AbsolutePath {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+}
+
+mod sealed {
+    /// Two forms, and no third one from outside.
+    pub trait Sealed {}
+    impl Sealed for super::WrittenPath {}
+    impl Sealed for super::AbsolutePath {}
+}
+
 /// What a profile's paths depend on, as the caller read it. The environment meant is the one of the person who
 /// starts the session; nothing of the workspace may be in it (CVE-2025-61260).
 #[derive(Debug, Clone)]
