@@ -77,58 +77,70 @@ fn slug(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Rows of THREATS.md whose last cell names a test that does not exist, or says nothing.
-pub(crate) fn threats(document: &Source, sources: &[Source]) -> Vec<Finding> {
-    let functions = functions(sources);
+/// Rows of THREATS.md that name no test and give no reason, and names that no test has. A `*` in a name stands for any
+/// part of one: most attacks are tables, and a row is about all of their lines.
+pub(crate) fn threats(document: &Source, tests: &BTreeSet<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (index, line) in document.text.lines().enumerate().filter(|(_, line)| line.starts_with('|')) {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    for (line, cells) in rows(document) {
+        let mut find = |what: String| findings.push(Finding::new(&document.path, line, what));
         let last = cells.last().copied().unwrap_or_default();
-        if last.chars().all(|c| matches!(c, '-' | ':')) && !last.is_empty() || last == "test" {
-            continue;
-        }
-        let mut find = |what: String| findings.push(Finding::new(&document.path, index + 1, what));
         if cells.len() != 3 || cells.iter().any(|cell| cell.is_empty()) {
             find("a row is attack, stopped by, test: three cells, none empty".to_owned());
         }
-        let named: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
+        let named = quoted(last);
         if named.is_empty() && last.split(' ').count() < 4 {
             find("names no test and gives no reason".to_owned());
         }
-        for name in named.into_iter().filter(|name| !functions.contains(*name)) {
-            find(format!("the test `{name}` does not exist"));
+        for name in named.into_iter().filter(|name| !tests.iter().any(|test| matches(name, test))) {
+            find(format!("no test is called `{name}`"));
         }
     }
     findings
 }
 
-/// Tests of the escape suite that no row of THREATS.md names: an attack that its reader would not hear of.
-pub(crate) fn unnamed(document: &Source, suite: &[Source]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for source in suite {
-        for (name, line) in tests(source) {
-            if !document.text.contains(&format!("`{name}`")) {
-                findings.push(Finding::new(&source.path, line, format!("`{name}` is not named in {}", document.path)));
-            }
-        }
-    }
-    findings
+/// Tests of attacks that no row of THREATS.md names: attacks that its reader would not hear of.
+pub(crate) fn unnamed(document: &Source, attacks: &BTreeSet<String>) -> Vec<Finding> {
+    let named: Vec<&str> =
+        rows(document).iter().filter_map(|(_, cells)| cells.last()).flat_map(|cell| quoted(cell)).collect();
+    let lost = attacks.iter().filter(|attack| !named.iter().any(|name| matches(name, attack)));
+    lost.map(|attack| Finding::new(&document.path, 0, format!("no row names the test `{attack}`"))).collect()
 }
 
-/// Functions marked `#[test]`, and their lines.
-fn tests(source: &Source) -> Vec<(String, usize)> {
-    let code = lex::code(&source.text);
-    let marked = |at: usize| (0..4).all(|i| code.get(at + i).is_some_and(|t| t.text == ["#", "[", "test", "]"][i]));
-    let starts = (0..code.len()).filter(|at| marked(*at));
-    let names = starts.filter_map(|at| {
-        let function = (at..code.len()).find(|i| code[*i].text == "fn")?;
-        code.get(function + 1).map(|name| (name.text.to_owned(), name.line))
-    });
-    names.collect()
+/// Rows of all tables, without heads and rules, with their lines.
+fn rows(document: &Source) -> Vec<(usize, Vec<&str>)> {
+    let lines = document.text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    let rows = lines.map(|(index, line)| (index + 1, line.trim_matches('|').split('|').map(str::trim).collect()));
+    rows.filter(|(_, cells): &(usize, Vec<&str>)| {
+        let last = cells.last().copied().unwrap_or_default();
+        last != "test" && (last.is_empty() || !last.chars().all(|c| matches!(c, '-' | ':')))
+    })
+    .collect()
+}
+
+/// What stands between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Whether a name with `*`s is that of a test.
+fn matches(name: &str, test: &str) -> bool {
+    let (first, rest) = name.split_once('*').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    match (test.strip_prefix(first), rest) {
+        (Some(tail), None) => tail.is_empty(),
+        (Some(tail), Some(rest)) => (0..=tail.len()).any(|at| tail.is_char_boundary(at) && matches(rest, &tail[at..])),
+        (None, _) => false,
+    }
+}
+
+/// What a test program lists, without the person that each test is run as.
+pub(crate) fn listed(output: &str) -> BTreeSet<String> {
+    let names = output.lines().filter_map(|line| line.strip_suffix(": test"));
+    let bare = names.map(|line| line.split_once("] ").map_or(line, |(_, name)| name));
+    bare.map(|name| name.rsplit_once("::as_").map_or(name, |(test, _)| test).to_owned()).collect()
 }
 
 /// Names of all functions.
-fn functions(sources: &[Source]) -> BTreeSet<String> {
+pub(crate) fn functions(sources: &[Source]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for source in sources.iter().filter(|source| source.is("rs")) {
         let code = lex::code(&source.text);
@@ -151,7 +163,7 @@ pub(crate) fn reasons(profile: &Source) -> Vec<Finding> {
             open = line.starts_with("[[").then_some(index);
         }
         let reason = line.strip_prefix("reason").map(|rest| rest.trim_start_matches([' ', '=', '"']));
-        if reason.is_some_and(|reason| reason.len() > 8) {
+        if reason.is_some_and(|reason| reason.trim_end_matches('"').len() > 2) {
             open = None;
         }
     }
@@ -182,24 +194,29 @@ mod tests {
         none(&check("[b](../B.md#one-two-three) [c](https://example.com/x) [d](../runtime)"));
     }
 
+    fn table(row: &str) -> Source {
+        Source::sample("T.md", &format!("| attack | stopped by | test |\n|---|---|---|\n{row}\n"))
+    }
+
     #[test]
     fn a_row_that_names_no_test_is_found() {
-        let sources = [Source::sample("tests/a.rs", "#[test]\nfn it_holds() {}")];
-        let check = |row: &str| {
-            let text = format!("| attack | stopped by | test |\n|---|---|---|\n{row}\n");
-            threats(&Source::sample("T.md", &text), &sources)
-        };
+        let tests = functions(&[Source::sample("tests/a.rs", "#[test]\nfn it_holds() {}")]);
+        let check = |row: &str| threats(&table(row), &tests);
         none(&check("| a | b | `it_holds` |"));
+        none(&check("| a | b | `it_*s`, `*` |"));
         none(&check("| a | b | cannot apply: there is no daemon |"));
-        one(&check("| a | b | `it_falls` |"), 3, "`it_falls` does not exist");
+        one(&check("| a | b | `it_falls` |"), 3, "no test is called `it_falls`");
+        one(&check("| a | b | `it_*d` |"), 3, "no test is called `it_*d`");
         one(&check("| a | b | tested |"), 3, "names no test");
         one(&check("| a | `it_holds` |"), 3, "three cells");
     }
 
     #[test]
     fn a_test_that_the_table_leaves_out_is_found() {
-        let suite = [Source::sample("tests/a.rs", "#[test]\nfn it_holds() {}\nfn helper() {}\n#[test]\nfn other() {}")];
-        one(&unnamed(&Source::sample("T.md", "`it_holds`"), &suite), 5, "`other`");
+        let attacks = listed("[attack on files] files::one::as_root: test\nother::as_ordinary_user: test\n\n2 tests\n");
+        assert_eq!(attacks, BTreeSet::from(["files::one".to_owned(), "other".to_owned()]));
+        one(&unnamed(&table("| a | `other` | `files::*` |"), &attacks), 0, "`other`");
+        none(&unnamed(&table("| a | b | `files::one`, `oth*` |"), &attacks));
     }
 
     #[test]
