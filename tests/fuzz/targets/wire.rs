@@ -5,12 +5,15 @@
 use libfuzzer_sys::fuzz_target;
 
 #[expect(dead_code, reason = "the parser is compiled in with everything that stands beside it")]
+#[rustfmt::skip]
 #[path = "../../../runtime/crates/jail/src/enforced.rs"]
 mod enforced;
 #[expect(dead_code, reason = "the parser is compiled in with everything that stands beside it")]
+#[rustfmt::skip]
 #[path = "../../../runtime/crates/jail/src/error.rs"]
 mod error;
 #[expect(dead_code, reason = "the parser is compiled in with everything that stands beside it")]
+#[rustfmt::skip]
 #[path = "../../../runtime/crates/jail/src/wire.rs"]
 mod wire;
 
