@@ -349,10 +349,11 @@ fn hits(limits: &Limits, running: &Running, seen: &Seen, now: Instant) -> Vec<Li
     if let Some(used) = seen.disk_bytes {
         hit(LimitKind::Disk, limits.disk_mib.unwrap_or(0).saturating_mul(BYTES_PER_MIB), used);
     }
-    if let Some(value) = limits.pids {
-        if seen.pids_max_hits > base.pids_max_hits || seen.sampled_threads.is_some_and(|threads| threads >= value) {
-            hit(LimitKind::Pids, value, seen.sampled_threads.unwrap_or(value).max(value));
-        }
+    let is_full = |value: u64| {
+        seen.pids_max_hits > base.pids_max_hits || seen.sampled_threads.is_some_and(|threads| threads >= value)
+    };
+    if let Some(value) = limits.pids.filter(|value| is_full(*value)) {
+        hit(LimitKind::Pids, value, seen.sampled_threads.unwrap_or(value).max(value));
     }
     if let Some(value) = limits.open_files.filter(|limit| seen.descriptors >= *limit) {
         hit(LimitKind::OpenFiles, value, seen.descriptors);

@@ -39,7 +39,7 @@ pub(super) fn run(program: &[u8], data: &Data) -> Run {
         let branch = |holds: bool| if holds { if_true } else { if_false };
         match code {
             0x20 => {
-                assert!(operand % 4 == 0 && operand < 64, "the kernel refuses this load");
+                assert!(operand.is_multiple_of(4) && operand < 64, "the kernel refuses this load");
                 looked_at_arguments |= operand >= 8;
                 let start = usize::try_from(operand).unwrap();
                 accumulator = u32::from_le_bytes(memory[start..start + 4].try_into().unwrap());
