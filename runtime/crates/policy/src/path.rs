@@ -63,6 +63,7 @@ impl WrittenPath {
                 None => match text.strip_prefix('.') {
                     Some(rest) if rest.is_empty() || rest.starts_with('/') => (Base::Workspace, rest),
                     Some(_) | None => {
+                        components(text, text)?;
                         let hint = format!("write \"./{text}\" for the workspace, or an absolute path");
                         return Err(Flaw::new(format!("path \"{text}\" is relative to nothing"), hint));
                     }

@@ -177,7 +177,7 @@ fn paths_that_cannot_be_granted() {
         ),
         (
             "**/.env",
-            "path \"**/.env\" is relative to nothing\nhint: write \"./**/.env\" for the workspace, or an absolute path",
+            "path \"**/.env\" has a pattern\nhint: a grant is a path with everything below it: name the directory",
         ),
     ] {
         check(&grant(path), &format!("error: profile \"web.toml\", line 4: {expect}"));
