@@ -72,13 +72,16 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut bytes)];
-        let answer = rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-        });
-        let received = match answer {
-            Ok(received) => received,
-            Err(Errno::CONNRESET) => return Ok(None),
-            Err(errno) => return Err(broken(errno)),
+        let mut once = || {
+            rustix::io::retry_on_intr(|| {
+                rustix::net::recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            })
+        };
+        let received = match once() {
+            // The other end closed with a message of ours unread. The kernel says so once, and only then gives out
+            // what the other end had sent before: the report of a call that was killed twice.
+            Err(Errno::CONNRESET) => once().map_err(broken)?,
+            other => other.map_err(broken)?,
         };
         let mut descriptors = Vec::new();
         for message in ancillary.drain() {

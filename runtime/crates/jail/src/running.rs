@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// How long a killed tree may take to be gone before the whole sandbox is killed: the kernel's own delay for a
 /// process that waits for a disk, not the guest's.
-const KILL_GRACE: Duration = Duration::from_secs(10);
+pub(crate) const KILL_GRACE: Duration = Duration::from_secs(10);
 /// How long opening a terminal may take.
 const TERMINAL_LIMIT: Duration = Duration::from_secs(10);
 

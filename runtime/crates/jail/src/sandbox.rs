@@ -6,7 +6,7 @@ use crate::channel::{Channel, protocol};
 use crate::enforced::{Enforced, LayerState};
 use crate::error::{ErrorKind, Fault, JailError};
 use crate::plan::{HostStep, Limits, Plan, SessionStep, Wall};
-use crate::running::{Line, Running, Streams};
+use crate::running::{KILL_GRACE, Line, Running, Streams};
 use crate::watch::{CallId, LimitHit, Scope, Watch};
 use crate::wire::{self, Message, SpawnRequest};
 use crate::{spawner, wire::DESCRIPTORS_MAX};
@@ -182,9 +182,14 @@ impl Sandbox {
         self.group.as_deref()
     }
 
-    /// Kills everything in the sandbox, its init included. Calls that wait are told that the sandbox is lost.
-    pub fn kill(&self) {
+    /// Kills everything in the sandbox, its init included, and waits until it is gone. Calls that wait are told that the
+    /// sandbox is lost.
+    ///
+    /// # Errors
+    /// It did not end within ten seconds: a process of it waits for a disk.
+    pub fn kill(&self) -> Result<(), JailError> {
         self.handle.kill();
+        wait_readable(self.handle.0.as_fd(), Some(Instant::now() + KILL_GRACE))
     }
 }
 

@@ -27,22 +27,23 @@ extern "C" fn init() {
 }
 
 /// A directory of one test, removed with it.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("/tmp/stockade-jail-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).expect("a fresh name in /tmp");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our own directory");
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
         let path = self.0.join(name);
         std::fs::create_dir_all(&path).expect("our own directory");
         path
@@ -56,12 +57,12 @@ impl Drop for Scratch {
 }
 
 /// The usual root: the host's programs, a private `/tmp`, and this directory at `/w`.
-pub fn plan(workspace: &Path) -> Plan {
+pub(crate) fn plan(workspace: &Path) -> Plan {
     plan_with(workspace, Vec::new())
 }
 
 /// The same with more steps before the root is entered.
-pub fn plan_with(workspace: &Path, more: Vec<SessionStep>) -> Plan {
+pub(crate) fn plan_with(workspace: &Path, more: Vec<SessionStep>) -> Plan {
     let bind = |source: &str| SessionStep::Bind {
         source: source.into(),
         target: source.into(),
@@ -119,7 +120,7 @@ pub fn plan_with(workspace: &Path, more: Vec<SessionStep>) -> Plan {
     Plan { wall: Wall::Namespaces, host: vec![HostStep::Limits(Limits::default())], session, call: call_steps() }
 }
 
-pub fn call_steps() -> Vec<CallStep> {
+pub(crate) fn call_steps() -> Vec<CallStep> {
     vec![
         CallStep::OwnSession,
         CallStep::Rlimit { resource: Rlimit::Core, value: 0 },
@@ -129,7 +130,7 @@ pub fn call_steps() -> Vec<CallStep> {
 }
 
 /// The wall for machines without user namespaces.
-pub fn landlock_plan(workspace: &Path) -> Plan {
+pub(crate) fn landlock_plan(workspace: &Path) -> Plan {
     let rule = |path: &Path, rights| LandlockRule { path: path.into(), rights };
     let mut call = call_steps();
     call.pop();
@@ -139,8 +140,8 @@ pub fn landlock_plan(workspace: &Path) -> Plan {
         host: vec![HostStep::Limits(Limits::default())],
         session: vec![
             SessionStep::Keyring,
-            SessionStep::DropCapabilities,
             SessionStep::NoNewPrivs,
+            SessionStep::DropCapabilities,
             SessionStep::Landlock {
                 rules: vec![
                     rule(Path::new("/usr"), PathRights::ReadExec),
@@ -156,11 +157,11 @@ pub fn landlock_plan(workspace: &Path) -> Plan {
     }
 }
 
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-pub fn guest() -> (u32, u32) {
+pub(crate) fn guest() -> (u32, u32) {
     if is_root() {
         (1000, 1000)
     } else {
@@ -168,7 +169,7 @@ pub fn guest() -> (u32, u32) {
     }
 }
 
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Options {
@@ -178,18 +179,18 @@ pub fn options() -> Options {
 }
 
 #[track_caller]
-pub fn start(plan: &Plan) -> Sandbox {
+pub(crate) fn start(plan: &Plan) -> Sandbox {
     match Sandbox::start(plan, &options()) {
         Ok(sandbox) => sandbox,
         Err(error) => panic!("{error}; {error:?}"),
     }
 }
 
-pub fn c(text: impl AsRef<std::ffi::OsStr>) -> CString {
+pub(crate) fn c(text: impl AsRef<std::ffi::OsStr>) -> CString {
     CString::new(text.as_ref().as_bytes()).expect("no NUL in a test's text")
 }
 
-pub fn command(argv: &[&str]) -> Command {
+pub(crate) fn command(argv: &[&str]) -> Command {
     Command {
         argv: argv.iter().map(c).collect(),
         env: vec![(c("PATH"), c("/usr/local/bin:/usr/bin:/bin")), (c("LC_ALL"), c("C"))],
@@ -199,19 +200,19 @@ pub fn command(argv: &[&str]) -> Command {
 
 /// What a call wrote and how it ended.
 #[derive(Debug)]
-pub struct Output {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub ended: Ended,
+pub(crate) struct Output {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) ended: Ended,
 }
 
 impl Output {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
-pub fn collect(mut running: Running) -> Result<Output, JailError> {
+pub(crate) fn collect(mut running: Running) -> Result<Output, JailError> {
     drop(running.take_stdin());
     let read = |fd: Option<std::os::fd::OwnedFd>| {
         std::thread::spawn(move || {
@@ -226,12 +227,12 @@ pub fn collect(mut running: Running) -> Result<Output, JailError> {
     Ok(Output { stdout: join(stdout), stderr: join(stderr), ended })
 }
 
-pub fn try_run(sandbox: &Sandbox, argv: &[&str]) -> Result<Output, JailError> {
+pub(crate) fn try_run(sandbox: &Sandbox, argv: &[&str]) -> Result<Output, JailError> {
     collect(sandbox.spawn(&command(argv), Stdio::Pipes)?)
 }
 
 #[track_caller]
-pub fn run(sandbox: &Sandbox, argv: &[&str]) -> Output {
+pub(crate) fn run(sandbox: &Sandbox, argv: &[&str]) -> Output {
     match try_run(sandbox, argv) {
         Ok(output) => output,
         Err(error) => panic!("{argv:?}: {error}; {error:?}"),
@@ -240,7 +241,7 @@ pub fn run(sandbox: &Sandbox, argv: &[&str]) -> Output {
 
 /// Runs a shell line that must succeed; what it wrote.
 #[track_caller]
-pub fn sh(sandbox: &Sandbox, line: &str) -> String {
+pub(crate) fn sh(sandbox: &Sandbox, line: &str) -> String {
     let output = run(sandbox, &["sh", "-c", line]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.ended.status, Status::Exited(0), "{line}: {}{stderr}", output.text());
@@ -249,7 +250,7 @@ pub fn sh(sandbox: &Sandbox, line: &str) -> String {
 
 /// Runs every test of this binary again as a user without any privilege. Called by one test of each binary.
 #[expect(clippy::disallowed_methods, reason = "a test that runs itself as somebody else")]
-pub fn again_as_ordinary_user(this_test: &str) {
+pub(crate) fn again_as_ordinary_user(this_test: &str) {
     if !is_root() {
         return;
     }
@@ -261,13 +262,14 @@ pub fn again_as_ordinary_user(this_test: &str) {
         .args(["--reuid=54321", "--regid=54321", "--clear-groups", "--"])
         .arg(&copy)
         .args(["--skip", this_test])
-        .env_remove("HOME")
-        .current_dir("/")
+        // Without it the harness asks NSS, which a static binary cannot.
+        .env("HOME", "/")
         .output();
     match output {
         Ok(output) => assert!(
             output.status.success(),
-            "as an ordinary user:\n{}{}",
+            "as an ordinary user: {}\n{}{}",
+            output.status,
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         ),
