@@ -5,3 +5,6 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod journal;
+pub mod session;
+pub mod workspace;

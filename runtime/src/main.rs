@@ -1,3 +1,10 @@
-//! The binary `stockade`.
+//! The binary `stockade`: becomes a sandbox's init when it was started as one, else reads its command line.
+//! It never does anything else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // First of all: an init must not have threads, and must not read a command line that a guest could have chosen.
+    stockade_jail::run_as_init_if_asked();
+    stockade::cli::main()
+}

@@ -1,6 +1,101 @@
 //! The command line: it talks to people and to scripts, and holds no policy.
+//! It is the only module that prints.
 
 pub mod args;
+mod confine;
+mod explain;
+mod report;
+mod run;
 pub mod screen;
 pub mod style;
 pub mod terminal;
+
+use crate::config::environment::Environment;
+use crate::error::Error;
+use args::{Cli, Command};
+use clap::Parser as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use style::Colour;
+
+/// Stockade refused or failed; no command of the guest's ran, or its result cannot be told.
+pub const EXIT_STOCKADE: u8 = 125;
+/// A limit ended the command.
+pub const EXIT_LIMIT: u8 = 124;
+/// The command could not be executed.
+pub const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// There is no such command.
+pub const EXIT_NOT_FOUND: u8 = 127;
+
+/// What every subcommand needs.
+#[derive(Debug)]
+pub struct Context {
+    /// The operator's environment.
+    pub environment: Environment,
+    /// How standard output may look.
+    pub colour: Colour,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let environment = Environment::of_process();
+    let colour = Colour::choose(cli.color, environment.get("NO_COLOR").is_some());
+    log_to_stderr(cli.verbose);
+    let context = Context { environment, colour };
+    match dispatch(cli.command, &context) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            tell(&error.to_string());
+            ExitCode::from(EXIT_STOCKADE)
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
+    match command {
+        Command::Run(args) => run::run(&args, context),
+        Command::Explain(args) => explain::explain(&args, context),
+        _ => Err(Error::bug("this subcommand is not there yet")),
+    }
+}
+
+/// Operators see what the library traces: warnings, more with `-v`.
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::TRACE,
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time();
+    subscriber.compact().init();
+}
+
+/// Says something to the person, on standard error. When even that is closed there is nobody left to tell.
+pub fn tell(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    drop(writeln!(stderr, "{text}"));
+}
+
+/// Prints a result on standard output.
+///
+/// # Errors
+/// Host: standard output is closed or full.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.or_else(|error| match error.kind() {
+        // `stockade log show | head`: who reads has seen enough.
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Error::host(format!("write to standard output: {}", crate::error::plain(&error)))),
+    })
+}
+
+/// Prints a value as JSON, for scripts: one object, indented.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::bug(format!("write JSON: {e}")))?;
+    print(&(text + "\n"))
+}

@@ -2,12 +2,11 @@
 //! It never hands the terminal itself to a guest.
 
 use crate::error::{Error, Result, plain};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::IsTerminal as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Rows and columns of a terminal, characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,21 +92,18 @@ impl Signals {
         Ok(Self { descriptor })
     }
 
-    /// Passes on what arrives until the other end of `stop` is closed.
-    pub fn forward(&mut self, stop: &OwnedFd, mut pass_on: impl FnMut(Outside)) {
-        loop {
-            let mut watched =
-                [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-            let ready = poll(&mut watched, PollTimeout::NONE);
-            let stopped = watched[1].revents().is_some_and(|events| !events.is_empty());
-            if stopped || ready.is_err_and(|e| e != nix::errno::Errno::EINTR) {
-                return;
-            }
-            while let Ok(Some(info)) = self.descriptor.read_signal() {
-                let number = i32::try_from(info.ssi_signo).expect("signal numbers are small");
-                let resized = number == Signal::SIGWINCH as i32;
-                pass_on(if resized { Outside::Resized(size()) } else { Outside::Signal(number) });
-            }
-        }
+    /// The next one, if one has arrived.
+    pub fn next(&mut self) -> Option<Outside> {
+        let info = self.descriptor.read_signal().ok().flatten()?;
+        let number = i32::try_from(info.ssi_signo).expect("signal numbers are small");
+        let resized = number == Signal::SIGWINCH as i32;
+        Some(if resized { Outside::Resized(size()) } else { Outside::Signal(number) })
+    }
+}
+
+/// Readable when a signal has arrived.
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }

@@ -2,4 +2,5 @@
 //! It never starts anything and never reads a file of the workspace other than the project's `stockade.toml`.
 
 pub mod environment;
+pub mod profiles;
 pub mod state;

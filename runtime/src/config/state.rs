@@ -6,46 +6,12 @@ use crate::error::{Error, Result};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use stockade_audit::record::SessionId;
 
 /// The state directory, checked.
 #[derive(Debug, Clone)]
 pub struct State {
     root: PathBuf,
-}
-
-/// Name of a session: a ULID, 26 characters of Crockford's base 32, in order of time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SessionId(String);
-
-impl SessionId {
-    /// Length of every session id, characters.
-    pub const CHARS: usize = 26;
-
-    /// Takes a complete id; `None` when it is not one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let valid = text.len() == Self::CHARS && text.bytes().all(|b| b"0123456789ABCDEFGHJKMNPQRSTVWXYZ".contains(&b));
-        valid.then(|| Self(text.to_owned()))
-    }
-
-    /// The id of a session that starts now: 48 bits of milliseconds since 1970, then 80 random bits.
-    pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
-        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        let random = random.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-        let bits = u128::from(unix_ms & 0xffff_ffff_ffff) << 80 | random;
-        let digit = |place: u32| usize::try_from(bits >> (place * 5) & 31).expect("five bits fit");
-        Self((0..26).rev().map(|place| char::from(DIGITS[digit(place)])).collect())
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl State {
@@ -99,7 +65,7 @@ impl State {
         let directory = self.root.join("s");
         let entries = fs::read_dir(&directory).map_err(|e| Error::io("list", &directory, &e))?;
         let mut ids: Vec<SessionId> =
-            entries.flatten().filter_map(|entry| SessionId::parse(entry.file_name().to_str()?)).collect();
+            entries.flatten().filter_map(|entry| SessionId::parse(entry.file_name().to_str()?).ok()).collect();
         ids.sort();
         Ok(ids)
     }
@@ -154,21 +120,4 @@ fn check_private(directory: &Path, uid: u32) -> Result<()> {
             .hint(format!("chmod go-w {shown}")));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn session_ids_sort_by_time_and_parse_back() {
-        let early = SessionId::new(1, [0xff; 10]);
-        let late = SessionId::new(2, [0; 10]);
-        assert!(early < late);
-        assert_eq!(SessionId::parse(early.as_str()), Some(early));
-        assert_eq!(SessionId::new((1 << 48) - 1, [0xff; 10]).as_str(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
-        for bad in ["", "../../../../../../../etc/x", "7ZZZZZZZZZZZZZZZZZZZZZZZZI", "7zzzzzzzzzzzzzzzzzzzzzzzzz"] {
-            assert_eq!(SessionId::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ use super::layer::Layer;
 use super::node::{Content, Node};
 use super::path::RelPath;
 use super::scan::Freshness;
+use super::state::{self, Memory};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 
@@ -120,7 +121,10 @@ impl Layer {
         treatment: &dyn Fn(&RelPath) -> Treatment,
         consents: &[RelPath],
     ) -> Result<Plan> {
-        let changes = self.changes(Freshness::Rehash)?;
+        let memory = Memory::load(&self.state)?;
+        let changes = self.changes_with(&memory, Freshness::Rehash)?;
+        // What the host has now is remembered by content, so that an apply that fails does not look like a change.
+        state::write_seen(&self.state, &changes, &memory)?;
         let chosen = choose(&changes, selection)?;
         let judge = Judge { changes: &changes, host: &self.host, treatment, consents };
         Ok(judge.plan(&chosen, selection))

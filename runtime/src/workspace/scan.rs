@@ -85,7 +85,7 @@ struct Scan<'a> {
     started: Time,
     freshness: Freshness,
     found: Changes,
-    /// Copy only: entries of the baseline that are still there.
+    /// Copy only: entries of the baseline that are accounted for.
     present: HashSet<RelPath>,
     /// Directories of the layer that the guest locked, and their bits, to be restored in `drop`.
     unlocked: Vec<(RelPath, u32)>,
@@ -281,6 +281,9 @@ impl Scan<'_> {
                 if stat.is_dir() {
                     todo.push(child.clone());
                 }
+                if self.dialect == Dialect::Copy {
+                    self.present.insert(child.clone());
+                }
                 self.push(child, Some(before), None, Some(stat), None, None)?;
             }
         }
@@ -357,7 +360,11 @@ impl Scan<'_> {
         } else if let Some(restored) = self.memory.restored.get(path) {
             (*restored != stamp, None)
         } else if let Some(seen) = self.memory.seen.get(path) {
-            let same = seen.host == stamp || (seen.before.is_some() && seen.before == before.and_then(Node::sha256));
+            // Keeping a file by a further link changes its ctime and nothing else; a link cannot change but by name.
+            let unchanged_link = before.is_some_and(|node| matches!(node.content, Content::Symlink { .. }))
+                && seen.host.zip(stamp).is_some_and(|(then, now)| Stamp { ctime: now.ctime, ..then } == now);
+            let same_bytes = seen.before.is_some() && seen.before == before.and_then(Node::sha256);
+            let same = seen.host == stamp || same_bytes || unchanged_link;
             (seen.conflicting || !same, seen.before)
         } else {
             (late, None)

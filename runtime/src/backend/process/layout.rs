@@ -6,26 +6,7 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stockade_jail::plan::{Access, Exec, LandlockRule, Owner, PathRights, SessionStep};
-
-/// What a profile grants at one path and everything below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
-    /// May be read.
-    Read,
-    /// May be written (and read).
-    Write,
-    /// May be executed (and read).
-    Execute,
-}
-
-/// Whether a granted path must exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// It must: its absence is an error.
-    Required,
-    /// It is left out when it is not there.
-    Optional,
-}
+use stockade_policy as policy;
 
 /// One granted path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +14,9 @@ pub struct Granted {
     /// Absolute, clean path.
     pub path: PathBuf,
     /// What is granted there.
-    pub right: Right,
+    pub right: policy::Access,
     /// Whether it must exist.
-    pub presence: Presence,
+    pub presence: policy::Presence,
     /// The rule that grants it, for messages.
     pub rule: String,
 }
@@ -62,14 +43,14 @@ impl<'a> Grants<'a> {
     }
 
     /// Whether a grant of this kind covers the path.
-    pub fn covers(&self, path: &Path, right: Right) -> bool {
+    pub fn covers(&self, path: &Path, right: policy::Access) -> bool {
         self.all.iter().any(|granted| granted.right == right && path.starts_with(&granted.path))
     }
 
     /// What is allowed at a path.
     pub fn at(&self, path: &Path) -> Allowed {
-        let access = if self.covers(path, Right::Write) { Access::ReadWrite } else { Access::ReadOnly };
-        let exec = if self.covers(path, Right::Execute) { Exec::Allow } else { Exec::Deny };
+        let access = if self.covers(path, policy::Access::Write) { Access::ReadWrite } else { Access::ReadOnly };
+        let exec = if self.covers(path, policy::Access::Exec) { Exec::Allow } else { Exec::Deny };
         Allowed { access, exec }
     }
 
@@ -122,8 +103,8 @@ fn step(one: &Granted, grants: &Grants<'_>, host: &dyn Host) -> Result<Option<Se
             Ok(Some(SessionStep::Symlink { path: one.path.clone(), target: text }))
         }
         (Seen::Link { resolved: Some(resolved), .. }, _) => Ok(Some(bind(resolved))),
-        (Seen::Missing | Seen::Link { resolved: None, .. }, Presence::Optional) => Ok(None),
-        (Seen::Missing | Seen::Link { resolved: None, .. }, Presence::Required) => {
+        (Seen::Missing | Seen::Link { resolved: None, .. }, policy::Presence::Optional) => Ok(None),
+        (Seen::Missing | Seen::Link { resolved: None, .. }, policy::Presence::Required) => {
             Err(Error::operator(format!("\"{}\", which {} grants, does not exist", one.path.display(), one.rule))
                 .hint("add optional = true to the grant, or remove it"))
         }
@@ -176,11 +157,14 @@ pub fn right(allowed: Allowed) -> PathRights {
 /// Landlock rules for mounted grants: one for each path that is shown.
 pub fn rules(granted: &[Granted], mounts: &[SessionStep]) -> Vec<LandlockRule> {
     let grants = Grants::new(granted);
-    // Links are followed to a path that has a rule of its own; the other steps show nothing of the host.
-    let bound = |step| if let &SessionStep::Bind { ref target, .. } = step { Some(target) } else { None };
     mounts
         .iter()
         .filter_map(bound)
         .map(|path| LandlockRule { path: path.clone(), rights: right(grants.at(path)) })
         .collect()
+}
+
+/// The path that a bind shows. Links are followed to a path that has a rule of its own; other steps show nothing.
+fn bound(step: &SessionStep) -> Option<&PathBuf> {
+    if let SessionStep::Bind { target, .. } = step { Some(target) } else { None }
 }

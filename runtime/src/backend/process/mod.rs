@@ -1,6 +1,335 @@
 //! The process wall: grants and limits become a plan, and a logged call runs in the sandbox that the plan made.
 //! It never judges a call.
 
+pub mod grants;
 pub mod host;
 pub mod layout;
 pub mod plan;
+pub mod pump;
+
+pub use pump::{Input, Sink};
+
+use crate::error::{Error, Result};
+use crate::journal::Logged;
+use pump::{Ends, Overseer, Pumped};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use stockade_jail::{Command, Enforced, ErrorKind, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage};
+use stockade_jail::watch::{LimitHit, LimitKind};
+use stockade_policy::{Action, Limit, Stdin, Terminal};
+
+/// One MiB, bytes.
+const MIB: u64 = 1024 * 1024;
+/// How long setting up a sandbox may take. Copying nothing, it takes milliseconds; a machine that swaps takes seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long the output of a killed call may stay open before nobody waits for it any more.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// A sandbox that is ready for calls.
+#[derive(Debug)]
+pub struct ProcessWall {
+    sandbox: Sandbox,
+    environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    moved: Moved,
+}
+
+/// Where the workspace is inside: elsewhere than on the host where the wall has no mounts of its own.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// On the host.
+    pub from: PathBuf,
+    /// Inside.
+    pub to: PathBuf,
+}
+
+impl Moved {
+    /// A path of the host as the guest knows it.
+    fn inside(&self, path: PathBuf) -> PathBuf {
+        match path.strip_prefix(&self.from) {
+            Ok(rest) if self.from != self.to => self.to.join(rest),
+            Ok(_) | Err(_) => path,
+        }
+    }
+}
+
+/// What a caller gives a call and takes from it.
+pub struct Io<'a> {
+    /// Standard input, where the call asks for it.
+    pub input: Input,
+    /// Takes standard output, and everything when the call has a terminal.
+    pub stdout: &'a mut dyn Sink,
+    /// Takes standard error.
+    pub stderr: &'a mut dyn Sink,
+    /// Who may reach the call while it runs.
+    pub outside: &'a mut dyn Outside,
+}
+
+/// What reaches a running call from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A signal to pass on.
+    Signal(i32),
+    /// The caller's terminal has another size.
+    Resized {
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+}
+
+/// A source of events for a running call.
+pub trait Outside {
+    /// Readable when there is an event; `None` when there will never be one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+    /// The next event, if there is one now.
+    fn next_event(&mut self) -> Option<Event>;
+}
+
+/// Nobody reaches the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Outside for Alone {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        None
+    }
+}
+
+/// How a call went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ran {
+    /// Its program was executed and everything that it started has ended.
+    Ended(Box<Run>),
+    /// Its program could not be executed.
+    NotStarted {
+        /// What a shell would answer.
+        code: NotStarted,
+        /// The kernel's answer.
+        errno: i32,
+        /// In words.
+        why: String,
+    },
+}
+
+/// Why a program could not be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStarted {
+    /// There is none.
+    NotFound,
+    /// It is there and cannot be executed, or its directory cannot be entered.
+    NotExecutable,
+}
+
+/// How a program ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its own process.
+    pub main: ProcessExit,
+    /// Other processes that the init reaped.
+    pub others: Vec<ProcessExit>,
+    /// How many more there were.
+    pub unlisted: u64,
+    /// The limit that ended it.
+    pub ended_by: Option<LimitHit>,
+    /// Limits that it ran into without ending.
+    pub refusals: Vec<LimitHit>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+impl ProcessWall {
+    /// Starts the sandbox of a session.
+    ///
+    /// # Errors
+    /// Host: what the machine refused; see [`ErrorKind`] for what a caller can do without.
+    pub fn start(
+        plan: &Plan,
+        session: &str,
+        moved: Moved,
+        environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> std::result::Result<Self, JailError> {
+        let options = Options { name: session.to_owned(), start_limit: START_LIMIT };
+        let sandbox = Sandbox::start(plan, &options)?;
+        Ok(Self { sandbox, environment, moved })
+    }
+
+    /// What was enforced.
+    pub fn enforced(&self) -> &Enforced {
+        self.sandbox.enforced()
+    }
+
+    /// Runs a logged call to its end.
+    ///
+    /// # Errors
+    /// Bug: the call is not a command. Host: the sandbox is gone, or its streams fail.
+    pub fn run(&self, logged: &Logged, io: Io<'_>) -> Result<Ran> {
+        let Action::Command(asked) = logged.call().action() else {
+            return Err(Error::bug("a call that is not a command reached the process wall"));
+        };
+        let directory = logged.grounds().place.as_ref().map_or_else(|| self.moved.from.clone(), grants::path);
+        let directory = self.moved.inside(directory);
+        let command = self.command(asked, directory)?;
+        let stdio = match asked.terminal() {
+            Terminal::None => Stdio::Pipes,
+            Terminal::Pty { rows, columns } => Stdio::Pty { rows, columns },
+        };
+        let limit = |limit| logged.grounds().limits.get(limit);
+        let began = Instant::now();
+        let mut running = match self.sandbox.spawn(&command, stdio) {
+            Ok(running) => running,
+            Err(error) => return not_started(error),
+        };
+        let ends = ends(&mut running)?;
+        let input = if asked.stdin() == Stdin::Stream { io.input } else { Input::Empty };
+        let mut overseer = Watchman::new(&running, io.outside, began, limit(Limit::WallS));
+        let output_bytes_max = limit(Limit::OutputMib).map_or(u64::MAX, |mib| mib.saturating_mul(MIB));
+        let pumped = pump::pump(ends, input, io.stdout, io.stderr, output_bytes_max, &mut overseer)?;
+        if let Pumped::OverLimit(bytes) = pumped {
+            running.kill(Some(hit(LimitKind::Output, output_bytes_max, bytes + 1)));
+        }
+        match running.wait() {
+            Ok(ended) => Ok(Ran::Ended(Box::new(run(ended)?))),
+            Err(error) => not_started(error),
+        }
+    }
+
+    /// The command as the kernel takes it: the session's environment, the call's own variables over it.
+    fn command(&self, asked: &stockade_policy::Command, cwd: PathBuf) -> Result<Command> {
+        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::guest("an argument or variable has a NUL byte"));
+        let argv = asked.argv().iter().map(|word| text(word.as_bytes())).collect::<Result<_>>()?;
+        let mut variables: BTreeMap<&[u8], &[u8]> =
+            self.environment.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+        variables.extend(asked.env().iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())));
+        let directory = cwd.as_os_str().as_bytes();
+        variables.insert(b"PWD", directory);
+        let env = variables.into_iter().map(|(name, value)| Ok((text(name)?, text(value)?))).collect::<Result<_>>()?;
+        Ok(Command { argv, env, cwd: PathBuf::from(OsStr::from_bytes(directory)) })
+    }
+}
+
+/// The ends of the call's streams that we hold.
+fn ends(running: &mut Running) -> Result<Ends> {
+    if let Some(master) = running.terminal() {
+        let master = master.try_clone_to_owned();
+        return master.map(Ends::Terminal).map_err(|e| Error::host(format!("hold the call's terminal: {e}")));
+    }
+    match (running.take_stdout(), running.take_stderr()) {
+        (Some(stdout), Some(stderr)) => Ok(Ends::Pipes { stdin: running.take_stdin(), stdout, stderr }),
+        (_, _) => Err(Error::bug("a call came without its streams")),
+    }
+}
+
+fn hit(limit: LimitKind, value: u64, observed: u64) -> LimitHit {
+    LimitHit { limit, value, observed, unit: limit.unit() }
+}
+
+fn run(ended: stockade_jail::Ended) -> Result<Run> {
+    let mut exits = ended.exits.into_iter();
+    let main = exits.next().ok_or_else(|| Error::bug("a call ended without a process"))?;
+    Ok(Run {
+        main,
+        others: exits.collect(),
+        unlisted: ended.exits_unlisted,
+        ended_by: ended.cause,
+        refusals: ended.refusals,
+        usage: ended.usage,
+    })
+}
+
+/// A program that cannot be executed is the call's result, as a shell would give it; anything else is ours to report.
+fn not_started(error: JailError) -> Result<Ran> {
+    let code = if error.kind == ErrorKind::ProgramNotFound {
+        NotStarted::NotFound
+    } else if matches!(error.kind, ErrorKind::ProgramNotExecutable | ErrorKind::WorkingDirectory) {
+        NotStarted::NotExecutable
+    } else {
+        return Err(failed(&error));
+    };
+    Ok(Ran::NotStarted { code, errno: error.errno.unwrap_or_default(), why: error.to_string() })
+}
+
+/// An error of the jail as one of ours.
+pub fn failed(error: &JailError) -> Error {
+    use stockade_jail::Fault;
+    let what = error.to_string();
+    let made = match error.fault {
+        Fault::Guest => Error::guest(what),
+        Fault::Operator => Error::operator(what),
+        Fault::Host => Error::host(what),
+        Fault::Bug => Error::bug(what),
+    };
+    error.hint.iter().fold(made, Error::hint)
+}
+
+/// Passes events on, and ends the call when its time is over.
+struct Watchman<'a> {
+    running: &'a Running,
+    outside: &'a mut dyn Outside,
+    began: Instant,
+    wall: Wall,
+}
+
+/// Where a call is with its wall time.
+enum Wall {
+    None,
+    Until(Instant, u64),
+    /// It was killed; its streams should end by then.
+    Draining(Instant),
+}
+
+impl<'a> Watchman<'a> {
+    fn new(running: &'a Running, outside: &'a mut dyn Outside, began: Instant, wall_s: Option<u64>) -> Self {
+        let until = wall_s.and_then(|wall_s| Some(Wall::Until(began.checked_add(Duration::from_secs(wall_s))?, wall_s)));
+        Self { running, outside, began, wall: until.unwrap_or(Wall::None) }
+    }
+
+    fn pass_on(&self, event: Event) {
+        let passed = match event {
+            Event::Signal(signal) => self.running.signal(signal),
+            Event::Resized { rows, columns } => self.running.resize(rows, columns),
+        };
+        if let Err(error) = passed {
+            tracing::warn!(%error, "an event did not reach the call");
+        }
+    }
+}
+
+impl Overseer for Watchman<'_> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.outside.descriptor()
+    }
+
+    fn attend(&mut self) {
+        while let Some(event) = self.outside.next_event() {
+            self.pass_on(event);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.wall {
+            Wall::None => None,
+            Wall::Until(deadline, _) | Wall::Draining(deadline) => Some(deadline),
+        }
+    }
+
+    fn expire(&mut self) {
+        self.wall = match self.wall {
+            Wall::Until(_, wall_s) => {
+                let spent_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.running.kill(Some(hit(LimitKind::Wall, wall_s.saturating_mul(1000), spent_ms)));
+                Wall::Draining(Instant::now() + DRAIN_LIMIT)
+            }
+            // Killed processes that keep their output open are stuck in the kernel; `Running::wait` ends the sandbox.
+            Wall::Draining(_) | Wall::None => Wall::None,
+        };
+    }
+}

@@ -9,6 +9,7 @@ use stockade_jail::plan::{
     Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit, SessionStep, Sockets, Tcp,
     Wall,
 };
+use stockade_policy as policy;
 
 /// How the guest sees the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,9 +179,9 @@ fn workspace(site: &Site, grants: &Grants<'_>) -> Option<SessionStep> {
     let target = site.workspace.clone();
     // A mount cannot be finer than its root: where a part is granted, Landlock holds the rest.
     let within = |right| grants.covers(&target, right) || grants.within(&target).any(|granted| granted.right == right);
-    let exec = if within(layout::Right::Execute) { Exec::Allow } else { Exec::Deny };
+    let exec = if within(policy::Access::Exec) { Exec::Allow } else { Exec::Deny };
     let owner = site.guest.owner;
-    Some(match (&site.view, within(layout::Right::Write)) {
+    Some(match (&site.view, within(policy::Access::Write)) {
         (View::Overlay { layer }, true) => {
             SessionStep::Overlay { lower: target.clone(), layer: layer.clone(), target, exec, owner }
         }
@@ -204,7 +205,7 @@ fn rules(granted: &[Granted], mounts: &[SessionStep], site: &Site) -> Vec<Landlo
     };
     let mut rules = Vec::new();
     // The root shows nothing but what was granted; only a workspace of which a part is granted needs a finer rule.
-    if grants.covers(&site.workspace, layout::Right::Read) || !grants.touches(&site.workspace) {
+    if grants.covers(&site.workspace, policy::Access::Read) || !grants.touches(&site.workspace) {
         rules.push(rule(Path::new("/"), PathRights::Read));
     } else {
         rules.extend(["/etc", "/proc", "/run", "/var"].map(|path| rule(Path::new(path), PathRights::Read)));
@@ -229,7 +230,7 @@ fn device_rules() -> Vec<LandlockRule> {
 
 /// Rules for the granted parts of the workspace.
 fn workspace_rules(grants: &Grants<'_>, site: &Site) -> Vec<LandlockRule> {
-    let whole = grants.touches(&site.workspace) && grants.covers(&site.workspace, layout::Right::Read);
+    let whole = grants.touches(&site.workspace) && grants.covers(&site.workspace, policy::Access::Read);
     let root = whole.then(|| site.workspace.clone());
     let mut paths: Vec<PathBuf> =
         root.into_iter().chain(grants.within(&site.workspace).map(|granted| granted.path.clone())).collect();

@@ -1,0 +1,125 @@
+//! From the command line's words to the options of a session: profile, workspace, mode, user.
+//! It never starts anything.
+
+use crate::cli::Context;
+use crate::cli::args::{Confinement, Mode};
+use crate::config::environment::Environment;
+use crate::config::profiles::{self, Sources};
+use crate::config::state::State;
+use crate::error::{Error, Result};
+use crate::journal;
+use crate::session::{Options, Paths, Session, User};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use stockade_audit::record::SessionId;
+
+/// A session's options, and the texts of its profile.
+#[derive(Debug)]
+pub struct Confined {
+    /// The options.
+    pub options: Options,
+    /// The profile's texts, which the session keeps.
+    pub sources: Sources,
+}
+
+/// A session that was opened for a command line.
+#[derive(Debug)]
+pub struct Started {
+    /// The session.
+    pub session: Session,
+    /// Its name.
+    pub id: SessionId,
+    /// Directory of its log.
+    pub log: PathBuf,
+}
+
+/// Opens a session as the command line asks for it. `via` is the wire that its calls come over.
+///
+/// # Errors
+/// Operator: no such profile or workspace, or mistakes in the profile. Host: as [`Session::open`].
+pub fn start(args: &Confinement, via: &'static str, context: &Context) -> Result<Started> {
+    let state = State::open(&context.environment)?;
+    let id = journal::new_session_id()?;
+    let (log, layer) = (state.log(&id), state.layer(&id));
+    let Confined { options, sources } = confined(args, id.clone(), log.clone(), layer.clone(), via, context)?;
+    let ledger = journal::ledger(state.root())?;
+    let session = Session::open(options, ledger)?;
+    sources.keep(&layer)?;
+    Ok(Started { session, id, log })
+}
+
+/// Reads what confines.
+///
+/// # Errors
+/// Operator: no such profile or workspace, or mistakes in the profile.
+pub fn confined(
+    args: &Confinement,
+    id: SessionId,
+    log: PathBuf,
+    layer: PathBuf,
+    via: &'static str,
+    context: &Context,
+) -> Result<Confined> {
+    let environment = &context.environment;
+    let workspace = workspace(args.workspace.as_deref())?;
+    let sources = Sources::gather(&args.profile, environment)?.in_workspace(&workspace)?;
+    let profile = profiles::placed(&sources.profile()?, &workspace, environment)?;
+    let bytes = |text: &std::ffi::OsString| text.as_bytes().to_vec();
+    let options = Options {
+        id,
+        paths: Paths { log, layer, workspace: workspace.clone(), home: home(environment) },
+        profile,
+        mode: mode(args.mode),
+        user: user(environment),
+        variables: environment.all().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+        rule_files: rule_files(&args.profile, &workspace),
+        via,
+    };
+    Ok(Confined { options, sources })
+}
+
+/// The workspace, canonical.
+fn workspace(named: Option<&Path>) -> Result<PathBuf> {
+    let named = named.unwrap_or_else(|| Path::new("."));
+    let canonical = named.canonicalize().map_err(|e| {
+        Error::operator(format!("workspace \"{}\": {}", named.display(), crate::error::plain(&e)))
+            .hint("name a directory that exists and that you may enter: --workspace DIR")
+    })?;
+    if !canonical.is_dir() {
+        return Err(Error::operator(format!("workspace \"{}\" is not a directory", named.display()))
+            .hint("name a directory: --workspace DIR"));
+    }
+    // Listing it is what every command in it begins with; better told here than by the first of them.
+    std::fs::read_dir(&canonical).map_err(|e| {
+        Error::operator(format!("workspace \"{}\" cannot be read: {}", named.display(), crate::error::plain(&e)))
+            .hint("you need the right to read and enter it")
+    })?;
+    Ok(canonical)
+}
+
+/// The home directory as the kernel names it, so that paths below it compare.
+fn home(environment: &Environment) -> PathBuf {
+    environment.home.canonicalize().unwrap_or_else(|_| environment.home.clone())
+}
+
+fn mode(mode: Mode) -> crate::workspace::Mode {
+    match mode {
+        Mode::Review => crate::workspace::Mode::Review,
+        Mode::Direct => crate::workspace::Mode::Direct,
+        Mode::Discard => crate::workspace::Mode::Discard,
+    }
+}
+
+fn user(environment: &Environment) -> User {
+    let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(environment.uid)).ok().flatten();
+    // A name goes into the sandbox's passwd file, where a colon or a newline would make another entry.
+    let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let name = found.map(|user| user.name).filter(plain).unwrap_or_else(|| "agent".to_owned());
+    User { uid: environment.uid, gid: environment.gid, name }
+}
+
+/// Files in the workspace that say what is allowed there.
+fn rule_files(profile: &str, workspace: &Path) -> Vec<PathBuf> {
+    let named = Path::new(profile).canonicalize().ok();
+    named.into_iter().chain([workspace.join(profiles::PROJECT_FILE)]).collect()
+}

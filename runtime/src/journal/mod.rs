@@ -1,0 +1,274 @@
+//! The journal of one session: what is claimed, allowed, done and seen goes into the log here, in that order.
+//! It never decides and never runs anything; but nothing runs that it has not logged.
+
+use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use stockade_audit::disclose::Disclosed;
+use stockade_audit::record::{self as log, CallId, Record, SessionId, SessionOpen};
+use stockade_audit::{AuditError, Closed, Ledger, Machine, Receipt, SessionLog};
+use stockade_policy::{Call, Grounds, Permit, Refusal};
+
+/// Time between two heartbeats: a session that dies is known to be dead after two of them.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A permit that is in the log, with the call that it is for. Only [`Journal::commit`] makes one, and only this runs.
+///
+/// ```compile_fail,E0451
+/// # use stockade::journal::Logged;
+/// fn forge(call: stockade_policy::Call, grounds: stockade_policy::Grounds) -> Logged {
+///     Logged { call, grounds, id: todo!(), receipt: todo!() }
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// fn run_twice(logged: stockade::journal::Logged) -> stockade::journal::Logged {
+///     logged.clone()
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "a permit that is logged and not run leaves the log without a result"]
+pub struct Logged {
+    call: Call,
+    grounds: Grounds,
+    id: CallId,
+    receipt: Receipt,
+}
+
+impl Logged {
+    /// What may run.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// Why, and within which limits.
+    pub fn grounds(&self) -> &Grounds {
+        &self.grounds
+    }
+
+    /// The call's name in the log.
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    /// Where its permit is in the log.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+}
+
+/// Opens the ledger of a state directory.
+///
+/// # Errors
+/// Operator: others could write it, or it is broken. Host: it cannot be written.
+pub fn ledger(state: &std::path::Path) -> Result<Arc<Ledger>> {
+    let uid = nix::unistd::geteuid();
+    let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let host = nix::sys::utsname::uname().map(|names| names.nodename().to_string_lossy().into_owned());
+    let host = host.unwrap_or_default();
+    // Origins take no spaces and no plus signs (C2SP signed-note); names of users and hosts could have them.
+    let clean = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect()
+    };
+    let origin = format!("{}.{}/agent-ledger", clean(&name), clean(if host.is_empty() { "host" } else { &host }));
+    let opened = Ledger::open(Machine::system(), &state.join("ledger"), &state.join("keys"), &origin);
+    Ok(Arc::new(opened.map_err(failed)?))
+}
+
+/// A name for a session that starts now.
+///
+/// # Errors
+/// Host: the machine has no randomness.
+pub fn new_session_id() -> Result<SessionId> {
+    let machine = Machine::system();
+    let mut random = [0; 10];
+    machine.random.fill(&mut random).map_err(|e| Error::host(format!("draw a session's name: {e}")))?;
+    Ok(SessionId::new(machine.clock.wall_ns(), random))
+}
+
+/// An error of the log as one of ours.
+pub fn failed(error: AuditError) -> Error {
+    let what = error.to_string();
+    let made = match error.fault() {
+        stockade_audit::Fault::Guest => Error::guest(what),
+        stockade_audit::Fault::Operator => Error::operator(what),
+        stockade_audit::Fault::Host => Error::host(what),
+        stockade_audit::Fault::Bug => Error::bug(what),
+    };
+    error.hint().into_iter().fold(made, Error::hint)
+}
+
+/// The journal of one session.
+#[derive(Debug)]
+pub struct Journal {
+    log: Arc<SessionLog>,
+    durability: log::Durability,
+    calls: AtomicU64,
+    processes: AtomicU64,
+    running: Arc<AtomicU64>,
+    heart: Option<Heart>,
+}
+
+/// The thread that writes heartbeats; it ends when `stop` is dropped.
+#[derive(Debug)]
+struct Heart {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Journal {
+    /// Begins the log of a session; its directory's name is the session's id.
+    ///
+    /// # Errors
+    /// As [`SessionLog::create`].
+    pub fn begin(directory: &std::path::Path, ledger: Arc<Ledger>, open: SessionOpen) -> Result<Self> {
+        let durability = open.durability;
+        let log = Arc::new(SessionLog::create(directory, ledger, open).map_err(failed)?);
+        let running = Arc::new(AtomicU64::new(0));
+        let heart = Some(Heart::start(Arc::clone(&log), Arc::clone(&running))?);
+        Ok(Self { log, durability, calls: AtomicU64::new(0), processes: AtomicU64::new(0), running, heart })
+    }
+
+    /// Writes down what is asked for, before anybody judges it.
+    ///
+    /// # Errors
+    /// The log takes no more records: nothing may run.
+    pub fn claim(&self, call: &Call, via: &str) -> Result<CallId> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = CallId::new(format!("tc_{number}")).map_err(|_| Error::bug("a call's number is not a name"))?;
+        let claimed = log::Call { tool: call.tool().to_string(), via: via.to_owned(), input: None };
+        let record = disclosures(call).into_iter().fold(Record::new(claimed).of_call(&id), Record::disclosing);
+        self.append(record)?;
+        Ok(id)
+    }
+
+    /// Puts a permit into the log. What comes back is the only thing that a backend runs.
+    ///
+    /// # Errors
+    /// The log takes no more records: nothing may run.
+    pub fn commit(&self, id: CallId, permit: Permit) -> Result<Logged> {
+        let (call, grounds) = permit.into_parts();
+        let rules = grounds.rules.iter().map(ToString::to_string).collect();
+        let record = Record::new(log::Permit { rules }).of_call(&id);
+        let receipt = match self.durability {
+            log::Durability::BeforeRun => self.log.append_durable(record).map_err(failed)?,
+            log::Durability::Group | log::Durability::BeforeResult => self.append(record)?,
+        };
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Ok(Logged { call, grounds, id, receipt })
+    }
+
+    /// Writes down that a call was refused.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn deny(&self, id: &CallId, refusal: &Refusal) -> Result<Receipt> {
+        let rule = refusal.rule.as_ref().map_or_else(|| "not granted".to_owned(), ToString::to_string);
+        self.append(Record::new(log::Deny { rule, reason: refusal.reason.clone() }).of_call(id))
+    }
+
+    /// Writes down things that were seen, with one write, in order.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn saw(&self, records: &[Record]) -> Result<()> {
+        self.log.append_all(records).map(drop).map_err(failed)
+    }
+
+    /// Writes down that something happened which is not in the log: the session can no longer be proved complete.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn gap(&self, lost: u64, why: &str) -> Result<()> {
+        self.log.gap(lost, why).map(drop).map_err(failed)
+    }
+
+    /// A number for a process that nobody else in this session has or will have.
+    pub fn process_number(&self) -> u64 {
+        self.processes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Seals a call with how it went. The receipt is what its caller can show to an auditor.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn seal(&self, id: &CallId, outcome: log::Outcome) -> Result<Receipt> {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        let record = Record::new(outcome).of_call(id);
+        match self.durability {
+            log::Durability::Group => self.append(record),
+            log::Durability::BeforeResult | log::Durability::BeforeRun => {
+                self.log.append_durable(record).map_err(failed)
+            }
+        }
+    }
+
+    /// The latest signed checkpoint.
+    pub fn checkpoint(&self) -> String {
+        self.log.checkpoint()
+    }
+
+    /// Closes the log: the last record, the seal, and the word to the ledger.
+    ///
+    /// # Errors
+    /// As [`SessionLog::close`]; the session then counts as interrupted.
+    pub fn close(mut self, cause: log::Cause, status: i32) -> Result<Closed> {
+        if let Some(heart) = self.heart.take() {
+            heart.stop()?;
+        }
+        let log = Arc::try_unwrap(self.log).map_err(|_| Error::bug("the log is still in use at its end"))?;
+        log.close(cause, status).map_err(failed)
+    }
+
+    fn append(&self, record: Record) -> Result<Receipt> {
+        self.log.append(record).map_err(failed)
+    }
+}
+
+impl Heart {
+    fn start(log: Arc<SessionLog>, running: Arc<AtomicU64>) -> Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let beat = move || {
+            while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // A log that cannot be written refuses the next call by itself; here is nobody to tell but operators.
+                if let Err(error) = log.heartbeat(running.load(Ordering::Relaxed)) {
+                    tracing::error!(%error, "the session's heartbeat could not be written");
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("heartbeat".to_owned())
+            .spawn(beat)
+            .map_err(|e| Error::host(format!("start the heartbeat: {}", crate::error::plain(&e))))?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) -> Result<()> {
+        drop(self.stop);
+        self.thread.join().map_err(|_| Error::bug("the heartbeat panicked"))
+    }
+}
+
+/// What of a call is written as salted digests: words, variables and directory may hold what nobody should keep.
+fn disclosures(call: &Call) -> Vec<Disclosed> {
+    use stockade_policy::Action;
+    match call.action() {
+        Action::Command(command) => {
+            let mut disclosed = vec![Disclosed::argv(command.argv())];
+            if !command.env().is_empty() {
+                let pairs = command.env().iter().map(|(name, value)| (name.as_str(), value));
+                disclosed.push(Disclosed::env(pairs));
+            }
+            disclosed.extend(command.cwd().map(|cwd| Disclosed::cwd(log::LogPath(cwd.as_bytes().to_vec()))));
+            disclosed
+        }
+        Action::Read { path } | Action::Write { path } | Action::Unix { path } => {
+            vec![Disclosed::bytes("args", path.as_bytes().to_vec())]
+        }
+        Action::Connect { host, port, .. } => vec![Disclosed::bytes("args", format!("{host}:{port}"))],
+        Action::Tool { args, .. } => vec![Disclosed::bytes("args", format!("{args:?}"))],
+    }
+}

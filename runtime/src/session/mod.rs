@@ -1,0 +1,148 @@
+//! A session: a workspace layer, a sandbox and a log, opened together, and the way of a call through them.
+//! It never decides what is allowed; it holds the order in which things happen.
+
+pub mod open;
+pub mod records;
+pub mod settle;
+
+pub use open::{Options, Paths, Prepared, User, prepare};
+
+use crate::backend::process::{Io, ProcessWall, Ran};
+use crate::error::Result;
+use crate::journal::{Journal, Logged};
+use crate::session::settle::{Known, Settled};
+use crate::workspace::{Layer, Mode};
+use stockade_audit::Receipt;
+use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
+use stockade_jail::Enforced;
+use stockade_policy::{Ask, Call, Decision, ExpandedProfile, Refusal};
+
+/// An open session.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    profile: ExpandedProfile,
+    journal: Journal,
+    wall: ProcessWall,
+    layer: Layer,
+    known: Known,
+    via: &'static str,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ran.
+    Ran(Box<Sealed>),
+    /// It was refused.
+    Denied(Refusal),
+    /// A person would have to agree, and there is nobody to ask.
+    Unapproved(Ask),
+}
+
+/// A call that ran, was looked after and is in the log.
+#[derive(Debug)]
+pub struct Sealed {
+    /// How it went.
+    pub ran: Ran,
+    /// What it changed.
+    pub settled: Settled,
+    /// Where its result is in the log.
+    pub receipt: Receipt,
+}
+
+/// What a closed session leaves behind.
+#[derive(Debug)]
+pub struct Left {
+    /// The session.
+    pub id: SessionId,
+    /// The last signed checkpoint of its log.
+    pub checkpoint: String,
+}
+
+impl Session {
+    /// Name of the session.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// What was enforced.
+    pub fn enforced(&self) -> &Enforced {
+        self.wall.enforced()
+    }
+
+    /// The way of a call: claimed, judged, logged, run, compared, sealed.
+    ///
+    /// # Errors
+    /// Host: the log or the workspace cannot be written; then the call's effects are not trusted, and the session
+    /// must end. Guest: the program could not be started.
+    pub fn call(&mut self, call: Call, io: Io<'_>) -> Result<Outcome> {
+        let id = self.journal.claim(&call, self.via)?;
+        let permit = match self.profile.judge(call) {
+            Decision::Permit(permit) => permit,
+            Decision::Ask(ask) => return self.unapproved(&id, ask),
+            Decision::Denial(denial) => {
+                let (_, refusal) = denial.into_parts();
+                self.journal.deny(&id, &refusal)?;
+                return Ok(Outcome::Denied(refusal));
+            }
+        };
+        let logged = self.journal.commit(id, permit)?;
+        let before = settle::before(&self.layer)?;
+        let ran = self.wall.run(&logged, io)?;
+        let settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
+        let receipt = self.seal(&logged, &ran, &settled)?;
+        Ok(Outcome::Ran(Box::new(Sealed { ran, settled, receipt })))
+    }
+
+    /// Closes the session: the sandbox ends, what is to be dropped is dropped, the log is sealed.
+    ///
+    /// # Errors
+    /// Host: the log cannot be written; the session then counts as interrupted.
+    pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
+        drop(self.wall);
+        if self.layer.mode() == Mode::Discard {
+            self.layer.discard().map_err(settle::failed)?;
+        }
+        let closed = self.journal.close(cause, status)?;
+        Ok(Left { id: self.id, checkpoint: closed.checkpoint })
+    }
+
+    /// Nobody is there to be asked: the call is refused, and the log says what would have been asked.
+    fn unapproved(&self, id: &CallId, ask: Ask) -> Result<Outcome> {
+        let rules = ask.rules();
+        let refusal = Refusal {
+            rule: rules.first().map(|asking| asking.rule.clone()),
+            reason: rules.iter().map(|asking| asking.reason.as_str()).collect::<Vec<_>>().join("; "),
+            instead: Vec::new(),
+            ask: "a person has to approve this".to_owned(),
+        };
+        self.journal.deny(id, &refusal)?;
+        Ok(Outcome::Unapproved(ask))
+    }
+
+    /// Everything that was seen, then the result: a result in the log has all its records before it.
+    fn seal(&self, logged: &Logged, ran: &Ran, settled: &Settled) -> Result<Receipt> {
+        let mut seen: Vec<Record> = Vec::new();
+        let mut main = 0;
+        if let Ran::Ended(run) = ran {
+            seen.extend(run.refusals.iter().chain(&run.ended_by).map(|hit| Record::new(records::limit(hit))));
+            main = self.journal.process_number();
+            seen.push(Record::new(records::process(main, None, &run.main)));
+            let others = run.others.iter();
+            seen.extend(others.map(|exit| Record::new(records::process(self.journal.process_number(), None, exit))));
+        }
+        seen.extend(settled.outcomes.iter().cloned().map(Record::new));
+        let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(logged.id())).collect();
+        self.journal.saw(&seen)?;
+        if let Ran::Ended(run) = ran && run.unlisted > 0 {
+            self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
+        }
+        self.journal.seal(logged.id(), records::outcome(ran, main, [None, None]))
+    }
+}
+
+/// SHA-256 of bytes, as the log writes it.
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest(stockade_audit::merkle::sha256(bytes))
+}
