@@ -3,6 +3,7 @@
 
 mod committer;
 
+use crate::blob::{BLOBS_BYTES_MAX, BlobKey};
 use crate::chain::{Chain, Receipt};
 use crate::disclose::{Opening, SALT_BYTES};
 use crate::disk::{Disk, DiskFile, Held, Settle, Wait, replace, write_all};
@@ -12,12 +13,13 @@ use crate::merkle::Hash;
 use crate::note::{Signer, Vkey};
 use crate::publish::Checkpoints;
 use crate::record::{
-    Body, Cause, Digest, Heartbeat, LedgerBeat, LedgerClose, LedgerOpen, Record, SessionClose, SessionOpen,
+    BlobRef, Body, Cause, Digest, Heartbeat, LedgerBeat, LedgerClose, LedgerOpen, Record, SessionClose, SessionOpen,
 };
 use crate::system::Clock;
 use committer::{Committer, ENTRIES_PENDING_MAX, Pace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -29,6 +31,8 @@ pub struct SessionLog {
     dir: PathBuf,
     open: SessionOpen,
     vkey: Vkey,
+    blobs: BlobKey,
+    blob_bytes: AtomicU64,
     committer: Option<JoinHandle<Result<()>>>,
     _lock: Box<dyn Held>,
 }
@@ -110,6 +114,7 @@ impl SessionLog {
         let vkey = signer.vkey();
         replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Later)?;
         let openings = create_openings(&*disk, dir)?;
+        let blobs = BlobKey::create(&machine, dir, &origin)?;
         let base_ns = machine.clock.mono_ns();
         let mut chain = Chain::create(Arc::clone(&disk), dir, &origin)?;
         let clock = Since(&*machine.clock, base_ns);
@@ -150,7 +155,8 @@ impl SessionLog {
             settled: Condvar::new(),
         });
         let committer = Committer::new(Arc::clone(&shared), signer, checkpoints).spawn(dir)?;
-        Ok(Self { shared, ledger, dir: dir.to_owned(), open, vkey, committer: Some(committer), _lock: lock })
+        let (dir, blob_bytes) = (dir.to_owned(), AtomicU64::new(0));
+        Ok(Self { shared, ledger, dir, open, vkey, blobs, blob_bytes, committer: Some(committer), _lock: lock })
     }
 
     /// Key that verifies this session's checkpoints; its name is the origin of the log.
@@ -219,6 +225,21 @@ impl SessionLog {
             state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+
+    /// Stores content that is too large or too private for a leaf; the answer goes into a record. It is in the file when
+    /// this returns, and on disk whenever the kernel likes: a blob can be lost with the power, its hash cannot.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond [`crate::BLOB_BYTES_MAX`] or the session's [`crate::BLOBS_BYTES_MAX`], `Io`.
+    pub fn put_blob(&self, content: &[u8]) -> Result<BlobRef> {
+        let sum = self.blob_bytes.fetch_add(content.len() as u64, Ordering::Relaxed) + content.len() as u64;
+        if sum > BLOBS_BYTES_MAX {
+            self.blob_bytes.fetch_sub(content.len() as u64, Ordering::Relaxed);
+            let bytes_max = usize::try_from(BLOBS_BYTES_MAX).unwrap_or(usize::MAX);
+            return Err(AuditError::TooLarge { what: "the session's blobs", bytes: content.len(), bytes_max });
+        }
+        self.blobs.put(&self.shared.machine, &self.dir, content)
     }
 
     /// The latest signed checkpoint. It covers everything up to the last barrier, or to about a second ago.

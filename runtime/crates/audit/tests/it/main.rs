@@ -2,4 +2,6 @@
 //! It never reaches into the crate.
 
 mod common;
+mod query;
+mod verify;
 mod write;

@@ -1,0 +1,209 @@
+//! What a ledger says about a session, taken from the ledger itself or from the proofs that the session carries along.
+//! It never takes a statement whose signature does not lead to the key that was given.
+
+use super::host::{SessionFacts, read_ledger};
+use super::log::{LogKind, Point};
+use super::{Findings, Independence, Trust, VerifyOptions, session_of};
+use crate::disk::{Disk, read_file};
+use crate::note::Vkey;
+use crate::proof::{PROOF_BYTES_MAX, TlogProof};
+use crate::record::{Body, Leaf, LedgerAfter, LedgerClose, LedgerOpen, SessionId, parse_leaf};
+use crate::session::session_origin;
+use std::path::Path;
+
+/// What is known about a session from outside of it.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    pub(super) independence: Independence,
+    /// The session's key.
+    pub(super) vkey: Option<Vkey>,
+    /// The ledger's key, which signs the follow-up log.
+    pub(super) ledger: Option<Vkey>,
+    /// Trees of the session's log.
+    pub(super) points: Vec<Point>,
+    /// Trees of the follow-up log.
+    pub(super) after: Vec<Point>,
+    /// Whether the ledger says that the session was closed.
+    pub(super) closed: Closed,
+    /// The ledger knows the session, and its directory is not there.
+    pub(super) gone: bool,
+}
+
+/// What the ledger says about the end of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It was closed.
+    Yes,
+    /// It was not, as far as the ledger goes.
+    No,
+    /// Nobody was asked.
+    Unknown,
+}
+
+pub(super) fn vouch(
+    disk: &dyn Disk,
+    dir: &Path,
+    own: Option<&Vkey>,
+    options: &VerifyOptions,
+    findings: &mut Findings,
+) -> Vouched {
+    let mut vouched = Vouched {
+        independence: Independence::SelfAttested,
+        vkey: None,
+        ledger: None,
+        points: Vec::new(),
+        after: Vec::new(),
+        closed: Closed::Unknown,
+        gone: false,
+    };
+    match &options.trust {
+        Trust::Nothing => {
+            let text = "nothing outside the log vouches for it: a ledger or a key from elsewhere is needed";
+            findings.incomplete(LogKind::Session, None, text);
+        }
+        Trust::Session(vkey) => {
+            vouched.independence = Independence::SessionKey;
+            vouched.vkey = Some(vkey.clone());
+        }
+        Trust::Ledger(vkey) => {
+            vouched.independence = Independence::PinnedLedger;
+            vouched.ledger = Some(vkey.clone());
+            from_anchors(disk, dir, vkey, &mut vouched, findings);
+        }
+        Trust::LedgerDir { dir: ledger, vkey } => {
+            vouched.independence = if vkey.is_some() { Independence::PinnedLedger } else { Independence::Ledger };
+            from_ledger(disk, dir, ledger, vkey.as_ref(), own, &mut vouched, options, findings);
+        }
+    }
+    if let (Some(own), Some(vkey)) = (own, &vouched.vkey)
+        && own != vkey
+    {
+        findings.broken(LogKind::Session, None, "the vkey in its directory is not the key that is vouched for");
+    }
+    if own.is_none() && vouched.vkey.is_some() && !vouched.gone {
+        findings.incomplete(LogKind::Session, None, "its vkey file is missing");
+    }
+    vouched
+}
+
+/// The session in question: by its key's name, or else by the name of its directory.
+fn sid_of(dir: &Path, own: Option<&Vkey>) -> Option<SessionId> {
+    let named = || SessionId::parse(dir.file_name()?.to_str()?).ok();
+    named().or_else(|| Some(session_of(own?.name())?.1))
+}
+
+#[expect(clippy::too_many_arguments, reason = "two logs, two keys, and two places for results")]
+fn from_ledger(
+    disk: &dyn Disk,
+    dir: &Path,
+    ledger: &Path,
+    vkey: Option<&Vkey>,
+    own: Option<&Vkey>,
+    vouched: &mut Vouched,
+    options: &VerifyOptions,
+    findings: &mut Findings,
+) {
+    let Some(sid) = sid_of(dir, own) else {
+        findings.incomplete(LogKind::Session, None, "nothing says which session this is");
+        return;
+    };
+    let Some(mut facts) = read_ledger(disk, ledger, vkey, options.threads, findings) else { return };
+    vouched.ledger = Some(facts.vkey.clone());
+    let there = disk.list(dir).is_ok();
+    let Some(session) = facts.sessions.remove(&sid) else {
+        let text = if there { "the ledger does not know this session" } else { "there is no such session" };
+        findings.incomplete(LogKind::Session, None, text);
+        return;
+    };
+    vouched.gone = !there;
+    let origin = facts.vkey.name();
+    take_session(&sid, origin, session, vouched, findings);
+    if there {
+        check_anchors(disk, dir, &facts.vkey, &sid, findings);
+    }
+}
+
+fn take_session(sid: &SessionId, ledger: &str, session: SessionFacts, vouched: &mut Vouched, findings: &mut Findings) {
+    take_key(sid, ledger, &session.vkey, vouched, findings);
+    let point = |(size, root)| Point { size, root, what: "the ledger" };
+    vouched.points.extend(session.trees.iter().copied().map(point));
+    vouched.after.extend(session.after.iter().copied().map(point));
+    vouched.closed = if session.closed.is_some() { Closed::Yes } else { Closed::No };
+}
+
+fn take_key(sid: &SessionId, ledger: &str, text: &str, vouched: &mut Vouched, findings: &mut Findings) {
+    match Vkey::parse(text).filter(|vkey| vkey.name() == session_origin(ledger, sid)) {
+        Some(vkey) => vouched.vkey = Some(vkey),
+        None => {
+            findings.broken(LogKind::Ledger, None, format!("session {sid} was opened with a key that is not its own"))
+        }
+    }
+}
+
+/// The proofs of a session are right where they are there; when the ledger itself is at hand, they add nothing.
+fn check_anchors(disk: &dyn Disk, dir: &Path, ledger: &Vkey, sid: &SessionId, findings: &mut Findings) {
+    for name in ["anchor-open.tlog-proof", "anchor-close.tlog-proof", "anchor-after.tlog-proof"] {
+        if let Some(leaf) = read_anchor(disk, dir, name, ledger, findings)
+            && body_sid(&leaf.body) != Some(sid)
+        {
+            findings.broken(LogKind::Session, None, format!("{name} belongs to another session"));
+        }
+    }
+}
+
+fn body_sid(body: &Body) -> Option<&SessionId> {
+    if let Body::LedgerOpen(LedgerOpen { sid, .. })
+    | Body::LedgerClose(LedgerClose { sid, .. })
+    | Body::LedgerAfter(LedgerAfter { sid, .. }) = body
+    {
+        return Some(sid);
+    }
+    None
+}
+
+fn read_anchor(disk: &dyn Disk, dir: &Path, name: &str, ledger: &Vkey, findings: &mut Findings) -> Option<Leaf> {
+    let bytes = match read_file(disk, &dir.join(name), PROOF_BYTES_MAX) {
+        Ok(bytes) => bytes.filter(|bytes| !bytes.is_empty())?,
+        Err(error) => {
+            findings.error(LogKind::Session, &error);
+            return None;
+        }
+    };
+    let leaf = std::str::from_utf8(&bytes).ok().and_then(TlogProof::parse).and_then(|proof| {
+        let leaf = proof.extra.clone()?;
+        proof.verify(&leaf, ledger)?;
+        parse_leaf(&leaf).ok().filter(|leaf| leaf.n == proof.index)
+    });
+    if leaf.is_none() {
+        findings.broken(LogKind::Session, None, format!("{name} is no proof by the key of the ledger"));
+    }
+    leaf
+}
+
+/// What the proofs in the session's own directory say.
+fn from_anchors(disk: &dyn Disk, dir: &Path, ledger: &Vkey, vouched: &mut Vouched, findings: &mut Findings) {
+    match read_anchor(disk, dir, "anchor-open.tlog-proof", ledger, findings).map(|leaf| leaf.body) {
+        Some(Body::LedgerOpen(open)) => take_key(&open.sid, ledger.name(), &open.vkey, vouched, findings),
+        Some(_) => findings.broken(LogKind::Session, None, "anchor-open.tlog-proof is about something else"),
+        None => findings.incomplete(LogKind::Session, None, "there is no proof that the ledger knows this session"),
+    }
+    let sid = vouched.vkey.as_ref().and_then(|vkey| session_of(vkey.name())).map(|(_, sid)| sid);
+    let close = read_anchor(disk, dir, "anchor-close.tlog-proof", ledger, findings).map(|leaf| leaf.body);
+    vouched.closed = Closed::No;
+    if let Some(Body::LedgerClose(close)) = &close
+        && Some(&close.sid) == sid.as_ref()
+    {
+        vouched.points.push(Point { size: close.size, root: close.root.0, what: "the ledger" });
+        vouched.closed = Closed::Yes;
+    } else if close.is_some() {
+        findings.broken(LogKind::Session, None, "anchor-close.tlog-proof is about something else");
+    }
+    let after = read_anchor(disk, dir, "anchor-after.tlog-proof", ledger, findings).map(|leaf| leaf.body);
+    if let Some(Body::LedgerAfter(after)) = &after
+        && Some(&after.sid) == sid.as_ref()
+    {
+        vouched.after.push(Point { size: after.size, root: after.root.0, what: "the ledger" });
+    } else if after.is_some() {
+        findings.broken(LogKind::Session, None, "anchor-after.tlog-proof is about something else");
+    }
+}

@@ -1,0 +1,218 @@
+//! Completeness of a session: whether everything that must be in its log is there, and fits together.
+//! It never looks at a file; it sees each leaf once, in order.
+
+use super::Findings;
+use super::anchor::Closed;
+use super::log::{LogFacts, LogKind};
+use super::session_of;
+use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose};
+use std::collections::{BTreeMap, HashMap};
+
+const LOG: LogKind = LogKind::Session;
+
+/// What is known of one call.
+#[derive(Debug, Clone, Copy)]
+struct CallState {
+    leaf: u64,
+    decision: Option<Decision>,
+    result: Option<u64>,
+    limited: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Permit,
+    Deny,
+}
+
+/// The rules, and what they have seen so far. Memory grows with the number of calls and processes, not of leaves.
+pub(super) struct Rules<'a> {
+    origin: &'a str,
+    calls: HashMap<CallId, CallState>,
+    exits: HashMap<u64, (Cause, i32)>,
+    /// Results whose process has not ended in the log yet: process, leaf, cause, status.
+    awaited: BTreeMap<u64, (u64, Cause, i32)>,
+    counts: BTreeMap<&'static str, u64>,
+    close: Option<(u64, SessionClose)>,
+    lost: u64,
+}
+
+impl<'a> Rules<'a> {
+    pub(super) fn new(origin: &'a str) -> Self {
+        Self {
+            origin,
+            calls: HashMap::new(),
+            exits: HashMap::new(),
+            awaited: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            close: None,
+            lost: 0,
+        }
+    }
+
+    pub(super) fn leaf(&mut self, leaf: Leaf, findings: &mut Findings) {
+        let n = leaf.n;
+        if self.close.is_some() {
+            findings.broken(LOG, n, "it follows the close of the session");
+        }
+        if matches!(leaf.body, Body::SessionOpen(_)) != (n == 0) {
+            findings.broken(LOG, n, "a session has one session.open, its first leaf");
+        }
+        if !matches!(leaf.body, Body::SessionClose(_)) {
+            *self.counts.entry(leaf.body.kind()).or_default() += 1;
+        }
+        let call = leaf.call;
+        match leaf.body {
+            Body::SessionOpen(open) => {
+                if session_of(self.origin).is_none_or(|(_, sid)| sid != open.sid) {
+                    findings.broken(LOG, n, "it opens another session than the one this log is of");
+                }
+            }
+            Body::SessionClose(close) => self.close = Some((n, close)),
+            Body::Call(_) => self.call(n, call, findings),
+            Body::Permit(_) => self.decide(n, call, Decision::Permit, findings),
+            Body::Deny(_) => self.decide(n, call, Decision::Deny, findings),
+            Body::Outcome(outcome) => self.result(n, call, &outcome, findings),
+            Body::ProcExit(exit) => self.exit(n, call, &exit, findings),
+            Body::Limit(_) => {
+                if let Some(state) = self.permitted(n, call.as_ref(), "a limit", findings) {
+                    state.limited = true;
+                }
+            }
+            Body::FsOutcome(_) => {
+                self.permitted(n, call.as_ref(), "a changed file", findings);
+            }
+            Body::Gap(gap) => {
+                self.lost += gap.lost;
+                findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
+            }
+            Body::Heartbeat(_) => {}
+            Body::Apply(_)
+            | Body::Discard(_)
+            | Body::Undo(_)
+            | Body::Recovery(_)
+            | Body::Redact(_)
+            | Body::LedgerInit(_)
+            | Body::LedgerOpen(_)
+            | Body::LedgerBeat(_)
+            | Body::LedgerClose(_)
+            | Body::LedgerAfter(_) => {
+                findings.broken(LOG, n, "a record of this kind does not belong into a session's log")
+            }
+        }
+    }
+
+    fn call(&mut self, n: u64, call: Option<CallId>, findings: &mut Findings) {
+        let Some(call) = call else {
+            findings.incomplete(LOG, n, "a call without a name");
+            return;
+        };
+        let state = CallState { leaf: n, decision: None, result: None, limited: false };
+        if self.calls.insert(call, state).is_some() {
+            findings.incomplete(LOG, n, "a second call of this name");
+        }
+    }
+
+    fn decide(&mut self, n: u64, call: Option<CallId>, decision: Decision, findings: &mut Findings) {
+        match call.and_then(|call| self.calls.get_mut(&call)) {
+            Some(state) if state.decision.is_none() => state.decision = Some(decision),
+            Some(_) => findings.incomplete(LOG, n, "a second decision on the same call"),
+            None => findings.incomplete(LOG, n, "a decision without a call"),
+        }
+    }
+
+    /// The state of the call, which must have been permitted before.
+    fn permitted(
+        &mut self,
+        n: u64,
+        call: Option<&CallId>,
+        what: &str,
+        findings: &mut Findings,
+    ) -> Option<&mut CallState> {
+        let state = call.and_then(|call| self.calls.get_mut(call));
+        let permitted = state.filter(|state| state.decision == Some(Decision::Permit));
+        if permitted.is_none() {
+            findings.incomplete(LOG, n, format!("{what} without a permitted call"));
+        }
+        permitted
+    }
+
+    fn result(&mut self, n: u64, call: Option<CallId>, outcome: &Outcome, findings: &mut Findings) {
+        let Some(state) = self.permitted(n, call.as_ref(), "a result", findings) else { return };
+        let limited = state.limited;
+        if state.result.replace(n).is_some() {
+            findings.incomplete(LOG, n, "a second result of the same call");
+        }
+        if outcome.cause == Cause::Limit && !limited {
+            findings.incomplete(LOG, n, "it ended at a limit, and no record says which");
+        }
+        let Some(p) = outcome.p else {
+            if matches!(outcome.cause, Cause::Exit | Cause::Signal) {
+                findings.incomplete(LOG, n, "it says how a process ended, and not which");
+            }
+            return;
+        };
+        match self.exits.get(&p) {
+            Some(exit) => agree(n, (outcome.cause, outcome.status), *exit, findings),
+            None => {
+                self.awaited.insert(p, (n, outcome.cause, outcome.status));
+            }
+        }
+    }
+
+    fn exit(&mut self, n: u64, call: Option<CallId>, exit: &ProcExit, findings: &mut Findings) {
+        self.permitted(n, call.as_ref(), "a process", findings);
+        if self.exits.insert(exit.p, (exit.cause, exit.status)).is_some() {
+            findings.incomplete(LOG, n, format!("process {} ended twice", exit.p));
+        }
+        if let Some((leaf, cause, status)) = self.awaited.remove(&exit.p) {
+            agree(leaf, (cause, status), (exit.cause, exit.status), findings);
+        }
+    }
+
+    pub(super) fn end(self, facts: &LogFacts, ledger: Closed, findings: &mut Findings) {
+        let mut open: Vec<(u64, &str)> = Vec::new();
+        for state in self.calls.values() {
+            match (state.decision, state.result) {
+                (None, _) => open.push((state.leaf, "a call without a decision")),
+                (Some(Decision::Permit), None) => open.push((state.leaf, "a permitted call without a result")),
+                (Some(Decision::Permit), Some(_)) | (Some(Decision::Deny), _) => {}
+            }
+        }
+        open.extend(
+            self.awaited.values().map(|(leaf, _, _)| (*leaf, "a result whose process does not end in the log")),
+        );
+        open.sort_unstable();
+        for (leaf, text) in open {
+            findings.incomplete(LOG, leaf, text);
+        }
+        let Some((n, close)) = self.close else {
+            findings.incomplete(LOG, None, "the session was not closed: it was interrupted, or it still runs");
+            if ledger == Closed::Yes {
+                findings.broken(LOG, None, "the ledger knows its close, and the log does not have it");
+            }
+            return;
+        };
+        if !facts.sealed {
+            findings.incomplete(LOG, n, "the session was closed, and its log was not sealed");
+        }
+        if ledger == Closed::No {
+            findings.incomplete(LOG, n, "the ledger does not know that the session was closed");
+        }
+        let counted: BTreeMap<&str, u64> = close.counts.iter().map(|(kind, n)| (kind.as_str(), *n)).collect();
+        if counted != self.counts {
+            findings.incomplete(LOG, n, "the counters at its close are not those of the log");
+        }
+        if close.lost != self.lost {
+            findings.incomplete(LOG, n, format!("{} events were lost, and gaps name {}", close.lost, self.lost));
+        }
+    }
+}
+
+/// A result and the end of its process say the same, unless we ended it.
+fn agree(leaf: u64, result: (Cause, i32), exit: (Cause, i32), findings: &mut Findings) {
+    let ours = matches!(result.0, Cause::Limit | Cause::Stop | Cause::Error);
+    if !ours && result != exit {
+        findings.incomplete(LOG, leaf, "the result says something else than the end of its process");
+    }
+}

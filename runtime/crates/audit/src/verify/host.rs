@@ -1,0 +1,183 @@
+//! The ledger: verified as a log, then read for what it says about each session.
+//! It never opens a session's own log.
+
+use super::log::{LogKind, check_log};
+use super::{Findings, Independence, Level, Trust, Verdict, VerifyOptions};
+use crate::disk::{Disk, read_file};
+use crate::merkle::{Hash, Range};
+use crate::note::{NOTE_BYTES_MAX, Vkey};
+use crate::record::{Body, Leaf, SessionId};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+/// What a ledger says about one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Its key.
+    pub vkey: String,
+    /// Sizes and roots of its log, as they were reported.
+    pub trees: Vec<(u64, Hash)>,
+    /// Size at its close.
+    pub closed: Option<u64>,
+    /// Sizes and roots of its follow-up log.
+    pub after: Vec<(u64, Hash)>,
+    /// Wall clock of its opening, ns since 1970.
+    pub opened_ns: u64,
+}
+
+/// What a ledger says.
+#[derive(Debug, Clone)]
+pub struct LedgerFacts {
+    /// Its key.
+    pub vkey: Vkey,
+    /// Every session that was opened.
+    pub sessions: BTreeMap<SessionId, SessionFacts>,
+    pub(super) size: u64,
+    pub(super) root: Hash,
+}
+
+/// Verifies a ledger and reads it. `None` when there is nothing to read; the findings say why.
+pub(super) fn read_ledger(
+    disk: &dyn Disk,
+    dir: &Path,
+    pinned: Option<&Vkey>,
+    threads: NonZeroUsize,
+    findings: &mut Findings,
+) -> Option<LedgerFacts> {
+    let text = match read_file(disk, &dir.join("vkey"), NOTE_BYTES_MAX) {
+        Ok(text) => text.unwrap_or_default(),
+        Err(error) => {
+            findings.error(LogKind::Ledger, &error);
+            return None;
+        }
+    };
+    let own = std::str::from_utf8(&text).ok().and_then(Vkey::parse);
+    let own = own.filter(|vkey| format!("{vkey}\n").as_bytes() == text);
+    if own.is_none() {
+        findings.broken(LogKind::Ledger, None, "its vkey file holds no key");
+    }
+    if let (Some(own), Some(pinned)) = (&own, pinned)
+        && own != pinned
+    {
+        findings.broken(LogKind::Ledger, None, "the vkey in its directory is not the key that is vouched for");
+    }
+    let vkey = pinned.cloned().or(own)?;
+    let mut sessions = BTreeMap::new();
+    let options = VerifyOptions { trust: Trust::Nothing, seen: None, level: Level::Completeness, threads };
+    let name = vkey.to_string();
+    let mut on_leaf = |leaf: Leaf, findings: &mut Findings| take_leaf(leaf, &name, &mut sessions, findings);
+    match check_log(disk, dir, &vkey, LogKind::Ledger, Vec::new(), &options, &mut on_leaf, findings) {
+        Ok(facts) => {
+            if facts.sealed {
+                findings.broken(LogKind::Ledger, None, "a ledger is never sealed");
+            }
+            Some(LedgerFacts { vkey, sessions, size: facts.size, root: facts.root })
+        }
+        Err(error) => {
+            findings.error(LogKind::Ledger, &error);
+            None
+        }
+    }
+}
+
+fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionFacts>, findings: &mut Findings) {
+    let n = leaf.n;
+    let init = matches!(leaf.body, Body::LedgerInit(_));
+    if init != (n == 0) {
+        findings.broken(LogKind::Ledger, n, "a ledger has one ledger.init, its first leaf");
+    }
+    let mut known = |sid: &SessionId, findings: &mut Findings, act: &dyn Fn(&mut SessionFacts) -> bool| {
+        if !sessions.get_mut(sid).is_some_and(act) {
+            findings.broken(LogKind::Ledger, n, format!("it does not fit what came before about session {sid}"));
+        }
+    };
+    match leaf.body {
+        Body::LedgerInit(init) => {
+            if init.vkey != vkey {
+                findings.broken(LogKind::Ledger, n, "the ledger was started with another key");
+            }
+        }
+        Body::LedgerOpen(open) => {
+            let facts = SessionFacts {
+                vkey: open.vkey,
+                trees: Vec::new(),
+                closed: None,
+                after: Vec::new(),
+                opened_ns: leaf.wall_ns,
+            };
+            if sessions.insert(open.sid.clone(), facts).is_some() {
+                findings.broken(LogKind::Ledger, n, format!("session {} was opened twice", open.sid));
+            }
+        }
+        Body::LedgerBeat(beat) => known(&beat.sid, findings, &|session| {
+            let grows = session.trees.last().is_none_or(|(size, _)| *size <= beat.size);
+            session.trees.push((beat.size, beat.root.0));
+            grows && session.closed.is_none()
+        }),
+        Body::LedgerClose(close) => known(&close.sid, findings, &|session| {
+            let grows = session.trees.last().is_none_or(|(size, _)| *size <= close.size);
+            session.trees.push((close.size, close.root.0));
+            session.closed.replace(close.size).is_none() && grows
+        }),
+        Body::LedgerAfter(after) => known(&after.sid, findings, &|session| {
+            let grows = session.after.last().is_none_or(|(size, _)| *size <= after.size);
+            session.after.push((after.size, after.root.0));
+            grows
+        }),
+        Body::Recovery(recovery) => {
+            let text = format!("it was recovered here: {} bytes of a torn end were set aside", recovery.dropped);
+            findings.note(LogKind::Ledger, text);
+        }
+        Body::SessionOpen(_)
+        | Body::SessionClose(_)
+        | Body::Call(_)
+        | Body::Permit(_)
+        | Body::Deny(_)
+        | Body::Outcome(_)
+        | Body::ProcExit(_)
+        | Body::Limit(_)
+        | Body::FsOutcome(_)
+        | Body::Apply(_)
+        | Body::Discard(_)
+        | Body::Undo(_)
+        | Body::Heartbeat(_)
+        | Body::Gap(_)
+        | Body::Redact(_) => findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger"),
+    }
+}
+
+pub(super) fn verify_ledger_on(
+    disk: &dyn Disk,
+    dir: &Path,
+    sessions: Option<&Path>,
+    vkey: Option<&Vkey>,
+    threads: NonZeroUsize,
+) -> Verdict {
+    let mut findings = Findings::default();
+    let facts = read_ledger(disk, dir, vkey, threads, &mut findings);
+    if let (Some(facts), Some(sessions)) = (&facts, sessions) {
+        for sid in facts.sessions.keys() {
+            if disk.list(&sessions.join(sid.as_str())).is_err() {
+                findings.broken(LogKind::Ledger, None, format!("session {sid} is gone"));
+            }
+        }
+        for name in disk.list(sessions).unwrap_or_default() {
+            let sid = name.to_str().and_then(|name| SessionId::parse(name).ok());
+            if sid.is_none_or(|sid| !facts.sessions.contains_key(&sid)) {
+                let name = name.to_string_lossy();
+                findings.incomplete(
+                    LogKind::Ledger,
+                    None,
+                    format!("it does not know {name:?}, which is among the sessions"),
+                );
+            }
+        }
+    }
+    let independence = if vkey.is_some() { Independence::PinnedLedger } else { Independence::Ledger };
+    let (origin, size, root) = facts.map_or_else(
+        || (String::new(), 0, Range::default().root()),
+        |facts| (facts.vkey.name().to_owned(), facts.size, facts.root),
+    );
+    Verdict { origin, size, root, independence, findings: findings.into_sorted() }
+}

@@ -1,0 +1,232 @@
+//! Blocks of frames in, checked blocks out: checksums, leaf heads and hashes, on one thread or several.
+//! It never changes the order, and never holds more than a few blocks.
+
+use crate::error::Result;
+use crate::frame::{self, Commit, HEADER_BYTES, Kind, Seal};
+use crate::merkle::{Hash, Range, leaf_hash};
+use crate::record::{Leaf, parse_head, parse_leaf};
+use crate::scan::{BLOCK_LEAVES, Block, Blocks};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+
+/// What a worker is to do with each leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Check the members that every leaf starts with.
+    Head,
+    /// Parse it.
+    Whole,
+}
+
+/// A frame other than an entry, and how many leaves of the block come before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    Header { start: usize },
+    Commit(Commit),
+    Seal(Seal),
+}
+
+/// Something wrong in a block.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Leaves of the block before it.
+    pub(super) leaves: usize,
+    pub(super) text: String,
+    /// Set for a later version of the format.
+    pub(super) newer: Option<u64>,
+}
+
+/// A block whose frames were looked at.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) block: Block,
+    /// Start in the block's bytes of each leaf.
+    pub(super) leaves: Vec<(usize, usize)>,
+    pub(super) hashes: Vec<Hash>,
+    /// The tree over the block's leaves, if the block starts at a multiple of its width; by number of leaves, at each
+    /// mark, at each size asked for, and at the end.
+    pub(super) ranges: BTreeMap<usize, Range>,
+    pub(super) marks: Vec<(usize, u64, Mark)>,
+    /// First and last times of the block's leaves: wall, monotonic.
+    pub(super) times: Option<[(u64, u64); 2]>,
+    pub(super) parsed: Vec<Leaf>,
+    /// The first thing wrong; nothing after it was looked at.
+    pub(super) fault: Option<Fault>,
+}
+
+impl Checked {
+    pub(super) fn leaf(&self, i: usize) -> &[u8] {
+        self.leaves.get(i).and_then(|(start, len)| self.block.bytes.get(*start..start + len)).unwrap_or_default()
+    }
+}
+
+/// Runs every block through [`check`], in order, and shows each to `fold`, until it says stop.
+pub(super) fn stream(
+    mut blocks: Blocks<'_>,
+    sizes: &[u64],
+    depth: Depth,
+    threads: usize,
+    fold: &mut dyn FnMut(Checked) -> Result<Go>,
+) -> Result<()> {
+    if threads < 2 {
+        while let Some(block) = blocks.next()? {
+            if fold(check(block, sizes, depth))? == Go::Stop {
+                return Ok(());
+            }
+        }
+        return Ok(());
+    }
+    let (to_workers, jobs) = mpsc::sync_channel::<(u64, Block)>(threads);
+    let jobs = Mutex::new(jobs);
+    let (to_main, results) = mpsc::channel::<(u64, Checked)>();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (jobs, to_main) = (&jobs, to_main.clone());
+            scope.spawn(move || {
+                loop {
+                    let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((number, block)) = job else { return };
+                    if to_main.send((number, check(block, sizes, depth))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(to_main);
+        in_order(&mut blocks, to_workers, &results, threads, fold)
+    })
+}
+
+fn in_order(
+    blocks: &mut Blocks<'_>,
+    to_workers: mpsc::SyncSender<(u64, Block)>,
+    results: &mpsc::Receiver<(u64, Checked)>,
+    threads: usize,
+    fold: &mut dyn FnMut(Checked) -> Result<Go>,
+) -> Result<()> {
+    let (mut sent, mut folded, mut more) = (0u64, 0u64, true);
+    let mut waiting = BTreeMap::new();
+    loop {
+        while more && sent - folded < 2 * threads as u64 {
+            match blocks.next()? {
+                Some(block) => {
+                    to_workers.send((sent, block)).expect("workers live as long as this end of the channel");
+                    sent += 1;
+                }
+                None => more = false,
+            }
+        }
+        if sent == folded {
+            return Ok(());
+        }
+        let (number, checked) = results.recv().expect("a worker answers every job");
+        waiting.insert(number, checked);
+        while let Some(checked) = waiting.remove(&folded) {
+            folded += 1;
+            if fold(checked)? == Go::Stop {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    On,
+    Stop,
+}
+
+/// Looks at one block. `sizes` are the tree sizes, sorted, whose roots somebody will ask for.
+fn check(block: Block, sizes: &[u64], depth: Depth) -> Checked {
+    let count = block.frames.len();
+    let mut out = Checked {
+        block,
+        leaves: Vec::with_capacity(count),
+        hashes: Vec::with_capacity(count),
+        ranges: BTreeMap::new(),
+        marks: Vec::new(),
+        times: None,
+        parsed: Vec::new(),
+        fault: None,
+    };
+    let mut range = out.block.first.is_multiple_of(BLOCK_LEAVES).then(Range::default);
+    let asked = sizes.partition_point(|size| *size <= out.block.first);
+    let first = out.block.first;
+    let mut asked = sizes[asked..].iter().map(|size| size - first).peekable();
+    for i in 0..count {
+        let Some((start, _)) = out.block.frames.get(i).copied() else { break };
+        if let Err(fault) = check_frame(&mut out, start, depth, &mut range) {
+            out.fault = Some(fault);
+            break;
+        }
+        let leaves = out.hashes.len();
+        if asked.next_if(|size| *size <= leaves as u64).is_some() {
+            snapshot(&mut out.ranges, leaves, range.as_ref());
+        }
+    }
+    snapshot(&mut out.ranges, out.hashes.len(), range.as_ref());
+    out
+}
+
+fn snapshot(ranges: &mut BTreeMap<usize, Range>, leaves: usize, range: Option<&Range>) {
+    if let Some(range) = range {
+        ranges.entry(leaves).or_insert_with(|| range.clone());
+    }
+}
+
+fn check_frame(
+    out: &mut Checked,
+    start: usize,
+    depth: Depth,
+    range: &mut Option<Range>,
+) -> std::result::Result<(), Fault> {
+    let leaves = out.hashes.len();
+    let fault = |text: String| Fault { leaves, text, newer: None };
+    let frame = frame::parse(&out.block.bytes[start..]).map_err(|error| fault(error.text().to_owned()))?;
+    let offset = out.block.offset + start as u64;
+    let mark = match frame.kind {
+        Kind::Entry => {
+            let n = out.block.first + leaves as u64;
+            let times = check_leaf(frame.payload, n, out.times.map(|[_, last]| last))
+                .map_err(|fault| Fault { leaves, ..fault })?;
+            out.times = Some([out.times.map_or(times, |[first, _]| first), times]);
+            if depth == Depth::Whole {
+                out.parsed.push(parse_leaf(frame.payload).map_err(|error| fault(error.to_string()))?);
+            }
+            let hash = leaf_hash(frame.payload);
+            out.leaves.push((start + HEADER_BYTES, frame.payload.len()));
+            out.hashes.push(hash);
+            if let Some(range) = range {
+                range.push(hash);
+            }
+            return Ok(());
+        }
+        Kind::Header => Mark::Header { start },
+        Kind::Commit => {
+            Mark::Commit(Commit::parse(frame.payload).ok_or_else(|| fault("a commit that is none".to_owned()))?)
+        }
+        Kind::Seal => Mark::Seal(Seal::parse(frame.payload).ok_or_else(|| fault("a seal that is none".to_owned()))?),
+    };
+    snapshot(&mut out.ranges, leaves, range.as_ref());
+    out.marks.push((leaves, offset, mark));
+    Ok(())
+}
+
+/// Position and times of a leaf.
+fn check_leaf(leaf: &[u8], n: u64, before: Option<(u64, u64)>) -> std::result::Result<(u64, u64), Fault> {
+    let fault = |text: String| Fault { leaves: 0, text, newer: None };
+    let head = parse_head(leaf).map_err(|error| {
+        let newer = if let crate::record::LeafError::Version(version) = error { Some(version) } else { None };
+        Fault { newer, ..fault(error.to_string()) }
+    })?;
+    if head.n != n {
+        return Err(fault(format!("it says that it is leaf {}", head.n)));
+    }
+    let times = (head.wall_ns, head.mono_ns);
+    match before {
+        Some((wall, mono)) if times.0 < wall || times.1 < mono => Err(fault("its clock goes backwards".to_owned())),
+        Some(_) | None => Ok(times),
+    }
+}
