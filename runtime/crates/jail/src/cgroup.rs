@@ -7,8 +7,9 @@ mod locate;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::plan::Limits;
-use files::{count, join, keyed, make, read, remove, write};
+use files::{count, join, make, read, remove, write};
 use locate::{Own, Place};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,15 @@ pub struct Group {
     pids: Option<PathBuf>,
     cpu: Option<PathBuf>,
     freezer: Option<PathBuf>,
+    counters: Counters,
+}
+
+/// Counters that are read twice for every call: kept open, since opening a file here costs many times what reading does.
+#[derive(Debug, Default)]
+struct Counters {
+    memory: Option<File>,
+    pids: Option<File>,
+    cpu: Option<File>,
 }
 
 /// Which files a group has.
@@ -125,13 +135,13 @@ impl Group {
         let number = |place: &Option<PathBuf>, file: &str| count(&join(place.as_ref()?, file));
         match self.version {
             Version::Two => Usage {
-                cpu_us: self.cpu.as_ref().and_then(|place| keyed(&join(place, "cpu.stat"), "usage_usec")),
+                cpu_us: self.cpu_us(),
                 memory_bytes: number(&self.memory, "memory.current"),
                 memory_peak_bytes: number(&self.memory, "memory.peak"),
                 pids: number(&self.pids, "pids.current"),
             },
             Version::One => Usage {
-                cpu_us: number(&self.cpu, "cpuacct.usage").map(|ns| ns / 1000),
+                cpu_us: self.cpu_us(),
                 memory_bytes: number(&self.memory, "memory.usage_in_bytes"),
                 memory_peak_bytes: number(&self.memory, "memory.max_usage_in_bytes"),
                 pids: number(&self.pids, "pids.current"),
@@ -141,15 +151,34 @@ impl Group {
 
     /// What the kernel counted so far.
     pub fn events(&self) -> Events {
-        let memory = match self.version {
-            Version::Two => "memory.events",
-            Version::One => "memory.oom_control",
-        };
-        let keyed = |place: &Option<PathBuf>, file: &str, key: &str| keyed(&join(place.as_ref()?, file), key);
+        let keyed = |file: &Option<File>, key: &str| files::keyed_now(file.as_ref()?, key);
         Events {
-            oom_kills: keyed(&self.memory, memory, "oom_kill").unwrap_or(0),
-            pids_max_hits: keyed(&self.pids, "pids.events", "max").unwrap_or(0),
+            oom_kills: keyed(&self.counters.memory, "oom_kill").unwrap_or(0),
+            pids_max_hits: keyed(&self.counters.pids, "max").unwrap_or(0),
         }
+    }
+
+    /// CPU time of all processes, the ended ones too, microseconds; `None` where the kernel does not count it here.
+    pub fn cpu_us(&self) -> Option<u64> {
+        let file = self.counters.cpu.as_ref()?;
+        match self.version {
+            Version::Two => files::keyed_now(file, "usage_usec"),
+            Version::One => files::count_now(file).map(|ns| ns / 1000),
+        }
+    }
+
+    /// Opens the counters, once the directories are known.
+    fn open_counters(&mut self) {
+        let (memory, cpu) = match self.version {
+            Version::Two => ("memory.events", "cpu.stat"),
+            Version::One => ("memory.oom_control", "cpuacct.usage"),
+        };
+        let open = |place: &Option<PathBuf>, file: &str| File::open(join(place.as_ref()?, file)).ok();
+        self.counters = Counters {
+            memory: open(&self.memory, memory),
+            pids: open(&self.pids, "pids.events"),
+            cpu: open(&self.cpu, cpu),
+        };
     }
 
     /// Whether the kernel itself counts and bounds memory; otherwise the watcher must sample it.
@@ -164,7 +193,7 @@ impl Group {
 
     /// Whether the kernel itself counts CPU time.
     pub(crate) const fn holds_cpu(&self) -> bool {
-        self.cpu.is_some()
+        self.counters.cpu.is_some()
     }
 
     /// Each directory once.
@@ -182,12 +211,13 @@ impl Group {
         let parent = delegated(own, Enable::Yes)?;
         sweep(&parent);
         let directory = make(&parent, name)?;
-        let group = Self {
+        let mut group = Self {
             version: Version::Two,
             memory: Some(directory.clone()),
             pids: Some(directory.clone()),
             cpu: Some(directory.clone()),
             freezer: None,
+            counters: Counters::default(),
         };
         // From here on dropping `group` removes the directory again.
         if let Some(bytes) = limits.memory_mib.map(|mib| mib.saturating_mul(BYTES_PER_MIB)) {
@@ -198,6 +228,7 @@ impl Group {
         if let Some(pids) = limits.pids {
             files::set(&directory, "pids.max", pids)?;
         }
+        group.open_counters();
         Ok(group)
     }
 
@@ -206,7 +237,14 @@ impl Group {
         if own.controllers.is_empty() {
             return Err("not mounted".to_owned());
         }
-        let mut group = Self { version: Version::One, memory: None, pids: None, cpu: None, freezer: None };
+        let mut group = Self {
+            version: Version::One,
+            memory: None,
+            pids: None,
+            cpu: None,
+            freezer: None,
+            counters: Counters::default(),
+        };
         let mut refusals = Vec::new();
         let below = |controller: &str, refusals: &mut Vec<String>| {
             let parent = own.controllers.get(controller)?;
@@ -230,6 +268,7 @@ impl Group {
         if let (Some(directory), Some(pids)) = (&group.pids, limits.pids) {
             files::set(directory, "pids.max", pids)?;
         }
+        group.open_counters();
         Ok(group)
     }
 

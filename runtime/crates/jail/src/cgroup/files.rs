@@ -29,10 +29,23 @@ pub(super) fn count(path: &Path) -> Option<u64> {
     read(path).ok()?.trim().parse().ok()
 }
 
-/// A file with a key and a number on each line.
-pub(super) fn keyed(path: &Path, key: &str) -> Option<u64> {
-    let text = read(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+/// The number in an open file, as it is now.
+pub(super) fn count_now(file: &fs::File) -> Option<u64> {
+    text_now(file, |text| text.trim().parse().ok())
+}
+
+/// The number behind a key in an open file with a key and a number on each line, as it is now.
+pub(super) fn keyed_now(file: &fs::File, key: &str) -> Option<u64> {
+    text_now(file, |text| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok()))
+}
+
+/// Reads an open file from its beginning, where the kernel makes the text anew.
+fn text_now(file: &fs::File, look: impl FnOnce(&str) -> Option<u64>) -> Option<u64> {
+    use std::os::unix::fs::FileExt as _;
+    // The counters that are read so stand in the first lines.
+    let mut buffer = [0; 1024];
+    let length = file.read_at(&mut buffer, 0).ok()?;
+    look(std::str::from_utf8(buffer.get(..length)?).ok()?)
 }
 
 /// Makes a group.

@@ -3,7 +3,7 @@
 
 use super::disk::Disk;
 use super::processes::{Questions, Sampler};
-use super::{BYTES_PER_MIB, LOOK_SHARE, PAUSE_COUNTING, PAUSE_MAX, PAUSE_SAMPLING, Scope};
+use super::{BYTES_PER_MIB, LOOK_SHARE, LOOK_SHARE_NEAR, PAUSE_COUNTING, PAUSE_MAX, PAUSE_SAMPLING, Scope};
 use crate::cgroup::Group;
 use crate::plan::Limits;
 use std::sync::Arc;
@@ -32,12 +32,14 @@ pub(super) struct Seen {
 
 /// What the kernel counted for a group.
 pub(super) fn counted(group: &Group) -> Seen {
-    let (events, usage) = (group.events(), group.usage());
+    let events = group.events();
+    // The peak costs a look of its own and is asked for only when it will be reported.
+    let peak = (events.oom_kills > 0).then(|| group.usage()).and_then(|usage| usage.memory_peak_bytes);
     Seen {
         oom_kills: events.oom_kills,
         pids_max_hits: events.pids_max_hits,
-        cpu_ms: usage.cpu_us.unwrap_or(0) / 1000,
-        memory_peak_bytes: usage.memory_peak_bytes.or(usage.memory_bytes).unwrap_or(0),
+        cpu_ms: group.cpu_us().unwrap_or(0) / 1000,
+        memory_peak_bytes: peak.unwrap_or(0),
         ..Seen::default()
     }
 }
@@ -53,6 +55,8 @@ pub(super) struct Observer {
     took: Duration,
     /// Processes other than the init, at the last look.
     others: u64,
+    /// Whether half of the memory that is sampled was used at the last look.
+    near: bool,
 }
 
 impl Observer {
@@ -66,13 +70,15 @@ impl Observer {
             disk,
             took: Duration::ZERO,
             others: 0,
+            near: false,
         }
     }
 
-    /// How long to wait before the next look: so that looking takes one hundredth of the time at most.
+    /// How long to wait before the next look: looking takes a small share of the time, a larger one near a limit.
     pub(super) fn pause(&self) -> Duration {
         let shortest = if self.samples() { PAUSE_SAMPLING } else { PAUSE_COUNTING };
-        (self.took * LOOK_SHARE).clamp(shortest, PAUSE_MAX)
+        let share = if self.near { LOOK_SHARE_NEAR } else { LOOK_SHARE };
+        (self.took * share).clamp(shortest, PAUSE_MAX)
     }
 
     /// Whether something may still run that no call waits for, and that only samples would notice.
@@ -107,6 +113,7 @@ impl Observer {
         }
         if memory_bytes.is_some() {
             seen.sampled_memory_bytes = Some(sample.memory_bytes);
+            self.near = questions.memory_bytes.is_some_and(|limit| sample.memory_bytes > limit / 2);
         }
         if self.limits.pids.is_some() && !self.holds(Group::holds_pids) {
             // The init is not the guest's.
