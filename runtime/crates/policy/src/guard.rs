@@ -40,6 +40,9 @@ pub struct WorkspacePattern {
     exact: PathGlob,
     /// The same and everything below.
     subtree: PathGlob,
+    /// Directories in which the pattern could match by name: `.git` for `**/.git/hooks`, but not every directory for
+    /// the sake of `**`.
+    ancestors: Vec<PathGlob>,
 }
 
 impl WorkspacePattern {
@@ -82,8 +85,12 @@ impl WorkspacePattern {
         while components.last().is_some_and(|part| part == "**") {
             components.pop();
         }
+        let ancestors = (1..components.len()).filter_map(|end| components.get(..end));
+        let ancestors = ancestors.filter(|prefix| prefix.last().is_some_and(|part| part != "**" && part != "*"));
+        let ancestors = ancestors.map(|prefix| PathGlob::new(&prefix.join("/"))).collect();
         let exact = components.join("/");
-        Ok(Self { written: text.into(), exact: PathGlob::new(&exact), subtree: PathGlob::new(&format!("{exact}/**")) })
+        let subtree = PathGlob::new(&format!("{exact}/**"));
+        Ok(Self { written: text.into(), exact: PathGlob::new(&exact), subtree, ancestors })
     }
 
     /// The pattern as written.
@@ -102,15 +109,8 @@ impl WorkspacePattern {
         self.subtree.matches(&path.0)
     }
 
-    /// Whether a directory at `path` would be one in which the pattern could match by name: `.git` for
-    /// `**/.git/hooks`, but not every directory for the sake of `**`.
     fn matches_ancestor(&self, path: &FoldedPath) -> bool {
-        let parts = self.exact.components();
-        (1..parts.len()).any(|end| {
-            let prefix = parts.get(..end).unwrap_or_default();
-            prefix.last().is_some_and(|part| part != "**" && part != "*")
-                && PathGlob::new(&prefix.join("/")).matches(&path.0)
-        })
+        self.ancestors.iter().any(|ancestor| ancestor.matches(&path.0))
     }
 
     /// Whether the pattern matches this path or one above it. `path` is relative to the workspace.

@@ -32,6 +32,7 @@ mod profile;
 mod raw_call;
 mod resolve;
 mod rule;
+mod rule_text;
 
 pub use call::{
     ARGV_WORDS_MAX, Action, Argument, COMMAND_BYTES_MAX, Call, Command, ENV_MAX, GuestPath, Stdin, Terminal,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use stockade_policy::{
     AbsolutePath, Access, Action, Answer, Call, Command, ExpandedProfile, Floor, GuestPath, HostFacts, Limit, Profile,
     ProfileName, ToolName, Treatment, parse, resolve,
@@ -15,8 +16,15 @@ fn text(name: &str) -> Option<Vec<u8>> {
     std::fs::read(directory.join(format!("{name}.toml"))).ok()
 }
 
-#[track_caller]
-fn load(name: &str) -> Profile {
+/// All built-in profiles by name, resolved once: the tables below ask them thousands of times.
+static PROFILES: LazyLock<BTreeMap<&str, Profile>> =
+    LazyLock::new(|| NAMES.into_iter().map(|name| (name, resolved(name))).collect());
+
+fn load(name: &str) -> &'static Profile {
+    &PROFILES[name]
+}
+
+fn resolved(name: &str) -> Profile {
     let label = |name: &str| format!("{name}.toml");
     let file = parse(&label(name), &text(name).expect("the profile exists")).unwrap_or_else(|all| panic!("\n{all}"));
     let mut lookup = |name: &ProfileName| match text(name.as_str()) {

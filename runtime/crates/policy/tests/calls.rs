@@ -14,10 +14,8 @@ fn refused(text: impl AsRef<[u8]>, expect: &str) {
 #[track_caller]
 fn command(text: &str) -> Command {
     let call = RawCall::new(text.as_bytes()).parse().expect("the call is well-formed");
-    match call.action() {
-        Action::Command(command) => command.clone(),
-        other => panic!("{other:?}"),
-    }
+    let Action::Command(command) = call.action() else { panic!("{call:?}") };
+    command.clone()
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn the_canonical_form_is_fixed() {
 
 #[test]
 fn would_is_the_same_answer_without_a_permit() {
-    let call = RawCall::new(run("ls").as_str().as_bytes()).parse().expect("well-formed");
+    let call = RawCall::new(run("ls").as_bytes()).parse().expect("well-formed");
     let profile = expanded(WORK, &[]).expect("clean");
     assert!(matches!(profile.would(&call), Answer::Allowed(grounds) if grounds.rules.len() == 1));
 }
