@@ -1,6 +1,7 @@
 //! Latency of cold sandboxes and warm calls, side by side with bubblewrap and with a bare start of the same program.
 //! It never judges: it prints medians and ratios; `ROUNDS` rounds, interleaved, so that the machine's moods hit all alike.
 #![expect(clippy::disallowed_methods, reason = "a bench that starts the programs it compares with")]
+#![expect(clippy::print_stdout, reason = "what a bench is for")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -53,7 +54,12 @@ fn main() {
         let p95 = times[times.len() * 95 / 100];
         let ratio = |other: Duration| p50.as_secs_f64() / other.as_secs_f64();
         let to_bwrap = fresh.map(|fresh| format!("{:>6.2} x bwrap", ratio(fresh))).unwrap_or_default();
-        println!("{name:<24} p50 {:>7} us  p95 {:>7} us  {:>6.2} x bare {to_bwrap}", p50.as_micros(), p95.as_micros(), ratio(bare));
+        println!(
+            "{name:<24} p50 {:>7} us  p95 {:>7} us  {:>6.2} x bare {to_bwrap}",
+            p50.as_micros(),
+            p95.as_micros(),
+            ratio(bare)
+        );
     }
 }
 

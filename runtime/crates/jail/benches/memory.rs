@@ -1,5 +1,6 @@
 //! Memory and processes of many idle sandboxes, from what the kernel accounts to their inits.
 //! It never counts a page twice: shared pages are divided among those who share them (`Pss`).
+#![expect(clippy::print_stdout, reason = "what a bench is for")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -21,9 +22,18 @@ fn main() {
     sandboxes.iter().take(3).for_each(|sandbox| drop(run(sandbox, &["true"])));
     let inits: Vec<u32> = children(own);
     let sum = |what: &str| inits.iter().map(|pid| smaps(*pid, what)).sum::<u64>() / SANDBOXES as u64;
-    println!("inits: {} processes; each: pss {} KiB, private dirty {} KiB, rss {} KiB", inits.len(), sum("Pss:"), sum("Private_Dirty:"), sum("Rss:"));
+    println!(
+        "inits: {} processes; each: pss {} KiB, private dirty {} KiB, rss {} KiB",
+        inits.len(),
+        sum("Pss:"),
+        sum("Private_Dirty:"),
+        sum("Rss:")
+    );
     println!("supervisor: {} KiB more for all", smaps(own, "Pss:").saturating_sub(before));
-    println!("machine: {} KiB less available for each, the kernel's own memory included", free.saturating_sub(available_kib()) / SANDBOXES as u64);
+    println!(
+        "machine: {} KiB less available for each, the kernel's own memory included",
+        free.saturating_sub(available_kib()) / SANDBOXES as u64
+    );
     let began = Instant::now();
     drop(sandboxes);
     println!("ended in {} ms, {} processes left", began.elapsed().as_millis(), children(own).len());

@@ -71,7 +71,14 @@ pub struct JailError {
 impl JailError {
     /// The kernel refused.
     pub fn os(act: impl Into<String>, object: impl Into<String>, errno: i32) -> Self {
-        Self { act: act.into(), object: object.into(), errno: Some(errno), fault: Fault::Host, hint: None, kind: ErrorKind::Other }
+        Self {
+            act: act.into(),
+            object: object.into(),
+            errno: Some(errno),
+            fault: Fault::Host,
+            hint: None,
+            kind: ErrorKind::Other,
+        }
     }
 
     /// The kernel refused, and left the reason in `errno`.
@@ -81,17 +88,38 @@ impl JailError {
 
     /// Reading or writing failed.
     pub fn io(act: impl Into<String>, object: impl Into<String>, error: &std::io::Error) -> Self {
-        Self { act: act.into(), object: object.into(), errno: error.raw_os_error(), fault: Fault::Host, hint: None, kind: ErrorKind::Other }
+        Self {
+            act: act.into(),
+            object: object.into(),
+            errno: error.raw_os_error(),
+            fault: Fault::Host,
+            hint: None,
+            kind: ErrorKind::Other,
+        }
     }
 
     /// The machine lacks something.
     pub fn host(act: impl Into<String>, object: impl Into<String>) -> Self {
-        Self { act: act.into(), object: object.into(), errno: None, fault: Fault::Host, hint: None, kind: ErrorKind::Other }
+        Self {
+            act: act.into(),
+            object: object.into(),
+            errno: None,
+            fault: Fault::Host,
+            hint: None,
+            kind: ErrorKind::Other,
+        }
     }
 
     /// An error of ours.
     pub fn bug(act: impl Into<String>, object: impl Into<String>) -> Self {
-        Self { act: act.into(), object: object.into(), errno: None, fault: Fault::Bug, hint: None, kind: ErrorKind::Other }
+        Self {
+            act: act.into(),
+            object: object.into(),
+            errno: None,
+            fault: Fault::Bug,
+            hint: None,
+            kind: ErrorKind::Other,
+        }
     }
 
     /// The same error with a hint.

@@ -83,10 +83,8 @@ impl Ids {
     pub(crate) fn map_owner(&self, tree: &Tree, path: &Path) -> Result<(), JailError> {
         let stat = rustix::fs::fstat(&tree.fd)
             .map_err(|errno| JailError::os("look at", path.display().to_string(), errno.raw_os_error()))?;
-        let namespace =
-            mapping_namespace((stat.st_uid, self.outer_uid), (stat.st_gid, self.outer_gid)).map_err(|error| {
-                JailError::io("make an id mapping for", path.display().to_string(), &error)
-            })?;
+        let namespace = mapping_namespace((stat.st_uid, self.outer_uid), (stat.st_gid, self.outer_gid))
+            .map_err(|error| JailError::io("make an id mapping for", path.display().to_string(), &error))?;
         let change = MountChange { idmap: Some(namespace.as_fd()), recursive: true, ..MountChange::default() };
         sys::mount_setattr(tree.fd.as_fd(), change).map_err(|errno| {
             JailError::os("id-map", path.display().to_string(), errno.raw_os_error())
@@ -130,7 +128,8 @@ fn map_error(path: &str, error: &std::io::Error) -> JailError {
 }
 
 /// What to do where user namespaces are forbidden.
-pub(crate) const USER_NAMESPACE_HINT: &str = "this machine restricts user namespaces; \"stockade doctor\" says how to allow them";
+pub(crate) const USER_NAMESPACE_HINT: &str =
+    "this machine restricts user namespaces; \"stockade doctor\" says how to allow them";
 
 /// A user namespace that maps one id on disk to one id outside; nothing runs in it.
 fn mapping_namespace(uid: (u32, u32), gid: (u32, u32)) -> std::io::Result<OwnedFd> {

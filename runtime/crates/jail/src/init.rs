@@ -7,11 +7,11 @@ use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, USER_NAMESPACE_HINT};
 use crate::plan::{Plan, SessionStep, Wall};
+use crate::pty;
 use crate::setup::{self, Sources};
 use crate::sys::{self, Side};
 use crate::tree;
-use crate::wire::{CallEnd, EXITS_MAX, Message, ProcessExit, SpawnRequest, Stage, Status, Streams};
-use crate::pty;
+use crate::wire::{CallEnd, EXITS_MAX, Message, ProcessExit, Ready, SpawnRequest, Stage, Status, Streams};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -66,6 +66,7 @@ fn take_control() -> Result<Channel, Errno> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     sys::default_signals();
+    rustix::thread::set_name(c"stockade-init")?;
     Ok(Channel::new(control))
 }
 
@@ -93,7 +94,7 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
             let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
             control.send(&Message::Forked(pid), &[])?;
             let layers = setup::carry_out(&plan, None, Sources::default())?;
-            Init::new(control, &plan, layers).map(|init| Next::Init(Box::new(init)))
+            Init::new(control, &plan, None, layers).map(|init| Next::Init(Box::new(init)))
         }
         (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
             Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
@@ -124,7 +125,7 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
         None => Sources::open(plan, &ids)?,
     };
     let layers = setup::carry_out(plan, Some(&ids), sources)?;
-    Init::new(control, plan, layers).map(|init| Next::Init(Box::new(init)))
+    Init::new(control, plan, Some(&ids), layers).map(|init| Next::Init(Box::new(init)))
 }
 
 /// A running call.
@@ -163,7 +164,7 @@ struct Init {
 
 impl Init {
     /// The last steps before the first call; tells the supervisor.
-    fn new(control: &Channel, plan: &Plan, mut layers: Vec<LayerState>) -> Result<Self, JailError> {
+    fn new(control: &Channel, plan: &Plan, ids: Option<&Ids>, mut layers: Vec<LayerState>) -> Result<Self, JailError> {
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .map_err(fail("bind the life of"))?;
@@ -185,7 +186,9 @@ impl Init {
             }
         }
         let children = sys::child_signal_descriptor().map_err(fail("prepare"))?;
-        control.send(&Message::Ready(layers), &[])?;
+        let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
+        control.send(&Message::Ready(Ready { layers, uid, gid }), &[])?;
         Ok(Self { wall: plan.wall, steps, children, calls: Vec::new() })
     }
 
@@ -208,7 +211,7 @@ impl Init {
         }
     }
 
-    fn wait(&self, control: &Channel) -> Result<Ready, JailError> {
+    fn wait(&self, control: &Channel) -> Result<Woken, JailError> {
         let mut fds = Vec::with_capacity(self.calls.len() + 2);
         fds.push(PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN));
         fds.push(PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN));
@@ -228,7 +231,7 @@ impl Init {
             .filter_map(|(position, ready)| ready.then_some(position))
             .filter(|position| self.calls.get(*position).is_some_and(|call| matches!(call.phase, Phase::Running)))
             .collect();
-        Ok(Ready { control, child, channels })
+        Ok(Woken { control, child, channels })
     }
 
     /// `false` when the supervisor is gone.
@@ -402,7 +405,7 @@ impl Init {
 }
 
 /// What woke the init.
-struct Ready {
+struct Woken {
     control: bool,
     child: bool,
     channels: Vec<usize>,

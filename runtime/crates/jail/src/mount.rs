@@ -104,8 +104,7 @@ pub(crate) fn new_file_system(kind: &str, options: &[(&str, &str)], flags: u64) 
 pub(crate) fn tmpfs(size_mib: u64, mode: u32, flags: u64) -> Result<OwnedFd, JailError> {
     // An inode costs the kernel about a KiB that the size does not count.
     let inodes = size_mib.saturating_mul(256).clamp(1024, 1 << 20);
-    let options =
-        [("size", format!("{size_mib}m")), ("mode", format!("{mode:o}")), ("nr_inodes", format!("{inodes}"))];
+    let options = [("size", format!("{size_mib}m")), ("mode", format!("{mode:o}")), ("nr_inodes", format!("{inodes}"))];
     let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
     new_file_system("tmpfs", &options, flags)
         .map_err(|errno| JailError::os("mount", format!("a tmpfs of {size_mib} MiB"), errno.raw_os_error()))
@@ -218,7 +217,9 @@ impl NewRoot {
             return Err(JailError::host("create", path.display().to_string())
                 .kind(ErrorKind::TargetMissing)
                 .fault(Fault::Operator)
-                .hint("it lies in a directory of the host, where setting up a sandbox creates nothing: create it first"));
+                .hint(
+                    "it lies in a directory of the host, where setting up a sandbox creates nothing: create it first",
+                ));
         }
         Ok((parent, name))
     }

@@ -47,7 +47,7 @@ enum Phase {
 }
 
 impl Pool {
-    /// A pool that keeps `wanted` sandboxes of this plan ready, [`READY_MAX`] at most. Each gets the name of `options`
+    /// A pool that keeps `wanted` sandboxes of this plan ready, 64 at most. Each gets the name of `options`
     /// with a number behind it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use crate::sandbox::{Handle, Stdio, lost, wait_readable};
 use crate::watch::{CallId, Consequence, LimitHit, LimitKind, Watch};
 use crate::wire::{self, CallEnd, Message, ProcessExit, Stage, Status};
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -128,12 +129,18 @@ impl Inner {
 }
 
 impl Streams {
-    /// Makes both sides.
-    pub(crate) fn open(stdio: Stdio) -> Result<(Self, Inner), JailError> {
+    /// Makes both sides. Pipes belong to the guest, so that it can open them again as `/dev/stdout`: as root we have to
+    /// give them away, and as anybody else they are the guest's already.
+    pub(crate) fn open(stdio: Stdio, owner: (u32, u32)) -> Result<(Self, Inner), JailError> {
+        let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let pipe = || {
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                .map_err(|errno| JailError::os("make", "a pipe", errno.raw_os_error()))
+            let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            if ours != owner {
+                rustix::fs::fchown(&reader, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
+            }
+            Ok((reader, writer))
         };
+        let pipe = || pipe().map_err(|errno: Errno| JailError::os("make", "a pipe", errno.raw_os_error()));
         Ok(match stdio {
             Stdio::Pipes => {
                 let ((inner_in, stdin), (stdout, inner_out), (stderr, inner_err)) = (pipe()?, pipe()?, pipe()?);

@@ -3,12 +3,12 @@
 
 use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
-use crate::enforced::{Enforced, LayerState};
+use crate::enforced::Enforced;
 use crate::error::{ErrorKind, Fault, JailError};
 use crate::plan::{HostStep, Limits, Plan, SessionStep, Wall};
 use crate::running::{KILL_GRACE, Line, Running, Streams};
 use crate::watch::{CallId, LimitHit, Scope, Watch};
-use crate::wire::{self, Message, SpawnRequest};
+use crate::wire::{self, Message, Ready, SpawnRequest};
 use crate::{spawner, wire::DESCRIPTORS_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -77,6 +77,8 @@ pub struct Sandbox {
     calls: Arc<Calls>,
     watch: Arc<Watch>,
     group: Option<Arc<Group>>,
+    /// The guest's user and group outside.
+    owner: (u32, u32),
 }
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
@@ -135,16 +137,17 @@ impl Sandbox {
             group.add(starting.helper.id())?;
         }
         control.send(&Message::Setup(plan.canonical_bytes()), &[])?;
-        let (init_pid, session) = starting.until_ready(&control, deadline)?;
+        let (init_pid, ready) = starting.until_ready(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope = Scope { limits, init_pid, group: group.clone(), disk: layer_directories(plan) };
         let watched = Arc::clone(&calls);
         let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
-        layers.splice(0..0, session);
+        layers.splice(0..0, ready.layers);
         layers.extend_from_slice(watch.layers());
         let handle = Arc::new(starting.finish()?);
         let enforced = Enforced::new(layers);
-        Ok(Self { control, enforced, limits, handle, calls, watch: Arc::new(watch), group })
+        let owner = (ready.uid, ready.gid);
+        Ok(Self { control, enforced, limits, handle, calls, watch: Arc::new(watch), group, owner })
     }
 
     /// What was really enforced.
@@ -159,7 +162,7 @@ impl Sandbox {
     /// A command that cannot be passed on, no terminal, or a sandbox that is gone.
     pub fn spawn(&self, command: &Command, stdio: Stdio) -> Result<Running, JailError> {
         let (channel, theirs) = Channel::pair()?;
-        let (streams, inner) = Streams::open(stdio)?;
+        let (streams, inner) = Streams::open(stdio, self.owner)?;
         let request = request(command, inner.request())?;
         let mut descriptors = vec![theirs.as_fd()];
         descriptors.extend(inner.descriptors().iter().map(OwnedFd::as_fd));
@@ -209,9 +212,7 @@ fn reap(handle: &OwnedFd) {
 }
 
 fn request(command: &Command, streams: wire::Streams) -> Result<SpawnRequest, JailError> {
-    let refused = |object: &str, why: &str| {
-        JailError::host("start a call with", object).fault(Fault::Guest).hint(why)
-    };
+    let refused = |object: &str, why: &str| JailError::host("start a call with", object).fault(Fault::Guest).hint(why);
     if command.argv.is_empty() {
         return Err(refused("no arguments", "the first argument names the program"));
     }
@@ -247,11 +248,11 @@ struct Starting {
 
 impl Starting {
     /// Waits for the init's id and its report, which come in any order.
-    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<(u32, Vec<LayerState>), JailError> {
-        let (mut pid, mut layers) = (None, None);
+    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<(u32, Ready), JailError> {
+        let (mut pid, mut report) = (None, None);
         loop {
-            if let (Some(pid), Some(_)) = (pid, &layers) {
-                return Ok((pid, layers.unwrap_or_default()));
+            if let Some((pid, report)) = pid.zip(report.clone()) {
+                return Ok((pid, report));
             }
             wait_readable(control.as_fd(), Some(deadline))?;
             let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
@@ -260,7 +261,7 @@ impl Starting {
                     self.init = Some(open_handle(forked)?);
                     pid = Some(forked);
                 }
-                Message::Ready(ready) if layers.is_none() => layers = Some(ready),
+                Message::Ready(ready) if report.is_none() => report = Some(ready),
                 Message::Failed(error) => return Err(error),
                 Message::Setup(_)
                 | Message::Spawn(_)

@@ -28,9 +28,8 @@ const DEV_LINKS: [(&str, &str); 6] = [
 ];
 /// What `/proc` shows of the machine as a whole and nobody inside needs. Most of it is the real root's alone by its
 /// permission bits, and the guest is not the real root; this holds where a kernel was lax.
-const PROC_HIDDEN: [&str; 9] = [
-    "acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "sysrq-trigger", "timer_list",
-];
+const PROC_HIDDEN: [&str; 9] =
+    ["acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "sysrq-trigger", "timer_list"];
 /// What `/proc` shows of the machine and only root may write: read-only even so (CVE-2025-52881's targets lie here).
 const PROC_READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 /// Unreadable stand-ins, there while the root is being built; their mounts outlive their names.
@@ -125,8 +124,9 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(|errno| JailError::os("set the host name", name, errno.raw_os_error()))?,
-            SessionStep::LoopbackUp => sys::loopback_up()
-                .map_err(|errno| JailError::os("bring up", "the loopback", errno.raw_os_error()))?,
+            SessionStep::LoopbackUp => {
+                sys::loopback_up().map_err(|errno| JailError::os("bring up", "the loopback", errno.raw_os_error()))?
+            }
             SessionStep::Root { size_mib } => room.root = Some(NewRoot::new(*size_mib)?),
             SessionStep::Dir { path, mode } => room.root()?.directory(path, *mode).map(drop)?,
             SessionStep::Symlink { path, target } => room.root()?.symlink(path, target)?,
@@ -166,10 +166,8 @@ fn unopened(target: &Path) -> JailError {
 
 fn namespace_layers(ids: &Ids) -> Vec<LayerState> {
     let groups = rustix::process::getgroups().map_or(0, |groups| groups.len());
-    let mut who = format!(
-        "uid {} is {} outside, gid {} is {}",
-        ids.inner_uid, ids.outer_uid, ids.inner_gid, ids.outer_gid
-    );
+    let mut who =
+        format!("uid {} is {} outside, gid {} is {}", ids.inner_uid, ids.outer_uid, ids.inner_gid, ids.outer_gid);
     if groups > 0 {
         who.push_str(&format!("; {groups} supplementary groups remain, which an ordinary user cannot drop"));
     }
@@ -211,8 +209,7 @@ impl Room {
 
     fn file(&self, path: &Path, content: &str, mode: u32) -> Result<(), JailError> {
         let mut file = File::from(self.root()?.new_file(path, mode)?);
-        file.write_all(content.as_bytes())
-            .map_err(|error| JailError::io("write", path.display().to_string(), &error))
+        file.write_all(content.as_bytes()).map_err(|error| JailError::io("write", path.display().to_string(), &error))
     }
 
     fn bind(&self, tree: &Tree, target: &Path, access: Access, exec: Exec) -> Result<(), JailError> {
@@ -243,8 +240,9 @@ impl Room {
         };
         let flags = GUARDED | mount::exec_flag(exec);
         let made = match overlay(lower, layer, flags) {
-            // Before Linux 6.15 overlayfs takes no layer from a detached mount.
-            Err(Errno::INVAL) => self.staged_overlay(lower, layer, flags)?,
+            // Overlayfs takes no layer from a detached mount before Linux 6.15, and since then only from one whose
+            // namespace is the caller's: what root opened for us is not.
+            Err(Errno::INVAL | Errno::PERM) => self.staged_overlay(lower, layer, flags)?,
             other => other,
         };
         let tree = made.map_err(refused)?;
@@ -318,7 +316,8 @@ impl Room {
     }
 
     fn mount_own(&mut self, tree: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), JailError> {
-        let root = self.root.as_mut().ok_or_else(|| JailError::bug("mount before the root", path.display().to_string()))?;
+        let root =
+            self.root.as_mut().ok_or_else(|| JailError::bug("mount before the root", path.display().to_string()))?;
         root.mount_own(tree, path, mode)
     }
 

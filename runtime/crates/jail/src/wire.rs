@@ -111,6 +111,17 @@ pub struct SpawnRequest {
     pub cwd: Vec<u8>,
 }
 
+/// What the init reports when the set-up is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The layers that it made.
+    pub layers: Vec<LayerState>,
+    /// User id of the guest outside.
+    pub uid: u32,
+    /// Group id of the guest outside.
+    pub gid: u32,
+}
+
 /// Every message. Which are meant for whom is the receiver's business: it refuses the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -126,8 +137,8 @@ pub enum Message {
     Kill,
     /// Helper to supervisor: the init's process id, in the supervisor's namespace.
     Forked(u32),
-    /// Init to supervisor: ready, with these layers.
-    Ready(Vec<LayerState>),
+    /// Init to supervisor: ready.
+    Ready(Ready),
     /// Helper or init to supervisor: the set-up failed.
     Failed(JailError),
     /// Init to supervisor, on a call's channel: running; a terminal's master comes with it.
@@ -189,7 +200,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Signal(signal) => out.byte(kind::SIGNAL).i32(*signal),
         Message::Kill => out.byte(kind::KILL),
         Message::Forked(pid) => out.byte(kind::FORKED).u32(*pid),
-        Message::Ready(layers) => out.byte(kind::READY).json(layers),
+        Message::Ready(ready) => out.byte(kind::READY).json(ready),
         Message::Failed(error) => out.byte(kind::FAILED).json(error),
         Message::Started(pid) => out.byte(kind::STARTED).u32(*pid),
         Message::Refused(stage, errno) => out.byte(kind::REFUSED).byte(stage.number()).i32(*errno),

@@ -101,9 +101,9 @@ impl fmt::Display for SessionStep {
                     Tcp::Refused => "no tcp",
                 };
                 write!(f, "Landlock: nothing but the following paths; {tcp}")?;
-                rules.iter().try_for_each(|LandlockRule { path, rights }| {
-                    write!(f, "\n        {rights:<18} {}", quoted(path))
-                })
+                rules
+                    .iter()
+                    .try_for_each(|LandlockRule { path, rights }| write!(f, "\n        {rights:<18} {}", quoted(path)))
             }
         }
     }

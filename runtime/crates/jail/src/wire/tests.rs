@@ -18,7 +18,11 @@ fn samples() -> Vec<Message> {
         Message::Signal(15),
         Message::Kill,
         Message::Forked(1),
-        Message::Ready(vec![LayerState::degraded(Layer::Root, "why").detail("what")]),
+        Message::Ready(Ready {
+            layers: vec![LayerState::degraded(Layer::Root, "why").detail("what")],
+            uid: 1,
+            gid: u32::MAX,
+        }),
         Message::Failed(JailError::os("mount", "/x", 13).kind(ErrorKind::OverlayRefused)),
         Message::Started(2),
         Message::Refused(Stage::Exec, 2),
@@ -76,6 +80,7 @@ fn hostile_bytes_are_refused_without_panic_or_large_allocation() {
 
 #[test]
 fn a_string_with_a_nul_is_refused() {
-    let request = SpawnRequest { streams: Streams::Descriptors, argv: vec![b"a\0b".to_vec()], env: vec![], cwd: vec![] };
+    let request =
+        SpawnRequest { streams: Streams::Descriptors, argv: vec![b"a\0b".to_vec()], env: vec![], cwd: vec![] };
     assert!(decode(&encode(&Message::Spawn(request))).is_err());
 }

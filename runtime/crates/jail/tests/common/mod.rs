@@ -162,20 +162,13 @@ pub(crate) fn is_root() -> bool {
 }
 
 pub(crate) fn guest() -> (u32, u32) {
-    if is_root() {
-        (1000, 1000)
-    } else {
-        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
-    }
+    if is_root() { (1000, 1000) } else { (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()) }
 }
 
 pub(crate) fn options() -> Options {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    Options {
-        name: format!("jail-test-{}-{number}", std::process::id()),
-        start_limit: Duration::from_secs(30),
-    }
+    Options { name: format!("jail-test-{}-{number}", std::process::id()), start_limit: Duration::from_secs(30) }
 }
 
 #[track_caller]
@@ -250,6 +243,7 @@ pub(crate) fn sh(sandbox: &Sandbox, line: &str) -> String {
 
 /// Runs every test of this binary again as a user without any privilege. Called by one test of each binary.
 #[expect(clippy::disallowed_methods, reason = "a test that runs itself as somebody else")]
+#[expect(clippy::print_stderr, reason = "what was not tested must be seen")]
 pub(crate) fn again_as_ordinary_user(this_test: &str) {
     if !is_root() {
         return;
