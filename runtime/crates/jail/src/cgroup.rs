@@ -462,3 +462,6 @@ fn sampled(limits: &Limits, why: &str) -> Vec<LayerState> {
     }
     layers
 }
+
+#[cfg(test)]
+mod tests;
