@@ -25,7 +25,10 @@ impl Yard {
     /// An empty one.
     pub(crate) fn new(person: Person) -> Result<Self, Failed> {
         let binary = binaries::stockade()?;
-        let scene = Scene::new(person, &[&binary])?;
+        let mut scene = Scene::new(person, &[&binary])?;
+        let tmp = scene.fill("{root}/tmp");
+        scene.name("tmp", &tmp);
+        scene.folder("{tmp}")?;
         Ok(Self { scene, person })
     }
 
@@ -64,9 +67,11 @@ impl Yard {
         Ok(said.out().trim().to_owned())
     }
 
-    /// Runs a command beside the wall.
+    /// Runs a command beside the wall, with a `/tmp` of its own as it has inside.
     pub(crate) fn outside(&self, template: &str, command: &[&str]) -> Result<Ended, Failed> {
-        Ok(self.program(&self.path(template), command.iter().map(OsString::from).collect()).run()?)
+        let mut program = self.program(&self.path(template), command.iter().map(OsString::from).collect());
+        program.environment.push(("TMPDIR".into(), self.path("{tmp}").into_os_string()));
+        Ok(program.run()?)
     }
 
     /// Runs a command in a stockade around the workspace, with a report.
