@@ -76,6 +76,16 @@ impl Layer {
         self.undo_watched(number, &mut |_| {})
     }
 
+    /// What apply number `number` did: what [`Layer::undo`] would take back, before it does.
+    ///
+    /// # Errors
+    /// There is no such apply, or the state cannot be read.
+    pub fn applied(&self, number: u32) -> Result<Vec<AppliedFile>> {
+        let node = |known: Option<intent::Known>| known.map(|known| known.node);
+        let wants = intent::read(&self.intent_file(number))?.wants.into_iter();
+        Ok(wants.map(|want| AppliedFile { path: want.path, before: node(want.old), after: node(want.new) }).collect())
+    }
+
     /// The number of the last apply that can be taken back.
     ///
     /// # Errors
