@@ -151,6 +151,7 @@ fn paths_that_cannot_be_granted() {
         ("/", "path \"/\" is the whole host\nhint: name the directories that are needed"),
         ("/usr/../etc", "path \"/usr/../etc\" has \"..\"\nhint: write the path it leads to"),
         ("src", "path \"src\" is relative to nothing\nhint: write \"./src\" for the workspace, or an absolute path"),
+        (".git", "path \".git\" is relative to nothing\nhint: write \"./.git\" for the workspace, or an absolute path"),
         (
             "~root/x",
             "path \"~root/x\" names another user's home\nhint: write \"~/…\" for the home directory, or an absolute path",

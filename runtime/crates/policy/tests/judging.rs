@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use stockade_policy::{
     AbsolutePath, Answer, Approver, Decision, ExpandedProfile, HostFacts, Limit, Profile, RawCall, Treatment, diff,
-    parse, resolve,
+    parse, parse_project, resolve, tighten,
 };
 
 const WORK: &str = r#"
@@ -136,6 +136,45 @@ fn http_rules_need_a_request_to_judge() {
     check(grant, &call(""), "denial");
     check(deny, &call(""), "denial");
     check(deny, &call(r#","method":"GET""#), "permit");
+}
+
+#[test]
+fn a_tunnel_is_not_granted_by_methods_alone() {
+    let grant = "[[grant.net]]\nhost = \"a.org\"\nmethods = [\"GET\"]\nreason = \"r\"\n";
+    check(grant, r#"{"tool":"n","connect":{"host":"a.org","port":443}}"#, "denial");
+    check(grant, r#"{"tool":"n","connect":{"host":"a.org","port":443,"method":"GET"}}"#, "permit");
+}
+
+#[test]
+fn what_may_not_be_read_may_not_be_written_or_run_either() {
+    let exec = "[[grant.exec]]\npath = \".\"\nreason = \"r\"\n";
+    let body = format!("{WORK}{exec}[[deny.read]]\npath = \"./keys\"\nreason = \"r\"\n");
+    check(&body, r#"{"tool":"r","read":{"path":"keys/a"}}"#, "denial");
+    check(&body, r#"{"tool":"w","write":{"path":"keys/a"}}"#, "denial");
+    check(&body, &run("./keys/a"), "denial");
+    check(&body, &run("./keysafe"), "permit");
+    let body = format!("{WORK}{exec}[[deny.write]]\npath = \"./keys\"\nreason = \"r\"\n");
+    check(&body, r#"{"tool":"r","read":{"path":"keys/a"}}"#, "permit");
+    check(&body, r#"{"tool":"w","write":{"path":"keys/a"}}"#, "denial");
+}
+
+#[test]
+fn everything_that_a_project_takes_away_is_taken() {
+    let project = "profile = 1\ndurability = \"before-run\"\nprotect = [\"a\"]\nhold = [\"b\"]\n[limits]\npids = 5\n\
+                   [[deny.read]]\npath = \"./keys\"\nreason = \"r\"\n";
+    let project = parse_project("stockade.toml", project.as_bytes()).unwrap_or_else(|all| panic!("{all}"));
+    let tightened = tighten(&profile(WORK), &project).unwrap_or_else(|all| panic!("{all}"));
+    let lines: Vec<String> = diff(&profile(WORK), &tightened).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "tighter: + deny read ./keys (stockade.toml:7)",
+            "tighter: + protect a (stockade.toml:3)",
+            "tighter: + hold b (stockade.toml:4)",
+            "tighter: + pids = 5 (stockade.toml:6)",
+            "tighter: durability = \"group\" -> durability = \"before-run\"",
+        ]
+    );
 }
 
 #[test]
