@@ -241,9 +241,12 @@ fn beside(sources: &[Source], door: &Door) -> Vec<Finding> {
             continue;
         }
         let code = lex::without_tests(&lex::code(&source.text));
-        // A module of ours may carry the name of the crate that it is the door of.
-        let own = code.windows(2).any(|pair| pair[0].text == "mod" && pair[1].text == krate);
-        let uses = lex::paths(&code).into_iter();
+        let paths = lex::paths(&code);
+        // A module of ours may carry the name of the crate that it is the door of; `::name` is the crate even there.
+        let declared = code.windows(2).any(|pair| pair[0].text == "mod" && pair[1].text == krate);
+        let imported = paths.iter().any(|used| used.segments.len() > 1 && used.segments.last() == Some(&krate));
+        let own = declared || imported;
+        let uses = paths.into_iter();
         let uses = uses.filter(|used| used.segments.first() == Some(&krate) && (used.rooted || !own));
         let what = |used: lex::Used| {
             Finding::new(&source.path, used.line, format!("names `{krate}`, whose door is {:?}", door.modules))

@@ -53,6 +53,8 @@ fn a_use_beside_the_door_is_found() {
     let check = |path: &str, text: &str| doors(&[manifest.clone(), Source::sample(path, text)], &["a"], &table);
     one(&check("a/src/other.rs", "\nuse big_dep::X;"), 2, "names `big_dep`");
     one(&check("a/src/other/inner.rs", "fn f() { ::big_dep::x() }"), 1, "names `big_dep`");
+    one(&check("a/src/other.rs", "use crate::big_dep; fn f() { ::big_dep::x() }"), 1, "names `big_dep`");
+    none(&check("a/src/other.rs", "use crate::{big_dep, x}; fn f() { big_dep::x() }"));
     none(&check("a/src/door.rs", "use big_dep::X;"));
     none(&check("a/src/door/inner.rs", "use big_dep::X;"));
     none(&check("a/src/other.rs", "#[cfg(test)] mod tests { use big_dep::X; }"));
