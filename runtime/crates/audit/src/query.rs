@@ -112,6 +112,14 @@ impl LogReader {
         Position { last_commit: Commit::FIRST, ..Position::default() }
     }
 
+    /// Shows every leaf's bytes, in order: what was hashed.
+    ///
+    /// # Errors
+    /// As [`LogReader::each`].
+    pub fn each_bytes(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        self.each_raw(visit).map(drop)
+    }
+
     fn each_raw(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Position> {
         let walked = walk(&*self.disk, &self.dir, self.vkey.name(), Self::start(), visit)?;
         Ok(walked.position)

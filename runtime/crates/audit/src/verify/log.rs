@@ -133,6 +133,11 @@ fn read_notes(
     }
     let latest = read_file(disk, &dir.join("checkpoint"), crate::note::NOTE_BYTES_MAX)?.unwrap_or_default();
     let is_last = notes.last().is_some_and(|last| last.as_bytes() == latest);
+    if latest.is_empty() && !notes.is_empty() {
+        // A copy of what is in `checkpoints`. A ledger's is not waited for, so the power can take it.
+        let severity = if kind == LogKind::Ledger { Severity::Note } else { Severity::Incomplete };
+        findings.add(severity, kind, None, "the latest checkpoint is missing");
+    }
     let is_one = latest.is_empty() || notes.iter().any(|note| note.as_bytes() == latest);
     if !is_one {
         let parsed = std::str::from_utf8(&latest).ok().and_then(SignedCheckpoint::parse);

@@ -2,6 +2,9 @@
 //! It never reaches into the crate.
 
 mod common;
+mod interop;
 mod query;
+mod tamper;
+mod vectors;
 mod verify;
 mod write;
