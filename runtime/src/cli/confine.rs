@@ -111,10 +111,9 @@ fn mode(mode: Mode) -> crate::workspace::Mode {
 }
 
 fn user(environment: &Environment) -> User {
-    let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(environment.uid)).ok().flatten();
     // A name goes into the sandbox's passwd file, where a colon or a newline would make another entry.
     let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    let name = found.map(|user| user.name).filter(plain).unwrap_or_else(|| "agent".to_owned());
+    let name = environment.user_name().filter(plain).unwrap_or_else(|| "agent".to_owned());
     User { uid: environment.uid, gid: environment.gid, name }
 }
 

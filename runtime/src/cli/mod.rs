@@ -4,11 +4,15 @@
 pub mod args;
 mod confine;
 mod explain;
+mod log;
+mod profile;
 mod report;
+mod review;
 mod run;
 pub mod screen;
 pub mod style;
 pub mod terminal;
+mod verify;
 
 use crate::config::environment::Environment;
 use crate::error::Error;
@@ -56,6 +60,17 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
     match command {
         Command::Run(args) => run::run(&args, context),
         Command::Explain(args) => explain::explain(&args, context),
+        Command::Diff(args) => review::diff(&args, context),
+        Command::Apply(args) => review::apply(&args, context),
+        Command::Discard(args) => review::discard(&args, context),
+        Command::Undo(args) => review::undo(&args, context),
+        Command::Diff(args) => review::diff(&args, context),
+        Command::Apply(args) => review::apply(&args, context),
+        Command::Discard(args) => review::discard(&args, context),
+        Command::Undo(args) => review::undo(&args, context),
+        Command::Verify(args) => verify::verify(&args, context),
+        Command::Log(args) => log::log(&args.command, context),
+        Command::Profile(args) => profile::profile(&args.command, context),
         _ => Err(Error::bug("this subcommand is not there yet")),
     }
 }
@@ -82,13 +97,22 @@ pub fn tell(text: &str) {
 /// # Errors
 /// Host: standard output is closed or full.
 pub fn print(text: &str) -> Result<(), Error> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints a result that need not be text: a patch is bytes.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.or_else(|error| match error.kind() {
-        // `stockade log show | head`: who reads has seen enough.
-        std::io::ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Error::host(format!("write to standard output: {}", crate::error::plain(&error)))),
-    })
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        // A broken pipe is `stockade log show | head`: who reads has seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::host(format!("write to standard output: {}", crate::error::plain(&error))))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Prints a value as JSON, for scripts: one object, indented.

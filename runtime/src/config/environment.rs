@@ -32,17 +32,14 @@ impl Environment {
         Self { variables, home, uid: uid.as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
+    /// Name of who runs us, when the password database has one.
+    pub fn user_name(&self) -> Option<String> {
+        nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(self.uid)).ok().flatten().map(|user| user.name)
+    }
+
     /// One variable; an empty one counts as not set.
     pub fn get(&self, name: &str) -> Option<&OsString> {
         self.variables.get(&OsString::from(name)).filter(|value| !value.is_empty())
-    }
-
-    /// Variables whose names and values are UTF-8: the others cannot be named in a profile.
-    pub fn utf8(&self) -> BTreeMap<String, String> {
-        self.variables
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
-            .collect()
     }
 
     /// All variables, as they are.

@@ -1,6 +1,10 @@
 //! The journal of one session: what is claimed, allowed, done and seen goes into the log here, in that order.
 //! It never decides and never runs anything; but nothing runs that it has not logged.
 
+mod after;
+
+pub use after::{Act, After};
+
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};

@@ -3,6 +3,7 @@
 
 pub mod open;
 pub mod records;
+pub mod review;
 pub mod settle;
 
 pub use open::{Options, Paths, Prepared, User, prepare};

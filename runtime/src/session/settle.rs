@@ -147,7 +147,8 @@ impl<'a> Guards<'a> {
         }
     }
 
-    fn mark(&self, path: &RelPath) -> Option<log::Mark> {
+    /// How the log marks a change of this path.
+    pub fn mark(&self, path: &RelPath) -> Option<log::Mark> {
         match self.treatment(path) {
             Treatment::Free => None,
             Treatment::Hold { .. } => Some(log::Mark::Held),

@@ -12,7 +12,7 @@ use super::layer::Layer;
 use super::node::{self, Lend, Node};
 use super::path::RelPath;
 use super::plan::Plan;
-use super::state::{self, Settle, Settled};
+use super::state::{self, Memory, Settle, Settled};
 use super::transaction::{DONE, STAGED, Transaction, UNDONE};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
@@ -81,7 +81,7 @@ impl Layer {
     /// # Errors
     /// There is no such apply, or the state cannot be read.
     pub fn applied(&self, number: u32) -> Result<Vec<AppliedFile>> {
-        let node = |known: Option<intent::Known>| known.map(|known| known.node);
+        let node = |known: Option<Known>| known.map(|known| known.node);
         let wants = intent::read(&self.intent_file(number))?.wants.into_iter();
         Ok(wants.map(|want| AppliedFile { path: want.path, before: node(want.old), after: node(want.new) }).collect())
     }
@@ -139,9 +139,10 @@ impl Layer {
         }
         let skipped = read_skipped(&one).named("read what was skipped by apply", || number)?;
         let done = intent::read(&self.intent_file(number))?;
+        let memory = Memory::load(&self.state)?;
         let mut wants = Vec::new();
         for (entry, want) in done.wants.into_iter().enumerate().filter(|(entry, _)| !skipped.contains(entry)) {
-            wants.push(self.reversed(want, Source::Kept { apply: number, entry })?);
+            wants.push(self.reversed(want, Source::Kept { apply: number, entry }, &memory)?);
         }
         self.refuse_if_more_in_dirs(&wants)?;
         self.carry_out(wants, Some(number), watch)
@@ -221,7 +222,8 @@ impl Layer {
         let mut files = Vec::new();
         for (_, want) in transaction.intent.wants.iter().enumerate().filter(|(at, _)| !left.contains(at)) {
             let host = self.host.stat_at(&want.path).named("look at", || &want.path)?;
-            settled.push((want.path.clone(), Settled { layer: want.layer, host: host.as_ref().map(Stamp::from) }));
+            let layer = self.layer_stamp(want)?;
+            settled.push((want.path.clone(), Settled { layer, host: host.as_ref().map(Stamp::from) }));
             let node = |known: &Option<Known>| known.as_ref().map(|known| known.node.clone());
             files.push(AppliedFile { path: want.path.clone(), before: node(&want.old), after: node(&want.new) });
         }
@@ -239,6 +241,16 @@ impl Layer {
         let path_of = |at: usize| transaction.intent.wants.get(at).map(|want| want.path.clone());
         let skipped = skipped.into_iter().filter_map(|(at, why)| path_of(at).map(|path| (path, why))).collect();
         Ok(Applied { number, files, skipped })
+    }
+
+    /// The layer's entry as it was compared. Copying one that the guest made unreadable changed its ctime, and
+    /// nothing but that may differ.
+    fn layer_stamp(&self, want: &Want) -> Result<Option<Stamp>> {
+        let Some(then) = want.layer.filter(|_| want.new_leaf().is_some_and(|new| new.node.mode & 0o400 == 0)) else {
+            return Ok(want.layer);
+        };
+        let now = self.tree()?.stat_at(&want.path).named("look at", || &want.path)?.as_ref().map(Stamp::from);
+        Ok(now.filter(|now| Stamp { ctime: now.ctime, ..then } == *now).or(want.layer))
     }
 
     fn transaction<'a>(&'a self, home: Dir, intent: Intent, watch: &'a mut dyn FnMut(&'static str)) -> Transaction<'a> {
@@ -282,12 +294,17 @@ impl Layer {
     }
 
     /// The same the other way round, if the host still has what the apply put there.
-    fn reversed(&self, want: Want, source: Source) -> Result<Want> {
+    fn reversed(&self, want: Want, source: Source, memory: &Memory) -> Result<Want> {
         let path = &want.path;
+        let placed = memory.settled.get(path).and_then(|settled| settled.host);
         let now = node::describe_at(&self.host, path, Lend::Never).named("read in the workspace", || path)?;
         let old = match (want.new, now) {
             (None, None) => None,
-            (Some(new), Some((stat, node))) if node.same(&new.node) => {
+            // A file that even its owner may not read is known by its stat, as it was right after the apply.
+            (Some(new), Some((stat, node)))
+                if node.same(&new.node)
+                    || (node.same_metadata(&new.node) && placed.is_some_and(|then| then.is(&stat))) =>
+            {
                 let values = if stat.is_dir() { values_at(&self.host, path)? } else { Vec::new() };
                 let owner = door::is_root().then_some((stat.uid, stat.gid));
                 Some(Known { node, owner, values, stamp: Some(Stamp::from(&stat)) })

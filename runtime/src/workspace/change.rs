@@ -100,6 +100,14 @@ pub(super) struct Stamp {
     pub(super) ctime: Time,
 }
 
+impl Stamp {
+    /// True if it is the same inode with the same content, as far as a stat can tell. The ctime is left out: a further
+    /// link and a change of permissions move it as well.
+    pub(super) fn is(&self, stat: &Stat) -> bool {
+        Self { ctime: stat.ctime, ..*self } == Self::from(stat)
+    }
+}
+
 impl From<&Stat> for Stamp {
     fn from(stat: &Stat) -> Self {
         Self { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }

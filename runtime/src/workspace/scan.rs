@@ -138,7 +138,7 @@ impl Scan<'_> {
     }
 
     fn entry(&mut self, entry: Entry<'_>, host: Option<&Dir>) -> Result<()> {
-        let Entry { path, stat, .. } = &entry;
+        let Entry { path, dir, stat } = &entry;
         if self.is_whiteout(&entry)? {
             let settled = self.memory.settled.get(path).is_some_and(|settled| settled.layer.is_none());
             return match host {
@@ -179,8 +179,10 @@ impl Scan<'_> {
             }
         }
         let group = (stat.nlink > 1 && !stat.is_dir()).then(|| stat.inode());
-        let (path, dir_stat) = (path.clone(), Stamp::from(stat));
-        self.push(path, before, Some(after), host_stat, group, Some(dir_stat))
+        // Looked at again: reading a file that the guest made unreadable changes its ctime.
+        let stamp = dir.stat(path.name()).named("look at", || path)?.as_ref().map(Stamp::from);
+        let path = path.clone();
+        self.push(path, before, Some(after), host_stat, group, stamp)
     }
 
     /// Queues a directory, making it readable for us first if the guest locked it.

@@ -5,7 +5,6 @@
 //! answered by removing those. From then on all content is in place and durable, and an interruption is answered by
 //! finishing: each step looks whether it was done already. A host entry that changed in between is skipped and said so.
 
-use super::change::Stamp;
 use super::copy::{self, Dress, Hashing};
 use super::door::{self, Dir, Kind, Stat};
 use super::error::{Fault, Named, Result, WorkspaceError};
@@ -433,10 +432,9 @@ fn dress(known: &Known) -> Dress {
     Dress { owner: known.owner, bits: known.node.mode, xattrs: known.values.clone(), times }
 }
 
-/// True if it is the inode that was kept, unchanged. Its ctime is left out: keeping it by a link changed that.
+/// True if it is the inode that was kept, unchanged.
 fn is_same(old: &Known, stat: &Stat) -> bool {
-    let now = Stamp::from(stat);
-    old.stamp.is_some_and(|then| Stamp { ctime: now.ctime, ..then } == now)
+    old.stamp.is_some_and(|then| then.is(stat))
 }
 
 fn moved_on(path: &RelPath) -> WorkspaceError {

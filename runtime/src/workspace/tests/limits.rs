@@ -90,7 +90,7 @@ fn workspace_numbers() {
     let make = "import os\nfor d in range(560):\n os.makedirs(f'd{d%28}/s{d}')\n for f in range(100):\n  open(f'd{d%28}/s{d}/f{f}','w').write(f'{d} {f}\\n')";
     run("python3", &["-c", make], &place.ws(), "");
     let layer = place.layer();
-    place.guest("echo x > d0/s0/f0; rm d1/s1/f1; echo n > new; mkdir d2/dir; chmod 600 d3/s3/f3");
+    place.guest("echo x > d0/s0/f0; rm d1/s1/f1; echo n > fresh; mkdir d2/dir; chmod 600 d3/s3/f3");
     for _ in 0..3 {
         let now = std::time::Instant::now();
         let changes = layer.changes(Freshness::Rehash).unwrap();

@@ -1,0 +1,102 @@
+//! What happens to a session's changes after it: looked at, applied, discarded, taken back; each act in the log first.
+//! It never takes a change that the session's profile holds or protects without the consent that it needs.
+
+use crate::error::Result;
+use crate::journal::{Act, After};
+use crate::session::records;
+use crate::session::settle::{Guards, failed};
+use crate::workspace::{Applied, AppliedFile, Changes, Freshness, Layer, Plan, RelPath, Selection};
+use std::path::Path;
+use stockade_audit::record::FsOutcome;
+use stockade_policy::{AbsolutePath, Profile};
+
+/// The changes of a session that has ended, with what its profile says of them.
+#[derive(Debug)]
+pub struct Review {
+    layer: Layer,
+    profile: Profile<AbsolutePath>,
+    changes: Changes,
+}
+
+impl Review {
+    /// Opens the layer of a session; an apply that was interrupted is settled first.
+    ///
+    /// # Errors
+    /// Operator: there is no layer, or its workspace is gone.
+    pub fn open(layer: &Path, profile: Profile<AbsolutePath>) -> Result<Self> {
+        let layer = Layer::open(layer).map_err(failed)?;
+        let changes = layer.changes(Freshness::Rehash).map_err(failed)?;
+        Ok(Self { layer, profile, changes })
+    }
+
+    /// The layer.
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    /// Everything that waits.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// What the profile says of these changes.
+    pub fn guards(&self) -> Guards<'_> {
+        Guards::new(&self.profile, &self.layer, &self.changes)
+    }
+
+    /// What applying these paths would do.
+    ///
+    /// # Errors
+    /// Operator: a path that nothing changed at. Host: something cannot be read.
+    pub fn plan(&self, selection: &Selection, consents: &[RelPath]) -> Result<Plan> {
+        let guards = self.guards();
+        self.layer.plan(selection, &|path| guards.treatment(path), consents).map_err(failed)
+    }
+
+    /// Does what a plan says: written to the log before the first file is touched, and after the last.
+    ///
+    /// # Errors
+    /// Operator: the plan is blocked by a conflict. Host: the log or the workspace cannot be written.
+    pub fn apply(&self, plan: &Plan, log: After) -> Result<Applied> {
+        let guards = self.guards();
+        let outcome = |change: &crate::workspace::Change| {
+            records::file_outcome(&change.path, change.before(), change.after(), guards.mark(&change.path))
+        };
+        let files: Vec<FsOutcome> = plan.takes().iter().filter_map(outcome).collect();
+        carry_out(log, Act::Apply, &files, || self.layer.execute(plan).map_err(failed))
+    }
+
+    /// Takes back the newest apply; `None` when there is none.
+    ///
+    /// # Errors
+    /// Operator: the host changed the files since. Host: the log or the workspace cannot be written.
+    pub fn undo(&self, log: After) -> Result<Option<Applied>> {
+        let Some(number) = self.layer.last_apply().map_err(failed)? else { return Ok(None) };
+        let back = |file: AppliedFile| records::file_outcome(&file.path, file.after.as_ref(), file.before.as_ref(), None);
+        let files: Vec<FsOutcome> = self.layer.applied(number).map_err(failed)?.into_iter().filter_map(back).collect();
+        carry_out(log, Act::Undo, &files, || self.layer.undo(number).map_err(failed)).map(Some)
+    }
+
+    /// Drops what was not applied, and everything kept for undoing.
+    ///
+    /// # Errors
+    /// Host: the log cannot be written, or the layer not be removed.
+    pub fn discard(self, mut log: After) -> Result<usize> {
+        let outcome = |change: &crate::workspace::Change| {
+            records::file_outcome(&change.path, change.after(), change.before(), None)
+        };
+        let files: Vec<FsOutcome> = self.changes.list().iter().filter_map(outcome).collect();
+        log.begin(Act::Discard, &files)?;
+        self.layer.discard().map_err(failed)?;
+        log.end(Act::Discard, files.len())?;
+        Ok(files.len())
+    }
+}
+
+/// Logs an act, does it, and logs its end. When it fails the log keeps an act without an end, which `verify` reports.
+fn carry_out(mut log: After, act: Act, files: &[FsOutcome], run: impl FnOnce() -> Result<Applied>) -> Result<Applied> {
+    log.begin(act, files)?;
+    let applied = run()?;
+    log.end(act, applied.files.len())?;
+    Ok(applied)
+}
