@@ -7,6 +7,7 @@ use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, USER_NAMESPACE_HINT};
 use crate::plan::{Plan, SessionStep, Wall};
+use crate::probe;
 use crate::pty;
 use crate::setup::{self, Sources};
 use crate::sys::{self, Side};
@@ -36,9 +37,13 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
 /// Becomes the init of a session if this process was started as one; else returns. Must come first in `main`, before
 /// any thread is started.
 pub fn run_as_init_if_asked() {
-    let name = std::env::args_os().next();
-    if name.is_some_and(|name| name == NAME) {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next();
+    if name.as_ref().is_some_and(|name| name == NAME) {
         sys::exit_now(helper());
+    }
+    if name.is_some_and(|name| name == probe::helper::NAME) {
+        sys::exit_now(probe::helper::run(arguments.next().as_deref()));
     }
 }
 
@@ -166,8 +171,14 @@ impl Init {
     /// The last steps before the first call; tells the supervisor.
     fn new(control: &Channel, plan: &Plan, ids: Option<&Ids>, mut layers: Vec<LayerState>) -> Result<Self, JailError> {
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(fail("bind the life of"))?;
+        match plan.wall {
+            Wall::Namespaces => {
+                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                    .map_err(fail("bind the life of"))?;
+            }
+            // Killed, this init would leave its guests behind: it has to see the channel close, and end them first.
+            Wall::Landlock => {}
+        }
         // No ptrace, and /proc/1/{mem,fd,environ,…} belong to nobody inside (prctl(2), proc(5)).
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(fail("close"))?;

@@ -371,3 +371,6 @@ fn refusal(stage: Stage, errno: i32, program: &str) -> JailError {
         (Stage::Seccomp, _) => error("confine the system calls of"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,10 +128,12 @@ impl Sandbox {
     pub fn start(plan: &Plan, options: &Options) -> Result<Self, JailError> {
         let deadline = Instant::now() + options.start_limit;
         let limits = plan.host.iter().map(|HostStep::Limits(limits)| *limits).next().unwrap_or_default();
+        let (control, theirs) = Channel::pair()?;
+        let helper = spawner::start_helper(theirs)?;
+        let mut starting = Starting { helper, init: None, wall: plan.wall, outcome: Outcome::Pending };
+        // While the helper comes up: it does nothing before it has the plan.
         let (group, mut layers) = Group::create(&limits, &options.name);
         let group = group.map(Arc::new);
-        let (control, theirs) = Channel::pair()?;
-        let mut starting = Starting { helper: spawner::start_helper(theirs)?, init: None, wall: plan.wall };
         if let Some(group) = &group {
             // Before it knows what to do: everything that it starts is born in the group.
             group.add(starting.helper.id())?;
@@ -244,6 +246,14 @@ struct Starting {
     helper: Child,
     init: Option<Handle>,
     wall: Wall,
+    outcome: Outcome,
+}
+
+/// Whether the started init has another owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Pending,
+    Started,
 }
 
 impl Starting {
@@ -279,33 +289,29 @@ impl Starting {
 
     /// The started init. The helper, where it is another process, has ended or is about to.
     fn finish(mut self) -> Result<Handle, JailError> {
-        let init = self.init.take().ok_or_else(|| lost("it never said who it is"))?;
         if self.wall == Wall::Namespaces {
             self.helper.wait().map_err(|error| JailError::io("wait for", "the helper", &error))?;
         }
+        let init = self.init.take().ok_or_else(|| lost("it never said who it is"))?;
+        self.outcome = Outcome::Started;
         Ok(init)
     }
 }
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        if let Some(init) = self.init.take() {
-            init.kill();
-            reap(&init.0);
-        } else if self.finished() {
+        if self.outcome == Outcome::Started {
             return;
         }
+        if let (Some(init), Wall::Namespaces) = (&self.init, self.wall) {
+            init.kill();
+            reap(&init.0);
+        }
+        // Without namespaces the helper is the init. Killing it takes its children too: it has none before it is ready.
         match self.helper.kill().and_then(|()| self.helper.wait()) {
-            // Nothing to kill any more, which is what was wanted.
+            // Ended by itself, which is what was wanted.
             Ok(_) | Err(_) => {}
         }
-    }
-}
-
-impl Starting {
-    /// Whether `finish` took the init: then the helper was waited for, or is the init.
-    fn finished(&mut self) -> bool {
-        self.wall == Wall::Landlock || matches!(self.helper.try_wait(), Ok(Some(_)))
     }
 }
 

@@ -72,12 +72,19 @@ fn a_hundred_sandboxes_leave_no_process_and_no_mount() {
 #[ignore = "started by the tests below, which kill it"]
 fn supervisor_to_be_killed() {
     let scratch = Scratch::new();
-    let plan = if std::path::Path::new("/tmp/stockade-jail-use-landlock-wall").exists() {
-        landlock_plan(scratch.path())
-    } else {
-        plan(scratch.path())
-    };
-    let sandbox = start(&plan);
+    be_killed(&plan(scratch.path()));
+}
+
+#[test]
+#[ignore = "started by the tests below, which kill it"]
+fn supervisor_without_namespaces_to_be_killed() {
+    let scratch = Scratch::new();
+    be_killed(&landlock_plan(scratch.path()));
+}
+
+#[expect(clippy::print_stdout, reason = "how it tells the test that it is ready")]
+fn be_killed(plan: &stockade_jail::Plan) {
+    let sandbox = start(plan);
     let line = "trap '' HUP TERM INT; setsid sh -c 'sleep 1000 & sleep 1000' & sleep 1000";
     let _running = sandbox.spawn(&command(&["sh", "-c", line]), Stdio::Pipes).expect("it starts");
     std::thread::sleep(Duration::from_millis(300));
@@ -86,10 +93,20 @@ fn supervisor_to_be_killed() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a supervisor that can be killed is another process")]
 fn a_killed_supervisor_takes_everything_with_it() {
+    nothing_survives("supervisor_to_be_killed");
+}
+
+#[test]
+fn a_killed_supervisor_takes_everything_with_it_without_namespaces() {
+    nothing_survives("supervisor_without_namespaces_to_be_killed");
+}
+
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a supervisor that can be killed is another process")]
+fn nothing_survives(supervisor: &str) {
     let mut supervisor = std::process::Command::new(std::env::current_exe().expect("a running test has a file"))
-        .args(["--ignored", "--exact", "supervisor_to_be_killed", "--nocapture"])
+        .args(["--ignored", "--exact", supervisor, "--nocapture"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("we run ourselves");
