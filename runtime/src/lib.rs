@@ -5,6 +5,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod gateway;
 pub mod journal;
 pub mod session;
 pub mod workspace;

@@ -307,7 +307,8 @@ fn why(log: &LogReader, path: &Path, json: bool, context: &Context) -> Result<()
     let found = log.why(&Glob::new(path.as_os_str().as_bytes())).map_err(failed)?;
     if json {
         let lines = found.iter().map(|why| {
-            let because = why.because.iter().map(|leaf| Ok(members(&bytes_of(log, leaf)?))).collect::<Result<Vec<_>>>()?;
+            let because =
+                why.because.iter().map(|leaf| Ok(members(&bytes_of(log, leaf)?))).collect::<Result<Vec<_>>>()?;
             Ok(serde_json::json!({ "change": members(&bytes_of(log, &why.change)?), "because": because }))
         });
         return print_json(&lines.collect::<Result<Vec<_>>>()?);
@@ -343,7 +344,8 @@ fn redact(state: &State, session: &str, number: u64, reason: &str, context: &Con
         Error::operator(format!("there is no record {number} in session {id}")).hint("`stockade log show` lists them")
     })?;
     let openings = log.disclosed().map_err(failed)?;
-    let names: Vec<&str> = leaf.disclosed.iter().filter_map(|digest| openings.get(&digest.0)).map(|value| value.name.as_str()).collect();
+    let names: Vec<&str> =
+        leaf.disclosed.iter().filter_map(|digest| openings.get(&digest.0)).map(|value| value.name.as_str()).collect();
     if names.is_empty() {
         return Err(Error::operator(format!("record {number} has no value that could be deleted"))
             .hint("`stockade log show SESSION N` shows the values of a record"));

@@ -3,13 +3,17 @@
 
 pub mod args;
 mod confine;
+mod doctor;
 mod explain;
+mod gc;
 mod log;
+mod manual;
 mod profile;
 mod report;
 mod review;
 mod run;
 pub mod screen;
+mod session;
 pub mod style;
 pub mod terminal;
 mod verify;
@@ -71,7 +75,11 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Verify(args) => verify::verify(&args, context),
         Command::Log(args) => log::log(&args.command, context),
         Command::Profile(args) => profile::profile(&args.command, context),
-        _ => Err(Error::bug("this subcommand is not there yet")),
+        Command::Session(args) => session::session(&args, context),
+        Command::Doctor(args) => doctor::doctor(&args, context),
+        Command::Gc(args) => gc::gc(&args, context),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
     }
 }
 

@@ -38,9 +38,7 @@ fn load(name: &str, context: &Context) -> Result<Profile> {
 fn list(json: bool, context: &Context) -> Result<()> {
     let profiles = BUILT_IN.iter().map(|(name, _)| load(name, context)).collect::<Result<Vec<_>>>()?;
     if json {
-        let line = |profile: &Profile| {
-            serde_json::json!({ "name": profile.name().to_string(), "description": profile.description() })
-        };
+        let line = |profile: &Profile| serde_json::json!({ "name": profile.name().to_string(), "description": profile.description() });
         return print_json(&profiles.iter().map(line).collect::<Vec<_>>());
     }
     let mut out = String::new();
@@ -94,9 +92,7 @@ fn explain(explanation: &Explanation, json: bool, context: &Context) -> Result<(
             let from = line.from.as_ref().map(|(file, line)| format!("{file}:{line}"));
             serde_json::json!({ "what": line.what, "reason": line.reason, "from": from })
         };
-        let section = |section: &stockade_policy::Section| {
-            serde_json::json!({ "title": section.title, "lines": section.lines.iter().map(line).collect::<Vec<_>>() })
-        };
+        let section = |section: &stockade_policy::Section| serde_json::json!({ "title": section.title, "lines": section.lines.iter().map(line).collect::<Vec<_>>() });
         return print_json(&serde_json::json!({
             "name": explanation.name,
             "description": explanation.description,
@@ -132,7 +128,8 @@ fn diff(differences: &[Difference], json: bool, context: &Context) -> Result<()>
             Direction::Tighter => Tone::Good,
             Direction::Changed => Tone::Faint,
         };
-        writeln!(out, "{}", context.colour.paint(tone, &difference.to_string())).expect("writing to a String cannot fail");
+        writeln!(out, "{}", context.colour.paint(tone, &difference.to_string()))
+            .expect("writing to a String cannot fail");
     }
     if differences.is_empty() {
         out.push_str("the two grant and refuse the same\n");

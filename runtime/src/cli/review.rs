@@ -9,9 +9,7 @@ use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal::{self, After};
 use crate::session::review::Review;
-use crate::workspace::{
-    Applied, Change, Controls, Layer, Node, Plan, RelPath, Render, Selection, Treatment, Why,
-};
+use crate::workspace::{Applied, Change, Controls, Layer, Node, Plan, RelPath, Render, Selection, Treatment, Why};
 use serde::Serialize;
 use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -177,13 +175,15 @@ pub fn apply(args: &ApplyArgs, context: &Context) -> Result<u8> {
 fn summary(args: &ApplyArgs, plan: &Plan, applied: Option<&Applied>, id: &SessionId) -> String {
     match applied {
         Some(applied) => {
-            let skipped = applied.skipped.iter().map(|(path, why)| format!("left as it is: {}: {why}\n", path.quoted()));
+            let skipped =
+                applied.skipped.iter().map(|(path, why)| format!("left as it is: {}: {why}\n", path.quoted()));
             let skipped: String = skipped.collect();
             format!("{skipped}applied {} changes; take them back with: stockade undo {id}\n", applied.files.len())
         }
         None if !plan.blocked().is_empty() => "nothing was applied\n".to_owned(),
         None if args.dry_run => {
-            let lines: String = plan.takes().iter().map(|c| format!("{:12} {}\n", c.kind().as_str(), c.path.quoted())).collect();
+            let lines: String =
+                plan.takes().iter().map(|c| format!("{:12} {}\n", c.kind().as_str(), c.path.quoted())).collect();
             format!("{lines}would apply {} changes\n", plan.takes().len())
         }
         None => "nothing to apply\n".to_owned(),
@@ -205,7 +205,11 @@ fn say_left_out(plan: &Plan, colour: Colour, id: &SessionId) {
                 let host = digest(conflict.host.as_ref().and_then(Node::sha256));
                 let expected = digest(conflict.expected);
                 let newer = format!("{:?}", conflict.newer).to_lowercase();
-                (Tone::Bad, "conflict", format!("the host has {host}, the session began with {expected}; newer: {newer}"))
+                (
+                    Tone::Bad,
+                    "conflict",
+                    format!("the host has {host}, the session began with {expected}; newer: {newer}"),
+                )
             }
             Why::NeverApplied { what } => (Tone::Notice, "left out", (*what).to_owned()),
             Why::Needs(other) => (Tone::Faint, "left out", format!("needs {}", other.quoted())),
@@ -273,7 +277,8 @@ pub fn undo(args: &OneSession, context: &Context) -> Result<u8> {
     let opened = open(&args.session, context)?;
     let undone = opened.review.undo(opened.log()?)?;
     let undone = undone.ok_or_else(|| {
-        Error::operator(format!("nothing of session {} was applied", opened.id)).hint("`stockade diff` shows what waits")
+        Error::operator(format!("nothing of session {} was applied", opened.id))
+            .hint("`stockade diff` shows what waits")
     })?;
     done(args, &opened.id, "took back", undone.files.len())
 }

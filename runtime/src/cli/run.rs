@@ -172,7 +172,11 @@ fn say_end(ran: &Ran) {
         Ran::NotStarted { why, .. } => tell(&format!("stockade: {why}")),
         Ran::Ended(run) => {
             if let Some(hit) = &run.ended_by {
-                tell(&format!("stockade: limit {}: {}; the command and all its processes were ended", hit.limit, limit(hit)));
+                tell(&format!(
+                    "stockade: limit {}: {}; the command and all its processes were ended",
+                    hit.limit,
+                    limit(hit)
+                ));
             }
             for hit in &run.refusals {
                 tell(&format!("stockade: limit {}: {}; the kernel refused the command more", hit.limit, limit(hit)));
@@ -205,7 +209,8 @@ fn say_changes(sealed: &Sealed, session: &str) {
     if waiting.changes == 0 {
         return;
     }
-    let marked = if waiting.marked > 0 { format!(", {} of them held or protected", waiting.marked) } else { String::new() };
+    let marked =
+        if waiting.marked > 0 { format!(", {} of them held or protected", waiting.marked) } else { String::new() };
     let plural = if waiting.changes == 1 { "change waits" } else { "changes wait" };
     tell(&format!(
         "stockade: {} {plural} for review{marked}: stockade diff {session} · stockade apply {session}",

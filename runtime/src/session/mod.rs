@@ -136,7 +136,9 @@ impl Session {
         seen.extend(settled.outcomes.iter().cloned().map(Record::new));
         let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(logged.id())).collect();
         self.journal.saw(&seen)?;
-        if let Ran::Ended(run) = ran && run.unlisted > 0 {
+        if let Ran::Ended(run) = ran
+            && run.unlisted > 0
+        {
             self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
         }
         self.journal.seal(logged.id(), records::outcome(ran, main, [None, None]))

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stockade_audit::Ledger;
 use stockade_audit::record::{self as log, SessionId, SessionOpen};
-use stockade_jail::plan::{Owner, Plan, Wall};
 use stockade_jail::enforced::{LayerState, State};
+use stockade_jail::plan::{Owner, Plan, Wall};
 use stockade_jail::{ErrorKind, JailError};
 use stockade_policy::{Access, ExpandedProfile, Floor};
 

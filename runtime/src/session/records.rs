@@ -122,9 +122,10 @@ pub fn outcome(ran: &Ran, main: u64, [out, err]: [Option<log::Stream>; 2]) -> lo
 /// # Errors
 /// Bug: the list does not compile.
 pub fn filter_digest(plan: &Plan) -> Result<Option<Digest>> {
-    let sockets = plan.call.iter().find_map(|step| {
-        if let jail::plan::CallStep::Seccomp { sockets } = step { Some(*sockets) } else { None }
-    });
+    let sockets = plan
+        .call
+        .iter()
+        .find_map(|step| if let jail::plan::CallStep::Seccomp { sockets } = step { Some(*sockets) } else { None });
     let Some(sockets) = sockets else { return Ok(None) };
     let filter = jail::seccomp::compile(sockets).map_err(|e| crate::backend::process::failed(&e))?;
     Ok(Some(Digest(stockade_audit::merkle::sha256(filter.bytes()))))

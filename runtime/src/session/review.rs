@@ -72,7 +72,8 @@ impl Review {
     /// Operator: the host changed the files since. Host: the log or the workspace cannot be written.
     pub fn undo(&self, log: After) -> Result<Option<Applied>> {
         let Some(number) = self.layer.last_apply().map_err(failed)? else { return Ok(None) };
-        let back = |file: AppliedFile| records::file_outcome(&file.path, file.after.as_ref(), file.before.as_ref(), None);
+        let back =
+            |file: AppliedFile| records::file_outcome(&file.path, file.after.as_ref(), file.before.as_ref(), None);
         let files: Vec<FsOutcome> = self.layer.applied(number).map_err(failed)?.into_iter().filter_map(back).collect();
         carry_out(log, Act::Undo, &files, || self.layer.undo(number).map_err(failed)).map(Some)
     }

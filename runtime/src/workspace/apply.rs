@@ -9,6 +9,7 @@ use super::door::{self, Dir};
 use super::error::{Fault, Named, Result, WorkspaceError};
 use super::intent::{self, Intent, Known, Source, Staging, Want};
 use super::layer::Layer;
+use super::lent::Lent;
 use super::node::{self, Lend, Node};
 use super::path::RelPath;
 use super::plan::Plan;
@@ -120,6 +121,9 @@ impl Layer {
                 hint: "name the paths that you want, or settle the conflict",
             });
         }
+        let tree = self.tree()?;
+        let lent = Lent::along(&tree, plan.takes.iter().map(|change| &change.path));
+        let _lent = lent.named("open up in the layer", || self.state.display())?;
         let wants = plan.takes.iter().map(|change| self.want(change, plan)).collect::<Result<Vec<_>>>()?;
         self.carry_out(wants, None, watch)
     }

@@ -22,6 +22,7 @@ mod door;
 mod error;
 mod intent;
 mod layer;
+mod lent;
 mod node;
 mod path;
 mod plan;

@@ -2,8 +2,9 @@
 //! It never writes to the workspace, never follows a symlink, and never holds more than one file's chunk in memory.
 
 use super::change::{Change, Changes, Conflict, Delta, Newer, Stamp};
-use super::door::{self, Dir, Kind, Stat, Time};
+use super::door::{Dir, Kind, Stat, Time};
 use super::error::{Named, Result, WorkspaceError};
+use super::lent::Lent;
 use super::node::{self, Content, Digest, Lend, Node};
 use super::path::RelPath;
 use super::state::{Memory, Seen};
@@ -51,7 +52,7 @@ pub(super) fn scan(
         freshness,
         found: Changes::default(),
         present: HashSet::new(),
-        unlocked: Vec::new(),
+        lent: Lent::new(layer),
         todo: Vec::new(),
     };
     scan.todo.push(Todo { path: None, opaque: Opaque::No });
@@ -87,21 +88,8 @@ struct Scan<'a> {
     found: Changes,
     /// Copy only: entries of the baseline that are accounted for.
     present: HashSet<RelPath>,
-    /// Directories of the layer that the guest locked, and their bits, to be restored in `drop`.
-    unlocked: Vec<(RelPath, u32)>,
+    lent: Lent<'a>,
     todo: Vec<Todo>,
-}
-
-impl Drop for Scan<'_> {
-    /// Locks again, innermost first, since an outer one that is locked bars the way.
-    fn drop(&mut self) {
-        while let Some((path, bits)) = self.unlocked.pop() {
-            if let Ok(parent) = self.layer.walk_to_parent(&path) {
-                // Best effort on a way out: the layer is ours alone, and a mode too wide there grants nobody anything.
-                let _best_effort = parent.set_bits(path.name(), bits);
-            }
-        }
-    }
 }
 
 /// One entry under comparison.
@@ -191,10 +179,7 @@ impl Scan<'_> {
         if self.dialect == Dialect::Copy {
             self.present.insert(path.clone());
         }
-        if !door::is_root() && stat.bits() & 0o700 != 0o700 && stat.uid == door::own_uid() {
-            dir.set_bits(path.name(), stat.bits() | 0o700).named("open up in the layer", || path)?;
-            self.unlocked.push((path.clone(), stat.bits()));
-        }
+        self.lent.open(dir, path, stat).named("open up in the layer", || path)?;
         let opaque = match self.dialect {
             Dialect::Overlay => dir.xattr(path.name(), b"user.overlay.opaque").named("look at", || path)?,
             Dialect::Copy => None,
@@ -233,7 +218,7 @@ impl Scan<'_> {
         let Entry { path, dir, stat } = entry;
         let known = self.remembered(path, |seen| (seen.layer, seen.after), stat);
         let mut stat = *stat;
-        if let Some((_, bits)) = self.unlocked.iter().rev().find(|(unlocked, _)| unlocked == path) {
+        if let Some(bits) = self.lent.original(path) {
             stat.mode = (stat.mode & !0o7777) | bits;
         }
         node::describe(dir, path.name(), &stat, known, Lend::Allowed).named("read in the layer", || path)

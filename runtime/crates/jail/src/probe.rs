@@ -2,6 +2,7 @@
 //! It never changes the machine: what must be tried is tried in a helper process that ends afterwards.
 
 mod experiment;
+pub(crate) mod helper;
 mod judge;
 mod machine;
 
@@ -52,6 +53,12 @@ pub fn examine(program: &str, run: &mut dyn FnMut(Experiment) -> Observation) ->
     let machine = Machine::read(program);
     let observations: Vec<_> = Experiment::ALL.into_iter().map(|experiment| (experiment, run(experiment))).collect();
     judge::findings(&machine, &observations)
+}
+
+/// Examines this machine, each experiment in a process of its own.
+pub fn examine_this_machine() -> Vec<Finding> {
+    let program = std::env::current_exe().map_or_else(|_| "stockade".to_owned(), |path| path.display().to_string());
+    examine(&program, &mut helper::in_process)
 }
 
 /// The grade that a session would reach with these findings.

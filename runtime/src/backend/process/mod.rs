@@ -18,8 +18,10 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use stockade_jail::{Command, Enforced, ErrorKind, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage};
 use stockade_jail::watch::{LimitHit, LimitKind};
+use stockade_jail::{
+    Command, Enforced, ErrorKind, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
+};
 use stockade_policy::{Action, Limit, Stdin, Terminal};
 
 /// One MiB, bytes.
@@ -204,7 +206,8 @@ impl ProcessWall {
 
     /// The command as the kernel takes it: the session's environment, the call's own variables over it.
     fn command(&self, asked: &stockade_policy::Command, cwd: PathBuf) -> Result<Command> {
-        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::guest("an argument or variable has a NUL byte"));
+        let text =
+            |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::guest("an argument or variable has a NUL byte"));
         let argv = asked.argv().iter().map(|word| text(word.as_bytes())).collect::<Result<_>>()?;
         let mut variables: BTreeMap<&[u8], &[u8]> =
             self.environment.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
@@ -288,7 +291,8 @@ enum Wall {
 
 impl<'a> Watchman<'a> {
     fn new(running: &'a Running, outside: &'a mut dyn Outside, began: Instant, wall_s: Option<u64>) -> Self {
-        let until = wall_s.and_then(|wall_s| Some(Wall::Until(began.checked_add(Duration::from_secs(wall_s))?, wall_s)));
+        let until =
+            wall_s.and_then(|wall_s| Some(Wall::Until(began.checked_add(Duration::from_secs(wall_s))?, wall_s)));
         Self { running, outside, began, wall: until.unwrap_or(Wall::None) }
     }
 

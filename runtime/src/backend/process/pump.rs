@@ -366,7 +366,8 @@ mod tests {
         let guest = std::thread::spawn(move || std::fs::File::from(guest_out).write_all(&vec![0; 1_000_000]).is_ok());
         drop(guest_err);
         let ends = Ends::Pipes { stdin: None, stdout, stderr };
-        let pumped = pump(ends, Input::Empty, &mut Gone, &mut Gone, u64::MAX, &mut Nobody).expect("pumping pipes works");
+        let pumped =
+            pump(ends, Input::Empty, &mut Gone, &mut Gone, u64::MAX, &mut Nobody).expect("pumping pipes works");
         assert_eq!(pumped, Pumped::All(1_000_000));
         assert!(guest.join().expect("the guest ends"), "every byte was read");
     }

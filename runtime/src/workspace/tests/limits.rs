@@ -34,6 +34,14 @@ fn locked_directories_are_taken_as_they_are() {
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(place.ws().join(path)).unwrap().permissions()) & 0o7777
     };
     assert_eq!((bits("ro"), bits("n"), bits("n/f")), (0o555, 0o500, 0o000));
+    assert_eq!(bits("z"), 0o000);
+    assert!(layer.changes(Freshness::Rehash).unwrap().is_empty());
+    if !door::is_root() {
+        layer.undo(applied.number).unwrap_err();
+        fs::set_permissions(place.ws().join("z"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        assert_eq!(bits("z/y"), 0o000);
+        return;
+    }
     layer.undo(applied.number).unwrap();
     assert_eq!(fs::read_to_string(place.ws().join("ro/old")).unwrap(), "1");
     assert!(!place.ws().join("n").exists());

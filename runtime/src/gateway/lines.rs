@@ -1,0 +1,213 @@
+//! JSON lines: one call a line in, one answer a line out, in order, in one warm session.
+//! It never reads a line of any length, and a malformed line ends nothing but itself.
+//!
+//! ```json
+//! {"id": 7, "call": {"tool": "bash", "command": {"argv": ["cargo", "test"]}}}
+//! {"id": 7, "exit": {"code": 0}, "stdout": "…", "stderr": "", "changes": 2, "receipt": {"n": 9, "leaf_hash": "…", "durable": false}}
+//! {"id": 8, "denied": "…"}
+//! {"id": 9, "error": "…"}
+//! ```
+//!
+//! `call` is what [`stockade_policy::RawCall`] reads. Output that is not UTF-8 is `{"b64": "…"}`, and output of more than
+//! [`OUTPUT_BYTES_MAX`] is cut, with `"cut"` saying how many bytes are missing; the log has the digest of all that was kept.
+
+use crate::backend::process::{Alone, Input, Io, NotStarted, Ran, Sink};
+use crate::error::{Error, Result};
+use crate::session::{Outcome, Sealed, Session};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::io::{self, BufRead, Write};
+use stockade_audit::record::Digest;
+use stockade_jail::Status;
+use stockade_policy::{CALL_BYTES_MAX, RawCall};
+
+/// Longest line, bytes: a call and its envelope.
+const LINE_BYTES_MAX: usize = CALL_BYTES_MAX + 4096;
+/// Most output of one stream in an answer, bytes.
+pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Serves calls until the input ends.
+///
+/// # Errors
+/// Host: the input or output fails, or the session can take no more calls.
+pub fn serve(session: &mut Session, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<()> {
+    while let Some(line) = read_line(input)? {
+        let answer = match line {
+            Line::TooLong => json!({ "id": null, "error": format!("line has more than {LINE_BYTES_MAX} bytes") }),
+            Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
+            Line::Whole(bytes) => answer(session, &bytes)?,
+        };
+        let written = serde_json::to_writer(&mut *output, &answer).map_err(io::Error::from);
+        let written = written.and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush());
+        written.map_err(|e| Error::host(format!("write an answer: {}", crate::error::plain(&e))))?;
+    }
+    Ok(())
+}
+
+/// One line of the input.
+enum Line {
+    Whole(Vec<u8>),
+    TooLong,
+}
+
+/// Reads one line; of one that is too long the rest is skipped, not kept.
+fn read_line(input: &mut dyn BufRead) -> Result<Option<Line>> {
+    let failed = |e: io::Error| Error::host(format!("read a call: {}", crate::error::plain(&e)));
+    let mut line = Vec::new();
+    let mut too_long = false;
+    loop {
+        let chunk = input.fill_buf().map_err(failed)?;
+        if chunk.is_empty() {
+            return Ok((!line.is_empty() || too_long).then_some(()).map(|()| finished(line, too_long)));
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let taken = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
+        too_long |= line.len() + taken.len() > LINE_BYTES_MAX;
+        if !too_long {
+            line.extend_from_slice(taken);
+        }
+        let used = taken.len() + usize::from(end.is_some());
+        input.consume(used);
+        if end.is_some() {
+            return Ok(Some(finished(line, too_long)));
+        }
+    }
+}
+
+fn finished(line: Vec<u8>, too_long: bool) -> Line {
+    if too_long { Line::TooLong } else { Line::Whole(line) }
+}
+
+/// The envelope of a call; the call itself stays unread bytes until the policy reads it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    #[serde(default)]
+    id: Value,
+    #[serde(borrow)]
+    call: &'a RawValue,
+}
+
+/// Runs one call. Only what makes the session unusable is an error; the rest is an answer.
+fn answer(session: &mut Session, line: &[u8]) -> Result<Value> {
+    let envelope: Envelope<'_> = match serde_json::from_slice(line) {
+        Ok(envelope) => envelope,
+        Err(error) => return Ok(json!({ "id": null, "error": format!("not a call: {error}") })),
+    };
+    // An id comes back as it came, so it must be small; nobody needs a structure for one.
+    if !matches!(&envelope.id, Value::Null | Value::Number(_)) && envelope.id.as_str().is_none_or(|id| id.len() > 128) {
+        return Ok(json!({ "id": null, "error": "the id is not a number or a short string" }));
+    }
+    let call = match RawCall::new(envelope.call.get().as_bytes()).parse() {
+        Ok(call) => call,
+        Err(flaw) => return Ok(json!({ "id": envelope.id, "error": flaw.what, "hint": flaw.hint })),
+    };
+    let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
+    let io = Io { input: Input::Empty, stdout: &mut stdout, stderr: &mut stderr, outside: &mut Alone };
+    let mut answer = match session.call(call, io)? {
+        Outcome::Denied(refusal) => json!({ "denied": refusal.to_string() }),
+        Outcome::Unapproved(ask) => {
+            let reasons: Vec<&str> = ask.rules().iter().map(|asking| asking.reason.as_str()).collect();
+            json!({ "denied": format!("a person has to approve this: {}", reasons.join("; ")) })
+        }
+        Outcome::Ran(sealed) => ran(&sealed, stdout, stderr),
+    };
+    if let Value::Object(members) = &mut answer {
+        members.insert("id".to_owned(), envelope.id);
+    }
+    Ok(answer)
+}
+
+fn ran(sealed: &Sealed, stdout: Kept, stderr: Kept) -> Value {
+    let receipt = json!({
+        "n": sealed.receipt.n,
+        "leaf_hash": Digest(sealed.receipt.leaf_hash).to_string(),
+        "durable": sealed.receipt.durable,
+    });
+    let mut answer = json!({ "changes": sealed.settled.waiting.changes, "receipt": receipt });
+    let mut add = |name: &str, value: Value| {
+        if let Value::Object(members) = &mut answer {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    match &sealed.ran {
+        Ran::NotStarted { code, why, .. } => {
+            let code = if *code == NotStarted::NotFound { 127 } else { 126 };
+            add("exit", json!({ "code": code, "why": why }));
+        }
+        Ran::Ended(run) => {
+            let exit = match run.main.status {
+                Status::Exited(code) => json!({ "code": code }),
+                Status::Signalled(signal) => json!({ "signal": signal }),
+            };
+            add("exit", exit);
+            if let Some(hit) = run.ended_by.or_else(|| run.refusals.first().copied()) {
+                add("limit", json!(hit));
+            }
+        }
+    }
+    let cut = stdout.cut + stderr.cut;
+    if cut > 0 {
+        add("cut", json!(cut));
+    }
+    add("stdout", text(stdout.bytes));
+    add("stderr", text(stderr.bytes));
+    answer
+}
+
+/// Output as JSON: a string when it is one.
+fn text(bytes: Vec<u8>) -> Value {
+    match String::from_utf8(bytes) {
+        Ok(text) => Value::String(text),
+        Err(error) => json!({ "b64": stockade_audit::text::base64(error.as_bytes()) }),
+    }
+}
+
+/// Keeps the beginning of a stream.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    cut: usize,
+}
+
+impl Sink for Kept {
+    fn take(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let room = OUTPUT_BYTES_MAX.saturating_sub(self.bytes.len()).min(chunk.len());
+        let (kept, cut) = chunk.split_at(room);
+        self.bytes.extend_from_slice(kept);
+        self.cut += cut.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn lines(input: &[u8]) -> Vec<Option<usize>> {
+        let mut input = io::BufReader::with_capacity(7, input);
+        let mut read = Vec::new();
+        while let Some(line) = read_line(&mut input).expect("reading memory works") {
+            read.push(match line {
+                Line::Whole(bytes) => Some(bytes.len()),
+                Line::TooLong => None,
+            });
+        }
+        read
+    }
+
+    #[test]
+    fn lines_end_where_they_end() {
+        assert_eq!(lines(b"abc\n\nlonger than the buffer\nlast"), [Some(3), Some(0), Some(22), Some(4)]);
+        assert_eq!(lines(b""), []);
+    }
+
+    #[test]
+    fn an_endless_line_is_not_kept_and_spoils_no_other() {
+        let mut input = vec![b'x'; LINE_BYTES_MAX + 1];
+        input.extend(b"\nok\n");
+        assert_eq!(lines(&input), [None, Some(2)]);
+        assert_eq!(lines(&vec![b'x'; LINE_BYTES_MAX]), [Some(LINE_BYTES_MAX)]);
+    }
+}
