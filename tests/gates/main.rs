@@ -24,7 +24,13 @@ struct Gate {
 
 const POLICY: &str = "use stockade_policy::{Call, Decision, ExpandedProfile, Grounds, Permit};";
 
-const GATES: [Gate; 5] = [
+const RUNTIME: &str = "use stockade::backend::process::{Io, ProcessWall, Ran};
+use stockade::{error::Result, journal::{Journal, Logged}};
+use stockade_policy::{Call, Grounds, Permit};";
+
+const BOTH: &[&str] = &["stockade_policy", "stockade"];
+
+const GATES: [Gate; 8] = [
     Gate {
         name: "a_permit_cannot_be_forged",
         crates: &["stockade_policy"],
@@ -69,6 +75,33 @@ const GATES: [Gate; 5] = [
         forbidden: "pub fn f() -> Permit { Default::default() }",
         error: "E0277",
         says: "the trait bound `stockade_policy::Permit: Default` is not satisfied",
+    },
+    Gate {
+        name: "a_permit_that_was_not_logged_does_not_run",
+        crates: BOTH,
+        front: RUNTIME,
+        allowed: "pub fn f(wall: &ProcessWall, logged: &Logged, io: Io<'_>) -> Result<Ran> { wall.run(logged, io) }",
+        forbidden: "pub fn f(wall: &ProcessWall, permit: &Permit, io: Io<'_>) -> Result<Ran> { wall.run(permit, io) }",
+        error: "E0308",
+        says: "expected `&Logged`, found `&Permit`",
+    },
+    Gate {
+        name: "a_logged_permit_cannot_be_forged",
+        crates: BOTH,
+        front: RUNTIME,
+        allowed: "pub fn f(logged: &Logged) -> (&Call, &Grounds) { (logged.call(), logged.grounds()) }",
+        forbidden: "pub fn f(call: Call, grounds: Grounds) -> Logged { Logged { call, grounds } }",
+        error: "E0451",
+        says: "of struct `stockade::journal::Logged` are private",
+    },
+    Gate {
+        name: "a_logged_permit_cannot_be_copied",
+        crates: BOTH,
+        front: RUNTIME,
+        allowed: "pub fn f(logged: Logged) -> (Call, Logged) { (logged.call().clone(), logged) }",
+        forbidden: "pub fn f(logged: Logged) -> (Logged, Logged) { (logged.clone(), logged) }",
+        error: "E0599",
+        says: "no method named `clone` found for struct `stockade::journal::Logged`",
     },
 ];
 
@@ -163,4 +196,19 @@ fn a_permit_cannot_be_used_twice() {
 #[test]
 fn a_permit_does_not_come_from_nothing() {
     check("a_permit_does_not_come_from_nothing");
+}
+
+#[test]
+fn a_permit_that_was_not_logged_does_not_run() {
+    check("a_permit_that_was_not_logged_does_not_run");
+}
+
+#[test]
+fn a_logged_permit_cannot_be_forged() {
+    check("a_logged_permit_cannot_be_forged");
+}
+
+#[test]
+fn a_logged_permit_cannot_be_copied() {
+    check("a_logged_permit_cannot_be_copied");
 }

@@ -25,7 +25,7 @@ impl Yard {
     /// An empty one.
     pub(crate) fn new(person: Person) -> Result<Self, Failed> {
         let binary = binaries::stockade()?;
-        let mut scene = Scene::new(person, &[&binary])?;
+        let mut scene = Scene::new(person, &[("stockade", &binary)])?;
         let tmp = scene.fill("{root}/tmp");
         scene.name("tmp", &tmp);
         scene.folder("{tmp}")?;
