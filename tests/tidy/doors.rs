@@ -48,7 +48,7 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "serde_json",
-        modules: &["cli", "config", "workspace"],
+        modules: &["cli", "config", "gateway", "workspace"],
         reason: "output for scripts, calls as lines, and the state of a layer on disk",
     },
     Door { member: "runtime", dependency: "sha2", modules: &["workspace"], reason: "hashes of files before and after" },
@@ -140,8 +140,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime/crates/jail",
         dependency: "serde_json",
-        modules: &["init", "plan", "wire"],
-        reason: "a plan crosses from supervisor to init, and is printed and hashed, as JSON",
+        modules: &["init", "plan", "probe", "wire"],
+        reason: "plans and findings cross between processes, and are printed and hashed, as JSON",
     },
     Door {
         member: "runtime/crates/jail",
