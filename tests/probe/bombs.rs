@@ -1,7 +1,7 @@
 //! Ways to use a machine up. Each stops by itself at the amount that it is given.
 //! It never goes beyond that amount, so that it is harmless where no wall holds it.
 
-use crate::sys::{Arg, call, exit_now, fork, libc, map, unheeded};
+use crate::sys::{Arg, call, exit_now, fork, map, unheeded};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Ways to reach a listener of the host's: one per protocol and address form.
 //! It never sends to anything but the address and port that it is given.
 
-use crate::sys::{Arg, Message, call, libc, send_message};
+use crate::sys::{Arg, Message, call, send_message};
 use crate::{Args, Attempt, Entry, Miss};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
@@ -24,7 +24,7 @@ const PATIENCE_S: i64 = 3;
 
 /// An IPv4 or IPv6 socket address as the kernel takes it.
 fn address_bytes(address: &str, port: i64) -> Result<(i32, Vec<u8>), Miss> {
-    let address: IpAddr = address.parse().map_err(|_| Miss::Broken(format!("\"{address}\" is not an address")))?;
+    let address: IpAddr = address.parse().map_err(|_| Miss::Nothing(format!("\"{address}\" is not an address")))?;
     let port = u16::try_from(port).map_err(|_| Miss::Broken("not a port".to_owned()))?;
     let family = |number: i32| u16::try_from(number).expect("families are small").to_ne_bytes();
     Ok(match address {

@@ -1,7 +1,7 @@
 //! Descriptors that should not be there, and what they would open.
 //! It never closes one: the test looks at what the guest was given.
 
-use crate::sys::{Message, libc, send_message};
+use crate::sys::{Message, send_message};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::{self, File};
 use std::io::Read;
@@ -47,7 +47,7 @@ fn read_through_inherited(args: &Args) -> Attempt {
 /// When standard output is a socket of the harness, it could carry a descriptor out.
 fn send_directory_through_stdout(_args: &Args) -> Attempt {
     let here = File::open(".")?;
-    let message = Message { data: b"d", descriptor: Some(here.as_raw_fd()), ..Message::default() };
+    let message = Message { data: b"\n", descriptor: Some(here.as_raw_fd()), ..Message::default() };
     for stream in [1, 2, 0] {
         if send_message(stream, &message, libc::MSG_NOSIGNAL).is_ok() {
             return Ok(format!("sent through descriptor {stream}"));

@@ -1,7 +1,7 @@
 //! Ways to change a file or directory that is not the guest's: one per system call that can.
 //! It never cleans up: what was changed is the test's evidence.
 
-use crate::sys::{Arg, c, call, libc, map};
+use crate::sys::{Arg, c, call, map};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! What attacks aim at on the host: listeners, victims, shared objects, each saying when it was reached.
 //! It never acts on its own: a helper says `ready`, waits until its input ends, says whether it was `reached`, and goes.
 
-use crate::sys::{Arg, Message, c, call, libc, receive_message, send_message, shm_attach, unheeded};
+use crate::sys::{Arg, Message, c, call, receive_message, send_message, shm_attach, unheeded};
 use crate::{Args, Miss, say};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -56,6 +56,8 @@ fn serve(ready: &str) -> Result<(), Miss> {
     say(&format!("ready {ready}"));
     let mut rest = Vec::new();
     std::io::stdin().read_to_end(&mut rest)?;
+    // What was sent before the end may still be on its way to the listening thread.
+    std::thread::sleep(Duration::from_millis(50));
     Ok(())
 }
 
@@ -182,7 +184,10 @@ fn visitor(args: &Args) -> Result<(), Miss> {
                 let address: Option<SocketAddr> = ip.parse().ok().map(|ip: std::net::IpAddr| (ip, port).into());
                 let mut word = [0; 16];
                 let answer = address.and_then(|to| TcpStream::connect_timeout(&to, Duration::from_millis(100)).ok());
-                if answer.is_some_and(|mut stream| stream.read(&mut word).is_ok_and(|length| length > 0)) {
+                // A web server speaks when it is asked; the probe's listener speaks at once.
+                let asked =
+                    answer.and_then(|mut stream| stream.write_all(b"GET / HTTP/1.0\r\n\r\n").is_ok().then_some(stream));
+                if asked.is_some_and(|mut stream| stream.read(&mut word).is_ok_and(|length| length > 0)) {
                     reached();
                 }
             }

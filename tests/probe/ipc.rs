@@ -1,7 +1,7 @@
 //! Ways to share memory, messages or keys with the host through names that no mount hides.
 //! It never makes an object: the test's helper does, and removes it.
 
-use crate::sys::{Arg, c, call, libc, shm_attach, unheeded};
+use crate::sys::{Arg, c, call, shm_attach, unheeded};
 use crate::{Args, Attempt, Entry, Miss};
 
 pub(crate) const TABLE: &[Entry] = &[

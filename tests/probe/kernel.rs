@@ -1,7 +1,7 @@
 //! Ways around the filter itself: other conventions, new namespaces, flags that a filter cannot see.
 //! It never leaves the namespaces that it makes: each attempt happens in a child that ends at once.
 
-use crate::sys::{Arg, c, call, call_i386, exit_now, fork, libc, unheeded, wait_for};
+use crate::sys::{Arg, c, call, call_i386, exit_now, fork, unheeded, wait_for};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::File;
 use std::io::{Read, Write};

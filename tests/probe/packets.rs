@@ -1,7 +1,7 @@
 //! Socket families: which can be made at all, and what a netlink socket would tell.
 //! It never binds or sends, except one request to the routing table.
 
-use crate::sys::{Arg, call, libc};
+use crate::sys::{Arg, call};
 use crate::{Args, Attempt, Entry, Miss};
 
 pub(crate) const TABLE: &[Entry] =

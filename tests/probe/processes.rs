@@ -1,7 +1,7 @@
 //! Ways to read, change, stop or outlive a process that is not the guest's.
 //! It never touches a process but the one whose number it is given, and its own children.
 
-use crate::sys::{Arg, Errno, call, exit_now, fork, libc, remote_memory, unheeded};
+use crate::sys::{Arg, Errno, call, exit_now, fork, remote_memory, unheeded};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -28,7 +28,7 @@ pub(crate) const TABLE: &[Entry] = &[
     ("set-priority", set_priority),
     ("set-affinity", set_affinity),
     ("compare", compare),
-    ("raise-own-limit", raise_own_limit),
+    ("limit-above", limit_above),
     ("become", become_user),
     ("is-effectively", is_effectively),
     ("gain-capabilities", gain_capabilities),
@@ -190,10 +190,16 @@ fn compare(args: &Args) -> Attempt {
     Ok("compared".to_owned())
 }
 
-/// Raises a hard limit of the guest's own: core size, so that secrets would land in a dump; or any by number.
-fn raise_own_limit(args: &Args) -> Attempt {
-    let resource = args.number(0)?;
-    let wanted = [u64::MAX.to_ne_bytes(), u64::MAX.to_ne_bytes()].concat();
+/// Success is a hard limit of one's own above a value, or one that can be raised.
+fn limit_above(args: &Args) -> Attempt {
+    let (resource, value) = (args.number(0)?, args.number(1)?.cast_unsigned());
+    let mut now = [0_u8; 16];
+    call(libc::SYS_prlimit64, &mut [Arg::Int(0), Arg::Int(resource), Arg::Int(0), Arg::Out(&mut now)])?;
+    let hard = now.last_chunk::<8>().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    if hard > value {
+        return Ok(format!("the limit is {hard}"));
+    }
+    let wanted = [now[..8].to_vec(), (hard + 1).to_ne_bytes().to_vec()].concat();
     call(libc::SYS_prlimit64, &mut [Arg::Int(0), Arg::Int(resource), Arg::In(&wanted), Arg::Int(0)])?;
     Ok("raised".to_owned())
 }

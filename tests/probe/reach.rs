@@ -2,7 +2,7 @@
 //! It never passes an argument that could take effect.
 
 use crate::kernel::in_child;
-use crate::sys::{Arg, call, libc};
+use crate::sys::{Arg, call};
 use crate::{Args, Attempt, Entry, Miss};
 
 pub(crate) const TABLE: &[Entry] = &[("reach", reach)];

@@ -1,7 +1,7 @@
 //! Ways to see what the guest was not given: contents, names, existence, other processes' secrets.
 //! It never prints more of a secret than that it was found.
 
-use crate::sys::{Arg, c, call, libc};
+use crate::sys::{Arg, c, call};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -21,6 +21,7 @@ pub(crate) const TABLE: &[Entry] = &[
     ("mount-without", mount_without),
     ("tree-holds", tree_holds),
     ("status-lacks", status_lacks),
+    ("kernel-addresses", kernel_addresses),
 ];
 
 fn bounded(path: &Path) -> Result<Vec<u8>, Miss> {
@@ -31,7 +32,7 @@ fn bounded(path: &Path) -> Result<Vec<u8>, Miss> {
 }
 
 fn holds(bytes: &[u8], needle: &str) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
+    String::from_utf8_lossy(bytes).contains(needle)
 }
 
 /// Reads a file; with a second argument, success is finding that text.
@@ -186,11 +187,11 @@ fn mount_without(args: &Args) -> Attempt {
     if lacking.is_empty() { Err(Miss::Nothing("none".to_owned())) } else { Ok(lacking.join(" ")) }
 }
 
-/// Looks for a file name, a device number or a content anywhere below a directory.
+/// Looks for a content anywhere below a directory, but below those named after it.
 fn tree_holds(args: &Args) -> Attempt {
     let (needle, mut found) = (args.text(1)?, None);
     walk(Path::new(args.text(0)?), &mut |path, data| {
-        let pseudo = path.starts_with("/proc") || path.starts_with("/sys");
+        let pseudo = args.rest(2).iter().any(|skipped| path.starts_with(skipped));
         let small = data.is_file() && data.size() < 1 << 20;
         if !pseudo && found.is_none() && small && bounded(path).is_ok_and(|bytes| holds(&bytes, needle)) {
             found = Some(path.display().to_string());
@@ -207,4 +208,12 @@ fn status_lacks(args: &Args) -> Attempt {
         |expected: &&String| !status.lines().any(|line| line.split_whitespace().collect::<String>() == **expected);
     let lacking: Vec<&String> = args.rest(0).iter().filter(differs).collect();
     if lacking.is_empty() { Err(Miss::Nothing("has all".to_owned())) } else { Ok(format!("lacks {lacking:?}")) }
+}
+
+/// Success is a symbol of the kernel's with its address.
+fn kernel_addresses(_args: &Args) -> Attempt {
+    let text = String::from_utf8_lossy(&bounded(Path::new("/proc/kallsyms"))?).into_owned();
+    let shown =
+        text.lines().any(|line| line.split(' ').next().is_some_and(|address| address.bytes().any(|byte| byte != b'0')));
+    if shown { Ok("addresses".to_owned()) } else { Err(Miss::Nothing("names without addresses".to_owned())) }
 }

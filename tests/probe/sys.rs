@@ -1,8 +1,6 @@
 //! Raw system calls for the attacks, and the probe's only `unsafe` code.
 //! It never retries, wraps or interprets: an attack wants the kernel's own answer.
 
-pub(crate) use libc;
-
 /// One argument of a system call.
 #[derive(Debug)]
 pub(crate) enum Arg<'a> {

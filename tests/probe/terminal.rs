@@ -1,7 +1,7 @@
 //! Ways to act on the terminal of the person who started the guest.
 //! It never uses a terminal but the one that it has as a stream or as its controlling one.
 
-use crate::sys::{Arg, call, libc, unheeded};
+use crate::sys::{Arg, call, unheeded};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! Ways to reach a UNIX socket of the host's, by path and by abstract name.
 //! It never speaks a protocol: one message, and an answer or none.
 
-use crate::sys::{Arg, Message, call, file_of, libc, receive_message, send_message};
+use crate::sys::{Arg, Message, call, file_of, receive_message, send_message};
 use crate::{Args, Attempt, Entry, Miss};
 use std::io::Read;
 

@@ -1,7 +1,7 @@
 //! Starts a command in a poorer world: a kernel that lacks a layer, a parent that leaks, a terminal to abuse.
 //! It never attacks: it is what stands around an attack, the same for control and confined run.
 
-use crate::sys::{Arg, call, exit_now, fork, install_filter, libc, receive_message, unheeded, wait_for};
+use crate::sys::{Arg, call, exit_now, fork, install_filter, receive_message, unheeded, wait_for};
 use crate::{Args, Attempt, Entry, Miss};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,13 +19,14 @@ pub(crate) const TABLE: &[Entry] = &[
 
 /// What a kernel may lack, and the system calls that it then answers with "no such call".
 const LAYERS: &[(&str, &[i64], i32)] = &[
+    ("nothing", &[], 0),
     ("landlock", &[libc::SYS_landlock_create_ruleset], libc::ENOSYS),
     ("landlock-disabled", &[libc::SYS_landlock_create_ruleset], libc::EOPNOTSUPP),
-    ("landlock-half", &[libc::SYS_landlock_restrict_self], libc::EPERM),
+    ("landlock-half", &[libc::SYS_landlock_restrict_self], libc::ENOMEM),
     ("seccomp", &[libc::SYS_seccomp], libc::ENOSYS),
     ("mount-api", &[libc::SYS_open_tree, libc::SYS_move_mount, libc::SYS_fsopen], libc::ENOSYS),
     ("mount-attributes", &[libc::SYS_mount_setattr], libc::ENOSYS),
-    ("new-root", &[libc::SYS_pivot_root], libc::EPERM),
+    ("new-root", &[libc::SYS_pivot_root], libc::ENOMEM),
     ("close-range", &[libc::SYS_close_range], libc::ENOSYS),
     ("keyring", &[libc::SYS_keyctl], libc::ENOSYS),
     ("user-namespaces", &[libc::SYS_unshare, libc::SYS_clone3], libc::EPERM),

@@ -32,7 +32,7 @@ impl Scene {
     ///
     /// # Errors
     /// The system's.
-    pub fn new(person: Person, programs: &[&Path]) -> io::Result<Self> {
+    pub fn new(person: Person, programs: &[(&str, &Path)]) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let root = ground()?.join(format!("{:05}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let mut scene = Self { root, names: BTreeMap::new(), person };
@@ -194,13 +194,12 @@ fn ground() -> io::Result<&'static Path> {
 }
 
 /// A directory with copies of the programs, where an ordinary user can reach them too.
-fn shared_programs(programs: &[&Path]) -> io::Result<PathBuf> {
+fn shared_programs(programs: &[(&str, &Path)]) -> io::Result<PathBuf> {
     static SHARED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let ground = ground()?;
     let shared = SHARED.get_or_init(|| {
         let bin = ground.join("bin");
-        let copy = |program: &&Path| {
-            let name = program.file_name().ok_or_else(|| io::Error::other("a program without a name"))?;
+        let copy = |(name, program): &(&str, &Path)| {
             fs::copy(program, bin.join(name))?;
             fs::set_permissions(bin.join(name), Permissions::from_mode(0o755))
         };
