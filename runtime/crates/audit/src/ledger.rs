@@ -9,17 +9,20 @@ use crate::note::{Signer, Vkey, is_origin};
 use crate::proof::TlogProof;
 use crate::publish::Checkpoints;
 use crate::record::{Body, LedgerInit, Record};
-use crate::recover::{Recovered, recover};
+use crate::recover::{CHECKPOINTS_BYTES_MAX, Recovered, recover};
 use crate::system::{Clock, Random};
 use crate::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 const KEY_BYTES_MAX: usize = 1024;
 const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The first two frames of a ledger fit into this many bytes.
+const START_BYTES: u64 = 4 * crate::frame::LEAF_BYTES_MAX as u64;
 
 /// Files, clock and randomness of a machine, as arguments.
 #[derive(Clone)]
@@ -108,14 +111,10 @@ impl Ledger {
         let _held = machine.disk.lock(&lock, Wait::Block).at("lock", &lock)?;
         let signer = load_or_make_key(&machine, &keys.join("ledger.key"), origin)?;
         let ledger = Self { machine, dir: dir.to_owned(), signer, chain: Mutex::new(None) };
-        let first = crate::chain::segment_path(dir, 0);
-        let started = read_file(&*ledger.machine.disk, &dir.join("vkey"), KEY_BYTES_MAX)?.is_some();
-        if !started {
-            if ledger.machine.disk.len(&first).is_ok_and(|len| len > 0) {
-                return Err(corrupt(dir, "it has leaves and no vkey"));
-            }
+        if ledger.is_empty()? {
             ledger.start()?;
         }
+        ledger.ensure_vkey()?;
         Ok(ledger)
     }
 
@@ -155,17 +154,19 @@ impl Ledger {
         let path = chain.position().range.path_of_next();
         let receipt = chain.stage(&record, &[], &clock)?;
         let extra = Some(chain.last_leaf().to_vec());
-        let note = self.settle(&mut chain, &clock)?;
+        // What ends something is signed on disk before anyone is told; the rest is signed again by the next append.
+        let ends = matches!(record.body, Body::LedgerClose(_) | Body::LedgerAfter(_));
+        let note = self.settle(&mut chain, &clock, if ends { Settle::Now } else { Settle::Later })?;
         *slot = Some(chain);
         Ok(TlogProof { extra, index: receipt.n, path, checkpoint: note })
     }
 
-    fn settle(&self, chain: &mut Chain, clock: &dyn Clock) -> Result<String> {
+    fn settle(&self, chain: &mut Chain, clock: &dyn Clock, settle: Settle) -> Result<String> {
         let (size, root) = chain.commit(clock)?;
         chain.sync()?;
         let note = self.signer.sign(size, &root);
         let disk = &self.machine.disk;
-        Checkpoints::open(Arc::clone(disk), &self.dir)?.publish(&note, Settle::Later)?;
+        Checkpoints::open(Arc::clone(disk), &self.dir)?.publish(&note, settle)?;
         let position = chain.position();
         let head = HeadFile {
             segment: position.segment,
@@ -183,7 +184,7 @@ impl Ledger {
     fn start(&self) -> Result<()> {
         let Machine { disk, clock, .. } = &self.machine;
         let origin = self.signer.vkey().name().to_owned();
-        // Left over from a start that was cut short: nothing was ever acknowledged from it.
+        // Left over from a start that was cut short: `is_empty` has seen that nothing was ever acknowledged from it.
         let segments = self.dir.join("seg");
         if let Ok(names) = disk.list(&segments) {
             for name in names {
@@ -193,12 +194,46 @@ impl Ledger {
         let mut chain = Chain::create(Arc::clone(disk), &self.dir, &origin)?;
         let clock = WallOnly(&**clock);
         let vkey = self.signer.vkey().to_string();
-        chain.stage(&Record::new(LedgerInit { origin, vkey: vkey.clone() }), &[], &clock)?;
-        self.settle(&mut chain, &clock)?;
+        chain.stage(&Record::new(LedgerInit { origin, vkey }), &[], &clock)?;
+        chain.commit(&clock)?;
+        // The names of the files too, before anything is signed.
         chain.sync_all()?;
-        replace(&**disk, &self.dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Now)?;
+        self.settle(&mut chain, &clock, Settle::Now)?;
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain);
         Ok(())
+    }
+
+    /// Whether there is no leaf, and no sign that there ever was one.
+    fn is_empty(&self) -> Result<bool> {
+        let disk = &*self.machine.disk;
+        let first = crate::chain::segment_path(&self.dir, 0);
+        let mut bytes = Vec::new();
+        match disk.read(&first, 0) {
+            Ok(reader) => drop(reader.take(START_BYTES).read_to_end(&mut bytes).at("read", &first)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("open", &first),
+        }
+        let (frames, _) = crate::frame::scan(&bytes);
+        let leaf = frames.iter().any(|frame| frame.kind == crate::frame::Kind::Entry);
+        let signed = read_file(disk, &self.dir.join("checkpoints"), CHECKPOINTS_BYTES_MAX)?.unwrap_or_default();
+        let (notes, _) = crate::note::split_notes(&signed);
+        if !leaf && !notes.is_empty() {
+            return Err(corrupt(&self.dir, "it has signed checkpoints and no leaves"));
+        }
+        Ok(!leaf)
+    }
+
+    /// The public key lies beside the ledger; it can be derived, so it is written again when it is not there.
+    fn ensure_vkey(&self) -> Result<()> {
+        let (disk, path) = (&*self.machine.disk, self.dir.join("vkey"));
+        let text = format!("{}\n", self.signer.vkey());
+        match read_file(disk, &path, KEY_BYTES_MAX)? {
+            Some(found) if found == text.as_bytes() => Ok(()),
+            Some(found) if Vkey::parse(&String::from_utf8_lossy(&found)).is_some() => {
+                Err(corrupt(&path, "it is not the public half of the ledger's key"))
+            }
+            Some(_) | None => replace(disk, &path, text.as_bytes(), Settle::Now),
+        }
     }
 
     /// The chain as it is on disk now, other processes' leaves included.

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+const ANCHOR_OPEN: &str = "anchor-open.tlog-proof";
+
 /// A session's log, open for appending. Dropping it without [`SessionLog::close`] leaves the session *interrupted*.
 #[derive(Debug)]
 pub struct SessionLog {
@@ -30,6 +32,8 @@ pub struct SessionLog {
     ledger: Arc<Ledger>,
     dir: PathBuf,
     open: SessionOpen,
+    /// Proof that the ledger knows the session.
+    anchor: String,
     vkey: Vkey,
     blobs: BlobKey,
     blob_bytes: AtomicU64,
@@ -112,7 +116,7 @@ impl SessionLog {
         let origin = session_origin(ledger.vkey().name(), &open.sid);
         let signer = Signer::from_seed(&origin, &*machine.seed()?);
         let vkey = signer.vkey();
-        replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Later)?;
+        replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Now)?;
         let openings = create_openings(&*disk, dir)?;
         let blobs = BlobKey::create(&machine, dir, &origin)?;
         let base_ns = machine.clock.mono_ns();
@@ -135,7 +139,8 @@ impl SessionLog {
             profile_h: open.profile_h,
             plan_h: open.plan_h,
         })?;
-        replace(&*disk, &dir.join("anchor-open.tlog-proof"), anchor.to_text().as_bytes(), Settle::Later)?;
+        let anchor = anchor.to_text();
+        replace(&*disk, &dir.join(ANCHOR_OPEN), anchor.as_bytes(), Settle::Later)?;
         let state = State {
             chain,
             openings,
@@ -156,7 +161,7 @@ impl SessionLog {
         });
         let committer = Committer::new(Arc::clone(&shared), signer, checkpoints).spawn(dir)?;
         let (dir, blob_bytes) = (dir.to_owned(), AtomicU64::new(0));
-        Ok(Self { shared, ledger, dir, open, vkey, blobs, blob_bytes, committer: Some(committer), _lock: lock })
+        Ok(Self { shared, ledger, dir, open, anchor, vkey, blobs, blob_bytes, committer: Some(committer), _lock: lock })
     }
 
     /// Key that verifies this session's checkpoints; its name is the origin of the log.
@@ -281,6 +286,8 @@ impl SessionLog {
         let sid = self.open.sid.clone();
         let anchor = self.ledger.append(LedgerClose { sid, size, root: Digest(root), cause, status })?;
         let disk = &*self.shared.machine.disk;
+        // Written at the opening too, without waiting for the disk.
+        replace(disk, &self.dir.join(ANCHOR_OPEN), self.anchor.as_bytes(), Settle::Now)?;
         replace(disk, &self.dir.join("anchor-close.tlog-proof"), anchor.to_text().as_bytes(), Settle::Now)?;
         crate::tiles::publish(disk, &self.dir, &self.vkey)?;
         Ok(Closed { size, root, checkpoint })

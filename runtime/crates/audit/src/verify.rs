@@ -271,7 +271,8 @@ fn own_vkey(disk: &dyn Disk, dir: &Path, findings: &mut Findings) -> Option<Vkey
             let vkey = std::str::from_utf8(&text).ok().and_then(Vkey::parse);
             let vkey = vkey.filter(|vkey| format!("{vkey}\n").as_bytes() == text);
             if vkey.is_none() {
-                findings.broken(LogKind::Session, None, "its vkey file holds no key");
+                // What a power cut during the opening can leave. A key that is another one is a different matter.
+                findings.incomplete(LogKind::Session, None, "its vkey file holds no key");
             }
             vkey
         }

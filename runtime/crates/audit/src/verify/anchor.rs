@@ -5,7 +5,7 @@ use super::host::{SessionFacts, read_ledger};
 use super::log::{LogKind, Point};
 use super::{Findings, Independence, Trust, VerifyOptions, session_of};
 use crate::disk::{Disk, read_file};
-use crate::note::Vkey;
+use crate::note::{SignedCheckpoint, Vkey};
 use crate::proof::{PROOF_BYTES_MAX, TlogProof};
 use crate::record::{Body, Leaf, LedgerAfter, LedgerClose, LedgerOpen, SessionId, parse_leaf};
 use crate::session::session_origin;
@@ -169,10 +169,15 @@ fn read_anchor(disk: &dyn Disk, dir: &Path, name: &str, ledger: &Vkey, findings:
             return None;
         }
     };
-    let leaf = std::str::from_utf8(&bytes).ok().and_then(TlogProof::parse).and_then(|proof| {
-        let leaf = proof.extra.clone()?;
-        proof.verify(&leaf, ledger)?;
-        parse_leaf(&leaf).ok().filter(|leaf| leaf.n == proof.index)
+    let proof = std::str::from_utf8(&bytes).ok().and_then(TlogProof::parse);
+    let Some(proof) = proof.filter(|proof| SignedCheckpoint::parse(&proof.checkpoint).is_some()) else {
+        // What a power cut can leave.
+        findings.incomplete(LogKind::Session, None, format!("{name} is no proof"));
+        return None;
+    };
+    let leaf = proof.extra.as_deref().and_then(|leaf| {
+        proof.verify(leaf, ledger)?;
+        parse_leaf(leaf).ok().filter(|leaf| leaf.n == proof.index)
     });
     if leaf.is_none() {
         findings.broken(LogKind::Session, None, format!("{name} is no proof by the key of the ledger"));

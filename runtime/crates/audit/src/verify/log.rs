@@ -141,26 +141,28 @@ fn read_notes(
     let is_one = latest.is_empty() || notes.iter().any(|note| note.as_bytes() == latest);
     if !is_one {
         let parsed = std::str::from_utf8(&latest).ok().and_then(SignedCheckpoint::parse);
-        match parsed.as_ref().and_then(|signed| signed.verify(vkey)) {
+        match parsed.as_ref().map(|signed| signed.verify(vkey)) {
             // Signed and published, and its copy in `checkpoints` lost with the power.
-            Some(checkpoint) => {
+            Some(Some(checkpoint)) => {
                 signed = signed.max(checkpoint.size);
                 points.push(Point { size: checkpoint.size, root: checkpoint.root, what: "the latest checkpoint" });
                 findings.incomplete(kind, None, "the latest checkpoint is not among the stored ones");
             }
-            None => findings.broken(kind, None, "the latest checkpoint is not signed by the key of this log"),
+            Some(None) => findings.broken(kind, None, "the latest checkpoint is not signed by the key of this log"),
+            // What a power cut can leave; in a sealed log it is damage, see `check_ends`.
+            None => findings.incomplete(kind, None, "the latest checkpoint is no checkpoint"),
         }
     }
     Ok(Notes { signed, torn: !torn.is_empty(), latest: is_last })
 }
 
 fn check_ends(notes: &Notes, facts: &LogFacts, kind: LogKind, findings: &mut Findings) {
+    // A power cut between seal and signature leaves both, so neither is proof of an alteration.
     if notes.torn {
-        let severity = if facts.sealed { Severity::Broken } else { Severity::Incomplete };
-        findings.add(severity, kind, None, "the list of checkpoints ends inside a note");
+        findings.incomplete(kind, None, "the list of checkpoints ends inside a note");
     }
     if facts.sealed && !notes.latest {
-        findings.broken(kind, None, "the latest checkpoint is not the last of the stored ones");
+        findings.incomplete(kind, None, "the latest checkpoint is not the last of the stored ones");
     }
     if facts.size > notes.signed {
         let text = format!("the leaves from {} on are not signed", notes.signed);

@@ -2,7 +2,9 @@
 //! It never reaches into the crate.
 
 mod common;
+mod crash;
 mod interop;
+mod memdisk;
 mod query;
 mod tamper;
 mod vectors;
