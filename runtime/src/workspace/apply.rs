@@ -18,9 +18,15 @@ use super::transaction::{DONE, STAGED, Transaction, UNDONE};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
+use std::time::Duration;
 
 /// Setuid and setgid: taken over only where the host's entry had them.
 const SET_ID: u32 = 0o6000;
+
+/// How long a lock is waited for that nobody may really hold: a process that died can have left it for a moment to a
+/// child between fork and exec.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// An entry that was taken over, or taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,11 +160,18 @@ impl Layer {
 
     pub(super) fn recover_watched(&self, watch: &mut dyn FnMut(&'static str)) -> Result<Vec<Recovered>> {
         let Some(home) = self.applies()? else { return Ok(Vec::new()) };
-        if !home.try_lock().named("lock", || self.state.display())? {
-            return Ok(Vec::new());
+        for _ in 0..LOCK_TRIES {
+            if home.try_lock().named("lock", || self.state.display())? {
+                return self.recover_locked(&home, watch);
+            }
+            std::thread::sleep(LOCK_PAUSE);
         }
+        Ok(Vec::new())
+    }
+
+    fn recover_locked(&self, home: &Dir, watch: &mut dyn FnMut(&'static str)) -> Result<Vec<Recovered>> {
         let mut recovered = Vec::new();
-        for number in self.numbers(&home)? {
+        for number in self.numbers(home)? {
             let name = number.to_string();
             let one = home.child(name.as_bytes()).named("open apply", || number)?;
             let marked = |mark: &[u8]| one.stat(mark).named("look at apply", || number).map(|stat| stat.is_some());
@@ -167,13 +180,13 @@ impl Layer {
             }
             if marked(STAGED)? {
                 let mut transaction = self.transaction(one, intent::read(&self.intent_file(number))?, watch);
-                self.finish(&home, number, &mut transaction)?;
+                self.finish(home, number, &mut transaction)?;
                 recovered.push(Recovered::Finished { number });
             } else {
                 if one.stat(b"intent.jsonl").named("look at apply", || number)?.is_some() {
                     self.transaction(one, intent::read(&self.intent_file(number))?, watch).roll_back()?;
                 }
-                copy::remove_tree(&home, name.as_bytes()).named("remove apply", || number)?;
+                copy::remove_tree(home, name.as_bytes()).named("remove apply", || number)?;
                 recovered.push(Recovered::TakenBack { number });
             }
         }
@@ -197,6 +210,8 @@ impl Layer {
         }
         let home = self.applies()?.expect("it was just made");
         home.lock().named("lock", shown)?;
+        // Whoever held the lock may have died over it.
+        self.recover_locked(&home, &mut |_| {})?;
         let number = self.numbers(&home)?.last().map_or(1, |last| last + 1);
         let name = number.to_string();
         home.make_dir(name.as_bytes(), 0o700).named("make a journal in", shown)?;
@@ -225,7 +240,11 @@ impl Layer {
         let mut settled = Vec::new();
         let mut files = Vec::new();
         for (_, want) in transaction.intent.wants.iter().enumerate().filter(|(at, _)| !left.contains(at)) {
-            let host = self.host.stat_at(&want.path).named("look at", || &want.path)?;
+            let host = match self.host.stat_at(&want.path) {
+                // In a directory that the guest closed even to its owner.
+                Err(Errno::ACCESS) => None,
+                other => other.named("look at", || &want.path)?,
+            };
             let layer = self.layer_stamp(want)?;
             settled.push((want.path.clone(), Settled { layer, host: host.as_ref().map(Stamp::from) }));
             let node = |known: &Option<Known>| known.as_ref().map(|known| known.node.clone());
@@ -307,7 +326,7 @@ impl Layer {
             // A file that even its owner may not read is known by its stat, as it was right after the apply.
             (Some(new), Some((stat, node)))
                 if node.same(&new.node)
-                    || (node.same_metadata(&new.node) && placed.is_some_and(|then| then.is(&stat))) =>
+                    || (node.mode == new.node.mode && placed.is_some_and(|then| then.is(&stat))) =>
             {
                 let values = if stat.is_dir() { values_at(&self.host, path)? } else { Vec::new() };
                 let owner = door::is_root().then_some((stat.uid, stat.gid));

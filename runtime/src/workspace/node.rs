@@ -157,7 +157,8 @@ pub(super) fn describe(dir: &Dir, name: &[u8], stat: &Stat, known: Option<Digest
     };
     let xattrs = match stat.kind {
         Kind::File | Kind::Directory => {
-            dir.xattrs(name)?.into_iter().map(|(name, value)| (name, Digest::of(&value))).collect()
+            let read = lending(dir, name, stat, lend, || dir.xattrs(name))?;
+            read.into_iter().map(|(name, value)| (name, Digest::of(&value))).collect()
         }
         Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Whiteout => Vec::new(),
     };
@@ -177,17 +178,27 @@ pub(super) fn describe_at(root: &Dir, path: &RelPath, lend: Lend) -> Result<Opti
     }
 }
 
-/// Opens a file for reading; if it is ours and unreadable, lends itself the permission for the moment.
-pub(super) fn open_lending(dir: &Dir, name: &[u8], stat: &Stat, lend: Lend) -> Result<door::Handle, Errno> {
-    match (dir.open_file(name), lend) {
-        (Err(Errno::ACCESS), Lend::Allowed) => {
-            dir.set_bits(name, stat.bits() | 0o400)?;
-            let opened = dir.open_file(name);
-            dir.set_bits(name, stat.bits())?;
-            opened
-        }
-        (other, _) => other,
+/// Runs `read` while a file of ours that the guest made unreadable is readable. Attributes need that as well as content.
+pub(super) fn lending<T>(
+    dir: &Dir,
+    name: &[u8],
+    stat: &Stat,
+    lend: Lend,
+    read: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let locked = stat.kind == Kind::File && stat.bits() & 0o400 == 0 && stat.uid == door::own_uid();
+    if !locked || lend == Lend::Never || door::is_root() {
+        return read();
     }
+    dir.set_bits(name, stat.bits() | 0o400)?;
+    let done = read();
+    dir.set_bits(name, stat.bits())?;
+    done
+}
+
+/// Opens a file for reading, see [`lending`].
+pub(super) fn open_lending(dir: &Dir, name: &[u8], stat: &Stat, lend: Lend) -> Result<door::Handle, Errno> {
+    lending(dir, name, stat, lend, || dir.open_file(name))
 }
 
 fn hash(dir: &Dir, name: &[u8], stat: &Stat, lend: Lend) -> Result<Option<Digest>, Errno> {

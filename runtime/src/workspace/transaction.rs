@@ -236,7 +236,8 @@ impl Transaction<'_> {
                     let Some(stat) = source.stat(path.name())?.filter(|stat| stat.kind == Kind::File) else {
                         return Ok(false);
                     };
-                    wear.xattrs = source.xattrs(path.name())?;
+                    let read = || source.xattrs(path.name());
+                    wear.xattrs = super::node::lending(&source, path.name(), &stat, Lend::Allowed, read)?;
                     let from = (&source, path.name(), &stat);
                     let copied = copy::copy_entry(from, (dir, name), &wear, Lend::Allowed, Hashing::Wanted)?;
                     Ok(copied == *sha256 && copied.is_some())
@@ -382,7 +383,14 @@ impl Transaction<'_> {
 
     fn set_dir_bits(&self, path: Option<&RelPath>, bits: u32) -> Sys<()> {
         match path {
-            Some(path) => self.layer.host.walk_to_parent(path)?.set_bits(path.name(), bits),
+            Some(path) => {
+                let parent = self.layer.host.walk_to_parent(path)?;
+                // By the time it is locked again, a file may have taken its place.
+                match parent.stat(path.name())? {
+                    Some(stat) if stat.is_dir() => parent.set_bits(path.name(), bits),
+                    Some(_) | None => Err(Errno::NOTDIR),
+                }
+            }
             None => self.layer.host.set_bits(b".", bits),
         }
     }
@@ -395,13 +403,17 @@ impl Transaction<'_> {
         for (at, want) in self.intent.wants.iter().enumerate() {
             let synced = || -> Sys<()> {
                 let (dir, name) = self.spot(at, &want.path)?;
-                if let (Some(_), Ok(staged)) = (want.new_leaf(), dir.open_file(&name)) {
-                    door::sync_handle(&staged)?;
+                match want.new_leaf().map(|_| dir.open_file(&name)) {
+                    Some(Ok(staged)) => door::sync_handle(&staged)?,
+                    Some(Err(Errno::ACCESS)) => return Err(Errno::ACCESS),
+                    Some(Err(_)) | None => {}
                 }
                 dir.sync()
             };
             match synced() {
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                // It has the bits that the guest gave it by now, and they shut us out.
+                Err(Errno::ACCESS) => return self.layer.host.sync_file_system().named("sync", shown),
                 Err(errno) => return Err(errno).named("sync", || &want.path),
             }
             if let Ok(parent) = self.layer.host.walk_to_parent(&want.path) {

