@@ -16,14 +16,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "git_settings",
-        &[
-            ".git/config",
-            ".git/config.worktree",
-            ".git/info/attributes",
-            ".git/modules/m/config",
-            ".gitattributes",
-            ".gitmodules",
-        ],
+        &[".git/config", ".git/config.worktree", ".git/info/attributes", ".git/modules/m/config", ".gitmodules"],
     ),
     ("nested_repositories", &["sub/.git/hooks/post-checkout", "sub/.git/config", "a/b/c/.git/hooks/pre-commit"]),
     ("hook_managers", &[".husky/pre-commit", ".githooks/pre-commit", ".pre-commit-config.yaml", "lefthook.yml"]),
