@@ -5,6 +5,7 @@ mod common;
 mod crash;
 mod interop;
 mod memdisk;
+mod processes;
 mod query;
 mod tamper;
 mod vectors;

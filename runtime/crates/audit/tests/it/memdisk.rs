@@ -145,7 +145,7 @@ impl Inner {
             Fail::From(n) if self.ops > n => Err(io::Error::other("the machine is gone")),
             Fail::FullFrom(n) if self.ops > n && op == Op::Write => Err(io::ErrorKind::StorageFull.into()),
             Fail::SyncFrom(n) if self.ops > n && op == Op::Sync => Err(io::Error::other("EIO")),
-            _ => Ok(()),
+            Fail::Never | Fail::From(_) | Fail::FullFrom(_) | Fail::SyncFrom(_) => Ok(()),
         }
     }
 

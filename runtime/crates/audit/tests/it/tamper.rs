@@ -179,8 +179,11 @@ fn forge(kind: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What becomes of a leaf: nothing, another one, several.
+type Edit<'a> = dyn Fn(usize, &[u8]) -> Vec<Vec<u8>> + 'a;
+
 /// The same log with its `n`th leaf replaced, checksums right, commits and seals recomputed: only signatures are missing.
-fn rewritten(bytes: &[u8], edit: &dyn Fn(usize, &[u8]) -> Vec<Vec<u8>>) -> Vec<u8> {
+fn rewritten(bytes: &[u8], edit: &Edit<'_>) -> Vec<u8> {
     use stockade_audit::merkle::{Range, leaf_hash};
     let (frames, _) = frame::scan(bytes);
     let (mut out, mut range, mut last_commit) = (Vec::new(), Range::default(), u64::MAX);
@@ -222,11 +225,10 @@ fn leaves_rewritten_with_right_checksums_and_roots_never_pass() {
         assert!(text.contains(from), "{text}");
         vec![text.replacen(from, to, 1).into_bytes()]
     };
-    type Edit<'a> = Box<dyn Fn(usize, &[u8]) -> Vec<Vec<u8>> + 'a>;
-    let at = |target: usize, from: &'static str, to: &'static str| -> Edit<'_> {
+    let at = |target: usize, from: &'static str, to: &'static str| -> Box<Edit<'_>> {
         Box::new(move |n, leaf| if n == target { replace(leaf, from, to) } else { vec![leaf.to_vec()] })
     };
-    let cases: Vec<(&str, Edit<'_>)> = vec![
+    let cases: Vec<(&str, Box<Edit<'_>>)> = vec![
         ("another file name", at(5, "src/f0.rs", "src/f9.rs")),
         ("a clock that goes back", at(4, "\"t\":1", "\"t\":0")),
         ("a repeated key", at(2, "\"rules\":", "\"rules\":[],\"rules\":")),
