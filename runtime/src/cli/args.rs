@@ -124,12 +124,17 @@ pub struct RunArgs {
     pub argv: Vec<OsString>,
 }
 
+/// The lines of `session`.
+const SESSION_LINES: &str = r#"Each line in:
+  {"id": 1, "call": {"tool": "bash", "command": {"argv": ["cargo", "test"], "cwd": "sub", "env": {"A": "b"}, "wall_s": 60}}}
+Each line out, one of:
+  {"id": 1, "exit": {"code": 0}, "stdout": …, "stderr": …, "changes": …, "receipt": …}
+  {"id": 1, "denied": …}
+  {"id": 1, "error": …}"#;
+
 /// Arguments of `session`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Each line in: {\"id\": 1, \"argv\": [\"cargo\", \"test\"], \"cwd\": \"sub\", \"env\": {\"A\": \"b\"}}\n\
-    Each line out: {\"id\": 1, \"exit\": 0, \"stdout\": …, \"stderr\": …, \"receipt\": …} or {\"id\": 1, \"denied\": …}"
-)]
+#[command(after_help = SESSION_LINES)]
 pub struct SessionArgs {
     /// What confines the calls.
     #[command(flatten)]

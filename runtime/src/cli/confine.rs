@@ -15,29 +15,29 @@ use stockade_audit::record::SessionId;
 
 /// A session's options, and the texts of its profile.
 #[derive(Debug)]
-pub struct Confined {
+pub(super) struct Confined {
     /// The options.
-    pub options: Options,
+    pub(super) options: Options,
     /// The profile's texts, which the session keeps.
-    pub sources: Sources,
+    pub(super) sources: Sources,
 }
 
 /// A session that was opened for a command line.
 #[derive(Debug)]
-pub struct Started {
+pub(super) struct Started {
     /// The session.
-    pub session: Session,
+    pub(super) session: Session,
     /// Its name.
-    pub id: SessionId,
+    pub(super) id: SessionId,
     /// Directory of its log.
-    pub log: PathBuf,
+    pub(super) log: PathBuf,
 }
 
 /// Opens a session as the command line asks for it. `via` is the wire that its calls come over.
 ///
 /// # Errors
 /// Operator: no such profile or workspace, or mistakes in the profile. Host: as [`Session::open`].
-pub fn start(args: &Confinement, via: &'static str, context: &Context) -> Result<Started> {
+pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) -> Result<Started> {
     let state = State::open(&context.environment)?;
     let id = journal::new_session_id()?;
     let (log, layer) = (state.log(&id), state.layer(&id));
@@ -52,7 +52,7 @@ pub fn start(args: &Confinement, via: &'static str, context: &Context) -> Result
 ///
 /// # Errors
 /// Operator: no such profile or workspace, or mistakes in the profile.
-pub fn confined(
+pub(super) fn confined(
     args: &Confinement,
     id: SessionId,
     log: PathBuf,

@@ -19,7 +19,7 @@ const EXIT_LESS: u8 = 1;
 ///
 /// # Errors
 /// Host: standard output fails.
-pub fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8> {
+pub(super) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8> {
     let findings = probe::examine_this_machine();
     let grade = probe::grade(&findings);
     let code = if grade == Grade::Full { EXIT_FULL } else { EXIT_LESS };
@@ -47,10 +47,8 @@ fn shown(finding: &Finding, context: &Context, out: &mut String) {
     let word = context.colour.paint(tone, &format!("{word:9}"));
     writeln!(out, "{word} {:18} {}", finding.subject.to_string(), finding.detail)
         .expect("writing to a String cannot fail");
-    for why in why {
-        writeln!(out, "{:29}{why}", "").expect("writing to a String cannot fail");
-    }
-    for fix in &finding.fix {
-        writeln!(out, "{:29}mend it: {fix}", "").expect("writing to a String cannot fail");
+    let fix = finding.fix.as_ref().map(|fix| format!("mend it: {fix}"));
+    for line in why.into_iter().chain(&fix) {
+        writeln!(out, "{:29}{line}", "").expect("writing to a String cannot fail");
     }
 }

@@ -4,10 +4,12 @@
 use crate::cli::args::ExplainArgs;
 use crate::cli::confine::confined;
 use crate::cli::{Context, print, print_json};
+use crate::config::state::State;
 use crate::error::{Error, Result};
+use crate::journal;
 use crate::session;
-use crate::workspace::Layer;
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use stockade_audit::record::SessionId;
 use stockade_jail::plan::Wall;
@@ -26,24 +28,28 @@ struct Explained<'a> {
 ///
 /// # Errors
 /// As opening a session.
-pub fn explain(args: &ExplainArgs, context: &Context) -> Result<u8> {
-    // A plan names the layer's directories; here they are made in a private place that is removed again.
-    let scratch = tempfile::Builder::new().prefix("stockade-explain-").tempdir();
-    let scratch = scratch.map_err(|e| Error::host(format!("make a directory for the plan: {e}")))?;
-    let id = SessionId::new(0, [0; 10]);
-    let layer = scratch.path().join("layer");
-    let confined = confined(&args.confinement, id, scratch.path().join("log"), layer.clone(), "cli", context)?;
-    std::fs::create_dir(&layer).map_err(|e| Error::io("make the directory", &layer, &e))?;
-    let method = Layer::method_for(&layer).map_err(session::settle::failed)?;
-    let prepared = session::prepare(&confined.options, Wall::Namespaces, method)?;
+pub(super) fn explain(args: &ExplainArgs, context: &Context) -> Result<u8> {
+    let state = State::open(&context.environment)?;
+    // A plan names the directories of a session's layer, so one is made, and removed whatever comes of it.
+    let id = journal::new_session_id()?;
+    let layer = state.layer(&id);
+    let explained = explain_at(args, &id, &state, context);
+    match std::fs::remove_dir_all(&layer) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &layer, &error)),
+        Ok(()) | Err(_) => explained,
+    }
+}
+
+fn explain_at(args: &ExplainArgs, id: &SessionId, state: &State, context: &Context) -> Result<u8> {
+    let confined = confined(&args.confinement, id.clone(), state.log(id), state.layer(id), "cli", context)?;
+    let prepared = session::prepare(&confined.options, Wall::Namespaces, session::method(&confined.options)?)?;
     let verdict = verdict(args, &confined.options.profile)?;
     let profile = confined.options.profile.name().to_string();
     let workspace = confined.options.paths.workspace.display().to_string();
     if args.json {
         print_json(&Explained { profile, workspace, verdict, plan: &prepared.plan })?;
     } else {
-        let shown = scratch.path().display().to_string();
-        let plan = prepared.plan.to_string().replace(&shown, "SESSION");
+        let plan = prepared.plan.to_string().replace(id.as_str(), "SESSION");
         print(&format!("profile   {profile}\nworkspace {workspace}\nverdict   {verdict}\n\n{plan}\n"))?;
     }
     Ok(0)

@@ -16,7 +16,7 @@ use stockade_audit::record::SessionId;
 ///
 /// # Errors
 /// Host: the state directory cannot be read, or a layer not be removed.
-pub fn gc(args: &GcArgs, context: &Context) -> Result<u8> {
+pub(super) fn gc(args: &GcArgs, context: &Context) -> Result<u8> {
     let state = State::open(&context.environment)?;
     let running = running(&state)?;
     let layers = state.root().join("w");

@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// Operator: no such session or record. Host: the log cannot be read.
-pub fn log(command: &LogCommand, context: &Context) -> Result<u8> {
+pub(super) fn log(command: &LogCommand, context: &Context) -> Result<u8> {
     let state = State::open(&context.environment)?;
     match command {
         LogCommand::List { json } => list(&state, *json, context)?,
@@ -185,9 +185,9 @@ fn summary(bytes: &[u8]) -> String {
     const PLACE: [&str; 8] = ["v", "n", "t", "mt", "k", "ev", "tc", "_sd"];
     let serde_json::Value::Object(members) = members(bytes) else { return String::new() };
     let own = members.iter().filter(|(name, _)| !PLACE.contains(&name.as_str()));
-    own.flat_map(|(_, value)| match value {
-        serde_json::Value::Object(inner) => inner.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        other => vec![other.to_string()],
+    own.flat_map(|(_, value)| match value.as_object() {
+        Some(inner) => inner.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        None => vec![value.to_string()],
     })
     .collect::<Vec<String>>()
     .join(" ")

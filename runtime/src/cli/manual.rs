@@ -11,7 +11,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Host: standard output fails.
-pub fn completions(shell: clap_complete::Shell) -> Result<u8> {
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "stockade", &mut script);
     print_bytes(&script)?;
@@ -22,7 +22,7 @@ pub fn completions(shell: clap_complete::Shell) -> Result<u8> {
 ///
 /// # Errors
 /// Host: standard output fails. Operator: the directory cannot be written.
-pub fn man(directory: Option<&Path>) -> Result<u8> {
+pub(super) fn man(directory: Option<&Path>) -> Result<u8> {
     let Some(directory) = directory else {
         let mut page = Vec::new();
         let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);

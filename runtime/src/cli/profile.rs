@@ -17,7 +17,7 @@ const EXIT_MISTAKES: u8 = 1;
 ///
 /// # Errors
 /// Operator: no such profile, or mistakes in it.
-pub fn profile(command: &ProfileCommand, context: &Context) -> Result<u8> {
+pub(super) fn profile(command: &ProfileCommand, context: &Context) -> Result<u8> {
     match command {
         ProfileCommand::List { json } => list(*json, context)?,
         ProfileCommand::Check { profiles, json } => return check(profiles, *json, context),

@@ -13,7 +13,7 @@ use stockade_jail::watch::LimitHit;
 
 /// What `--report` writes.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     session: String,
     exit: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ struct ReceiptLine {
 
 impl Report {
     /// A report of nothing yet.
-    pub fn new(id: &SessionId, log: &Path, enforced: &Enforced) -> Self {
+    pub(super) fn new(id: &SessionId, log: &Path, enforced: &Enforced) -> Self {
         Self {
             session: id.to_string(),
             exit: 0,
@@ -58,7 +58,7 @@ impl Report {
     }
 
     /// Takes over how the call went; gives the exit code back.
-    pub fn outcome(&mut self, outcome: &Outcome, exit: u8) -> u8 {
+    pub(super) fn outcome(&mut self, outcome: &Outcome, exit: u8) -> u8 {
         self.exit = exit;
         match outcome {
             Outcome::Denied(refusal) => self.denied = Some(refusal.to_string()),
@@ -75,7 +75,7 @@ impl Report {
     }
 
     /// Takes over what the closed session left: from now on everything is on disk.
-    pub fn closed(&mut self, left: &Left) {
+    pub(super) fn closed(&mut self, left: &Left) {
         if let Some(receipt) = &mut self.receipt {
             receipt.durable = true;
             receipt.checkpoint.clone_from(&left.checkpoint);
@@ -86,7 +86,7 @@ impl Report {
     ///
     /// # Errors
     /// Operator or host: the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::bug(format!("write the report: {e}")))?;
         std::fs::write(path, text + "\n").map_err(|e| Error::io("write the report", path, &e))
     }

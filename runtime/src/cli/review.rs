@@ -95,7 +95,7 @@ impl NodeLine {
 ///
 /// # Errors
 /// Operator: no such session or path.
-pub fn diff(args: &DiffArgs, context: &Context) -> Result<u8> {
+pub(super) fn diff(args: &DiffArgs, context: &Context) -> Result<u8> {
     let opened = open(&args.session, context)?;
     let paths = opened.relative(&args.paths)?;
     let review = &opened.review;
@@ -149,7 +149,7 @@ fn render(colour: Colour) -> Render {
 ///
 /// # Errors
 /// Operator: no such session or path, or a conflict. Host: the log or the workspace cannot be written.
-pub fn apply(args: &ApplyArgs, context: &Context) -> Result<u8> {
+pub(super) fn apply(args: &ApplyArgs, context: &Context) -> Result<u8> {
     let opened = open(&args.session, context)?;
     let paths = opened.relative(&args.paths)?;
     let selection = if paths.is_empty() { Selection::All } else { Selection::Paths(paths) };
@@ -259,7 +259,7 @@ impl ApplyReport {
 ///
 /// # Errors
 /// Operator: no such session, or it still runs. Host: the layer cannot be removed.
-pub fn discard(args: &OneSession, context: &Context) -> Result<u8> {
+pub(super) fn discard(args: &OneSession, context: &Context) -> Result<u8> {
     let opened = open(&args.session, context)?;
     let log = opened.log()?;
     let Opened { state, id, review } = opened;
@@ -273,7 +273,7 @@ pub fn discard(args: &OneSession, context: &Context) -> Result<u8> {
 ///
 /// # Errors
 /// Operator: nothing was applied, or the host's files changed since.
-pub fn undo(args: &OneSession, context: &Context) -> Result<u8> {
+pub(super) fn undo(args: &OneSession, context: &Context) -> Result<u8> {
     let opened = open(&args.session, context)?;
     let undone = opened.review.undo(opened.log()?)?;
     let undone = undone.ok_or_else(|| {

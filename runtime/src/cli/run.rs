@@ -1,7 +1,7 @@
 //! `stockade run`: one command in a session of its own, its streams and exit code passed through.
 //! It never shows the guest our terminal, and never hides that something ended the command early.
 
-use crate::backend::process::{Event, Input, Io, NotStarted, Outside, Ran, Run, Sink};
+use crate::backend::process::{Input, Io, NotStarted, Ran, Run, Sink};
 use crate::cli::args::RunArgs;
 use crate::cli::confine::{Started, start};
 use crate::cli::report::Report;
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::session::{Outcome, Sealed};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use stockade_audit::record::Cause;
 use stockade_jail::Status;
@@ -24,14 +24,14 @@ use stockade_policy::{Action, Call, Command, EnvName, Flaw, GuestPath, Stdin, Te
 ///
 /// # Errors
 /// Whatever keeps the command from running, or its end from being told.
-pub fn run(args: &RunArgs, context: &Context) -> Result<u8> {
+pub(super) fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     let call = call(args)?;
     // Before anything starts a thread: threads inherit the mask.
     let mut signals = Signals::block()?;
     let Started { mut session, id, log } = start(&args.confinement, "cli", context)?;
     let mut report = Report::new(&id, &log, session.enforced());
     let raw = if args.tty { RawMode::enter()? } else { None };
-    let outcome = with_streams(args, &mut signals, |io| session.call(call, io));
+    let outcome = with_streams(&mut signals, |io| session.call(call, io));
     drop(raw);
     let code = match &outcome {
         Ok(outcome) => report.outcome(outcome, exit_code(outcome)),
@@ -80,13 +80,12 @@ fn split_setting(setting: &OsStr) -> Result<(&str, &[u8])> {
 }
 
 /// Our own streams, filtered where a person's terminal is at the other end.
-fn with_streams<T>(args: &RunArgs, signals: &mut Signals, call: impl FnOnce(Io<'_>) -> Result<T>) -> Result<T> {
+fn with_streams<T>(signals: &mut Signals, call: impl FnOnce(Io<'_>) -> Result<T>) -> Result<T> {
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     let stdin = stdin.map_err(|e| Error::host(format!("pass standard input on: {}", crate::error::plain(&e))))?;
     let mut stdout = Out { to: io::stdout(), screen: io::stdout().is_terminal().then(Screen::default) };
     let mut stderr = Out { to: io::stderr(), screen: io::stderr().is_terminal().then(Screen::default) };
-    let mut outside = Caller { signals, resizes: args.tty };
-    call(Io { input: Input::Descriptor(stdin), stdout: &mut stdout, stderr: &mut stderr, outside: &mut outside })
+    call(Io { input: Input::Descriptor(stdin), stdout: &mut stdout, stderr: &mut stderr, outside: signals })
 }
 
 /// One of our output streams.
@@ -102,30 +101,6 @@ impl<W: io::Write> Sink for Out<W> {
             None => self.to.write_all(chunk)?,
         }
         self.to.flush()
-    }
-}
-
-/// The person or script that called us: its signals are for the command.
-struct Caller<'a> {
-    signals: &'a mut Signals,
-    resizes: bool,
-}
-
-impl Outside for Caller<'_> {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.signals.as_fd())
-    }
-
-    fn next_event(&mut self) -> Option<Event> {
-        loop {
-            match self.signals.next()? {
-                terminal::Outside::Signal(signal) => return Some(Event::Signal(signal)),
-                terminal::Outside::Resized(size) if self.resizes => {
-                    return Some(Event::Resized { rows: size.rows, columns: size.cols });
-                }
-                terminal::Outside::Resized(_) => {}
-            }
-        }
     }
 }
 
@@ -153,7 +128,7 @@ fn code_of(run: &Run) -> u8 {
 /// Says on standard error what the command itself could not say.
 fn say(outcome: &Outcome, session: &str, quiet: bool) {
     match outcome {
-        Outcome::Denied(refusal) => tell(&format!("stockade: denied: {refusal}")),
+        Outcome::Denied(refusal) => tell(&format!("stockade: {refusal}")),
         Outcome::Unapproved(ask) => {
             let reasons: Vec<&str> = ask.rules().iter().map(|asking| asking.reason.as_str()).collect();
             tell(&format!("stockade: denied: a person has to approve this: {}", reasons.join("; ")));

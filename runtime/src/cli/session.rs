@@ -12,7 +12,7 @@ use stockade_audit::record::Cause;
 ///
 /// # Errors
 /// As opening a session, or when it can take no more calls.
-pub fn session(args: &SessionArgs, context: &Context) -> Result<u8> {
+pub(super) fn session(args: &SessionArgs, context: &Context) -> Result<u8> {
     let Started { mut session, id, .. } = start(&args.confinement, "lines", context)?;
     tell(&format!("stockade: session {id}"));
     let served = gateway::serve(&mut session, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());

@@ -1,12 +1,13 @@
 //! The person's own terminal and the signals that reach us: raw mode while a guest has a terminal, size, Ctrl-C.
 //! It never hands the terminal itself to a guest.
 
+use crate::backend::process::{Event, Outside};
 use crate::error::{Error, Result, plain};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::IsTerminal as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Rows and columns of a terminal, characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +62,6 @@ impl Drop for RawMode {
     }
 }
 
-/// What reached us from outside while a call runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outside {
-    /// A signal to pass on.
-    Signal(i32),
-    /// The terminal has another size.
-    Resized(Size),
-}
-
 /// Receives signals as data. Made before any thread starts, since the mask is inherited by threads.
 #[derive(Debug)]
 pub struct Signals {
@@ -91,19 +83,18 @@ impl Signals {
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
         Ok(Self { descriptor })
     }
-
-    /// The next one, if one has arrived.
-    pub fn next(&mut self) -> Option<Outside> {
-        let info = self.descriptor.read_signal().ok().flatten()?;
-        let number = i32::try_from(info.ssi_signo).expect("signal numbers are small");
-        let resized = number == Signal::SIGWINCH as i32;
-        Some(if resized { Outside::Resized(size()) } else { Outside::Signal(number) })
-    }
 }
 
-/// Readable when a signal has arrived.
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+impl Outside for Signals {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.descriptor.as_fd())
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let info = self.descriptor.read_signal().ok().flatten()?;
+        let number = i32::try_from(info.ssi_signo).expect("signal numbers are small");
+        let Size { rows, cols } = size();
+        let resized = number == Signal::SIGWINCH as i32;
+        Some(if resized { Event::Resized { rows, columns: cols } } else { Event::Signal(number) })
     }
 }

@@ -42,7 +42,7 @@ struct FindingLine {
 ///
 /// # Errors
 /// Host: standard output fails. Everything else is a verdict.
-pub fn verify(args: &VerifyArgs, context: &Context) -> Result<u8> {
+pub(super) fn verify(args: &VerifyArgs, context: &Context) -> Result<u8> {
     let (directory, trust) = match place(args, context) {
         Ok(place) => place,
         // Whoever scripts this must be able to tell "not checked" from "checked and bad".

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `call` is what [`stockade_policy::RawCall`] reads. Output that is not UTF-8 is `{"b64": "…"}`, and output of more than
-//! [`OUTPUT_BYTES_MAX`] is cut, with `"cut"` saying how many bytes are missing; the log has the digest of all that was kept.
+//! 1 MiB a stream is cut, with `"cut"` saying how many bytes are missing; the log has the digest of all that was kept.
 
 use crate::backend::process::{Alone, Input, Io, NotStarted, Ran, Sink};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ use stockade_policy::{CALL_BYTES_MAX, RawCall};
 /// Longest line, bytes: a call and its envelope.
 const LINE_BYTES_MAX: usize = CALL_BYTES_MAX + 4096;
 /// Most output of one stream in an answer, bytes.
-pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Serves calls until the input ends.
 ///

@@ -18,20 +18,15 @@ use stockade_policy::{Call, Grounds, Permit, Refusal};
 /// Time between two heartbeats: a session that dies is known to be dead after two of them.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// A call that is in the log and waits for its decision: it is used up by [`Journal::commit`] or [`Journal::deny`], so
+/// that each call has one.
+#[derive(Debug)]
+#[must_use = "a call that is never decided leaves the log incomplete"]
+pub struct Claim {
+    id: CallId,
+}
+
 /// A permit that is in the log, with the call that it is for. Only [`Journal::commit`] makes one, and only this runs.
-///
-/// ```compile_fail,E0451
-/// # use stockade::journal::Logged;
-/// fn forge(call: stockade_policy::Call, grounds: stockade_policy::Grounds) -> Logged {
-///     Logged { call, grounds, id: todo!(), receipt: todo!() }
-/// }
-/// ```
-///
-/// ```compile_fail,E0599
-/// fn run_twice(logged: stockade::journal::Logged) -> stockade::journal::Logged {
-///     logged.clone()
-/// }
-/// ```
 #[derive(Debug)]
 #[must_use = "a permit that is logged and not run leaves the log without a result"]
 pub struct Logged {
@@ -60,6 +55,11 @@ impl Logged {
     /// Where its permit is in the log.
     pub fn receipt(&self) -> Receipt {
         self.receipt
+    }
+
+    /// What is left once it has run: its name, for the records of what happened.
+    pub fn into_id(self) -> CallId {
+        self.id
     }
 }
 
@@ -94,7 +94,9 @@ pub fn new_session_id() -> Result<SessionId> {
 
 /// An error of the log as one of ours.
 pub fn failed(error: AuditError) -> Error {
+    // std appends the number of the error to what the system says; nobody acts on it.
     let what = error.to_string();
+    let what = what.split(" (os error").next().unwrap_or_default().to_owned();
     let made = match error.fault() {
         stockade_audit::Fault::Guest => Error::guest(what),
         stockade_audit::Fault::Operator => Error::operator(what),
@@ -139,20 +141,20 @@ impl Journal {
     ///
     /// # Errors
     /// The log takes no more records: nothing may run.
-    pub fn claim(&self, call: &Call, via: &str) -> Result<CallId> {
+    pub fn claim(&self, call: &Call, via: &str) -> Result<Claim> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let id = CallId::new(format!("tc_{number}")).map_err(|_| Error::bug("a call's number is not a name"))?;
         let claimed = log::Call { tool: call.tool().to_string(), via: via.to_owned(), input: None };
         let record = disclosures(call).into_iter().fold(Record::new(claimed).of_call(&id), Record::disclosing);
         self.append(record)?;
-        Ok(id)
+        Ok(Claim { id })
     }
 
     /// Puts a permit into the log. What comes back is the only thing that a backend runs.
     ///
     /// # Errors
     /// The log takes no more records: nothing may run.
-    pub fn commit(&self, id: CallId, permit: Permit) -> Result<Logged> {
+    pub fn commit(&self, Claim { id }: Claim, permit: Permit) -> Result<Logged> {
         let (call, grounds) = permit.into_parts();
         let rules = grounds.rules.iter().map(ToString::to_string).collect();
         let record = Record::new(log::Permit { rules }).of_call(&id);
@@ -168,9 +170,9 @@ impl Journal {
     ///
     /// # Errors
     /// The log takes no more records.
-    pub fn deny(&self, id: &CallId, refusal: &Refusal) -> Result<Receipt> {
+    pub fn deny(&self, Claim { id }: Claim, refusal: &Refusal) -> Result<Receipt> {
         let rule = refusal.rule.as_ref().map_or_else(|| "not granted".to_owned(), ToString::to_string);
-        self.append(Record::new(log::Deny { rule, reason: refusal.reason.clone() }).of_call(id))
+        self.append(Record::new(log::Deny { rule, reason: refusal.reason.clone() }).of_call(&id))
     }
 
     /// Writes down things that were seen, with one write, in order.
@@ -187,6 +189,19 @@ impl Journal {
     /// The log takes no more records.
     pub fn gap(&self, lost: u64, why: &str) -> Result<()> {
         self.log.gap(lost, why).map(drop).map_err(failed)
+    }
+
+    /// Keeps content beside the log, encrypted; `None` when the session's share of the disk is used up, and then the
+    /// record says that nothing was kept.
+    ///
+    /// # Errors
+    /// Host: the disk refuses.
+    pub fn keep(&self, content: &[u8]) -> Result<Option<log::BlobRef>> {
+        match self.log.put_blob(content) {
+            Ok(blob) => Ok(Some(blob)),
+            Err(AuditError::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// A number for a process that nobody else in this session has or will have.

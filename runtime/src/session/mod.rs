@@ -5,18 +5,23 @@ pub mod open;
 pub mod records;
 pub mod review;
 pub mod settle;
+mod tee;
 
-pub use open::{Options, Paths, Prepared, User, prepare};
+pub use open::{Options, Paths, Prepared, User, method, prepare};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
 use crate::error::Result;
-use crate::journal::{Journal, Logged};
+use crate::journal::{Claim, Journal, Logged};
 use crate::session::settle::{Known, Settled};
+use crate::session::tee::Tee;
 use crate::workspace::{Layer, Mode};
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
 use stockade_jail::Enforced;
 use stockade_policy::{Ask, Call, Decision, ExpandedProfile, Refusal};
+
+/// Standard output and error as the log has them.
+type Output = [Option<log::Stream>; 2];
 
 /// An open session.
 #[derive(Debug)]
@@ -78,21 +83,21 @@ impl Session {
     /// Host: the log or the workspace cannot be written; then the call's effects are not trusted, and the session
     /// must end. Guest: the program could not be started.
     pub fn call(&mut self, call: Call, io: Io<'_>) -> Result<Outcome> {
-        let id = self.journal.claim(&call, self.via)?;
+        let claim = self.journal.claim(&call, self.via)?;
         let permit = match self.profile.judge(call) {
             Decision::Permit(permit) => permit,
-            Decision::Ask(ask) => return self.unapproved(&id, ask),
+            Decision::Ask(ask) => return self.unapproved(claim, ask),
             Decision::Denial(denial) => {
                 let (_, refusal) = denial.into_parts();
-                self.journal.deny(&id, &refusal)?;
+                self.journal.deny(claim, &refusal)?;
                 return Ok(Outcome::Denied(refusal));
             }
         };
-        let logged = self.journal.commit(id, permit)?;
+        let logged = self.journal.commit(claim, permit)?;
         let before = settle::before(&self.layer)?;
-        let ran = self.wall.run(&logged, io)?;
+        let (id, ran, output) = self.run(logged, io)?;
         let settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
-        let receipt = self.seal(&logged, &ran, &settled)?;
+        let receipt = self.seal(&id, &ran, &settled, output)?;
         Ok(Outcome::Ran(Box::new(Sealed { ran, settled, receipt })))
     }
 
@@ -109,8 +114,30 @@ impl Session {
         Ok(Left { id: self.id, checkpoint: closed.checkpoint })
     }
 
+    /// Runs the call, and keeps what it prints for the log.
+    fn run(&self, logged: Logged, io: Io<'_>) -> Result<(CallId, Ran, Output)> {
+        let Io { input, stdout, stderr, outside } = io;
+        let (mut out, mut err) = (Tee::new(stdout), Tee::new(stderr));
+        let (id, ran) = self.wall.run(logged, Io { input, stdout: &mut out, stderr: &mut err, outside })?;
+        Ok((id, ran, [self.keep(out)?, self.keep(err)?]))
+    }
+
+    /// A stream as its record has it; `None` when nothing came.
+    fn keep(&self, tee: Tee<'_>) -> Result<Option<log::Stream>> {
+        let (kept, z) = tee.into_kept();
+        if z == 0 {
+            return Ok(None);
+        }
+        let cut = z - kept.len() as u64;
+        let blob = self.journal.keep(&kept)?;
+        Ok(Some(match blob {
+            Some(blob) => log::Stream { z, cut, blob: Some(blob) },
+            None => log::Stream { z, cut: z, blob: None },
+        }))
+    }
+
     /// Nobody is there to be asked: the call is refused, and the log says what would have been asked.
-    fn unapproved(&self, id: &CallId, ask: Ask) -> Result<Outcome> {
+    fn unapproved(&self, claim: Claim, ask: Ask) -> Result<Outcome> {
         let rules = ask.rules();
         let refusal = Refusal {
             rule: rules.first().map(|asking| asking.rule.clone()),
@@ -118,12 +145,12 @@ impl Session {
             instead: Vec::new(),
             ask: "a person has to approve this".to_owned(),
         };
-        self.journal.deny(id, &refusal)?;
+        self.journal.deny(claim, &refusal)?;
         Ok(Outcome::Unapproved(ask))
     }
 
     /// Everything that was seen, then the result: a result in the log has all its records before it.
-    fn seal(&self, logged: &Logged, ran: &Ran, settled: &Settled) -> Result<Receipt> {
+    fn seal(&self, id: &CallId, ran: &Ran, settled: &Settled, output: Output) -> Result<Receipt> {
         let mut seen: Vec<Record> = Vec::new();
         let mut main = 0;
         if let Ran::Ended(run) = ran {
@@ -134,14 +161,14 @@ impl Session {
             seen.extend(others.map(|exit| Record::new(records::process(self.journal.process_number(), None, exit))));
         }
         seen.extend(settled.outcomes.iter().cloned().map(Record::new));
-        let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(logged.id())).collect();
+        let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(id)).collect();
         self.journal.saw(&seen)?;
         if let Ran::Ended(run) = ran
             && run.unlisted > 0
         {
             self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
         }
-        self.journal.seal(logged.id(), records::outcome(ran, main, [None, None]))
+        self.journal.seal(id, records::outcome(ran, main, output))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::backend::process::grants::{self, ClosedPlace};
 use crate::backend::process::host::{Host as _, Seen, ThisHost};
+use crate::backend::process::layout::Grants;
 use crate::backend::process::plan::{self, Guest, Site, View};
 use crate::backend::process::{self, ProcessWall};
 use crate::error::{Error, Result};
@@ -121,11 +122,18 @@ impl Session {
     }
 }
 
+/// How a session's layer is made where its state lies; makes the layer's directory.
+///
+/// # Errors
+/// Host: the directory cannot be made.
+pub fn method(options: &Options) -> Result<Method> {
+    make_private(&options.paths.layer)?;
+    Layer::method_for(&options.paths.layer).map_err(settle::failed)
+}
+
 /// Starts the strongest wall that the machine has, down to the profile's floor.
 fn start(options: &Options) -> Result<(Prepared, ProcessWall)> {
-    make_private(&options.paths.layer)?;
-    let method = Layer::method_for(&options.paths.layer).map_err(settle::failed)?;
-    let mut attempt = (Wall::Namespaces, method);
+    let mut attempt = (Wall::Namespaces, method(options)?);
     loop {
         let (wall, method) = attempt;
         let prepared = prepare(options, wall, method)?;
@@ -222,7 +230,18 @@ fn site(options: &Options, wall: Wall, layer: &Layer) -> Result<Site> {
             make_private(&directory)?;
         }
     }
-    let (protected, pinned) = protected(options, layer)?;
+    let (mut protected, pinned) = protected(options, layer)?;
+    let mut masked = masked(options, layer)?;
+    // Inside there is only what is granted: elsewhere nothing can be hidden or kept from writing.
+    let granted = grants::granted(&options.profile);
+    let shown = |path: &PathBuf| {
+        Grants::new(&granted).shows(path) && matches!(ThisHost.look(path), Seen::File | Seen::Directory)
+    };
+    for paths in [&mut protected, &mut masked] {
+        paths.retain(shown);
+        paths.sort();
+        paths.dedup();
+    }
     Ok(Site {
         wall,
         workspace: workspace.clone(),
@@ -232,7 +251,7 @@ fn site(options: &Options, wall: Wall, layer: &Layer) -> Result<Site> {
         guest: guest(options)?,
         protected,
         pinned,
-        masked: masked(options, layer)?,
+        masked,
     })
 }
 
@@ -272,9 +291,6 @@ fn protected(options: &Options, layer: &Layer) -> Result<(Vec<PathBuf>, Vec<Path
             pinned.extend(matches.pins.iter().map(|pin| pin.below(workspace)));
         }
     }
-    protected.retain(|path| matches!(ThisHost.look(path), Seen::File | Seen::Directory));
-    protected.sort();
-    protected.dedup();
     Ok((protected, pinned))
 }
 
@@ -284,9 +300,6 @@ fn masked(options: &Options, layer: &Layer) -> Result<Vec<PathBuf>> {
     for closed in grants::closed(&options.profile).into_iter().filter(|closed| closed.access == Access::Read) {
         masked.extend(places(&closed.place, &options.paths.workspace, layer)?);
     }
-    masked.retain(|path| matches!(ThisHost.look(path), Seen::File | Seen::Directory));
-    masked.sort();
-    masked.dedup();
     Ok(masked)
 }
 

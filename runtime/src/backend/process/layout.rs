@@ -59,6 +59,11 @@ impl<'a> Grants<'a> {
         self.all.iter().any(|granted| path.starts_with(&granted.path) || granted.path.starts_with(path))
     }
 
+    /// Whether a grant at or above the path shows it.
+    pub fn shows(&self, path: &Path) -> bool {
+        self.all.iter().any(|granted| path.starts_with(&granted.path))
+    }
+
     /// Granted paths at or below `path`.
     pub fn within<'b>(&'b self, path: &'b Path) -> impl Iterator<Item = &'b Granted> {
         self.all.iter().filter(move |granted| granted.path.starts_with(path))
@@ -99,7 +104,7 @@ fn step(one: &Granted, grants: &Grants<'_>, host: &dyn Host) -> Result<Option<Se
     match (host.look(&one.path), one.presence) {
         (Seen::Directory | Seen::File, _) => Ok(Some(bind(one.path.clone()))),
         // Where the link leads is granted as well: keep it a link, as programs that compare paths expect (/bin, /lib64).
-        (Seen::Link { text, resolved: Some(resolved) }, _) if grants.touches_above(&resolved) => {
+        (Seen::Link { text, resolved: Some(resolved) }, _) if grants.shows(&resolved) => {
             Ok(Some(SessionStep::Symlink { path: one.path.clone(), target: text }))
         }
         (Seen::Link { resolved: Some(resolved), .. }, _) => Ok(Some(bind(resolved))),
@@ -108,13 +113,6 @@ fn step(one: &Granted, grants: &Grants<'_>, host: &dyn Host) -> Result<Option<Se
             Err(Error::operator(format!("\"{}\", which {} grants, does not exist", one.path.display(), one.rule))
                 .hint("add optional = true to the grant, or remove it"))
         }
-    }
-}
-
-impl Grants<'_> {
-    /// Whether a grant at or above the path shows it already.
-    fn touches_above(&self, path: &Path) -> bool {
-        self.all.iter().any(|granted| path.starts_with(&granted.path))
     }
 }
 

@@ -18,6 +18,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use stockade_audit::record::CallId;
 use stockade_jail::watch::{LimitHit, LimitKind};
 use stockade_jail::{
     Command, Enforced, ErrorKind, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
@@ -169,11 +170,16 @@ impl ProcessWall {
         self.sandbox.enforced()
     }
 
-    /// Runs a logged call to its end.
+    /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went.
     ///
     /// # Errors
     /// Bug: the call is not a command. Host: the sandbox is gone, or its streams fail.
-    pub fn run(&self, logged: &Logged, io: Io<'_>) -> Result<Ran> {
+    pub fn run(&self, logged: Logged, io: Io<'_>) -> Result<(CallId, Ran)> {
+        let ran = self.run_to_its_end(&logged, io)?;
+        Ok((logged.into_id(), ran))
+    }
+
+    fn run_to_its_end(&self, logged: &Logged, io: Io<'_>) -> Result<Ran> {
         let Action::Command(asked) = logged.call().action() else {
             return Err(Error::bug("a call that is not a command reached the process wall"));
         };

@@ -122,7 +122,7 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
         SessionStep::Dev { shm_mib },
         tmpfs(Path::new(TMP), 0o1777, tmpfs_mib, &grants),
         SessionStep::Dir { path: "/var".into(), mode: 0o755 },
-        SessionStep::Symlink { path: "/var/tmp".into(), target: TMP.into() },
+        var_tmp(granted, site, tmpfs_mib, &grants),
         SessionStep::Dir { path: "/run".into(), mode: 0o755 },
     ];
     session.extend(identity_files(site));
@@ -135,12 +135,13 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
     session.extend(site.pinned.iter().map(|path| SessionStep::Pin { path: path.clone() }));
     session.extend(site.protected.iter().map(|path| SessionStep::Protect { path: path.clone() }));
     session.extend(site.masked.iter().map(|path| SessionStep::Mask { path: path.clone() }));
+    let rules = rules(granted, &session, &mounts, site);
     session.extend([
         SessionStep::EnterRoot,
         SessionStep::Keyring,
         SessionStep::DropCapabilities,
         SessionStep::NoNewPrivs,
-        SessionStep::Landlock { rules: rules(granted, &mounts, site), tcp: Tcp::LeftToNamespace },
+        SessionStep::Landlock { rules, tcp: Tcp::LeftToNamespace },
     ]);
     Ok(Plan {
         wall: Wall::Namespaces,
@@ -148,6 +149,16 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
         session,
         call: call_steps(limits, Sockets::Loopback),
     })
+}
+
+/// `/var/tmp` is `/tmp` under another name, unless something of the host is to be shown below it: no mount follows a link.
+fn var_tmp(granted: &[Granted], site: &Site, size_mib: u64, grants: &Grants<'_>) -> SessionStep {
+    let path = Path::new("/var/tmp");
+    let mut shown = granted.iter().map(|granted| granted.path.as_path()).chain([&*site.home, &*site.workspace]);
+    if shown.any(|shown| shown.starts_with(path)) {
+        return tmpfs(path, 0o1777, size_mib, grants);
+    }
+    SessionStep::Symlink { path: path.to_owned(), target: TMP.into() }
 }
 
 /// A private tmpfs, executable when the profile grants execution there.
@@ -196,13 +207,9 @@ fn workspace(site: &Site, grants: &Grants<'_>) -> Option<SessionStep> {
 }
 
 /// Landlock rules of the full wall.
-fn rules(granted: &[Granted], mounts: &[SessionStep], site: &Site) -> Vec<LandlockRule> {
+fn rules(granted: &[Granted], steps: &[SessionStep], mounts: &[SessionStep], site: &Site) -> Vec<LandlockRule> {
     let grants = Grants::new(granted);
     let rule = |path: &Path, rights| LandlockRule { path: path.to_owned(), rights };
-    let private = |path: &Path| match grants.at(path).exec {
-        Exec::Allow => rule(path, PathRights::ReadWriteExec),
-        Exec::Deny => rule(path, PathRights::ReadWrite),
-    };
     let mut rules = Vec::new();
     // The root shows nothing but what was granted; only a workspace of which a part is granted needs a finer rule.
     if grants.covers(&site.workspace, policy::Access::Read) || !grants.touches(&site.workspace) {
@@ -211,14 +218,18 @@ fn rules(granted: &[Granted], mounts: &[SessionStep], site: &Site) -> Vec<Landlo
         rules.extend(["/etc", "/proc", "/run", "/var"].map(|path| rule(Path::new(path), PathRights::Read)));
     }
     rules.extend(device_rules());
-    rules.push(private(Path::new(TMP)));
     rules.push(rule(Path::new("/dev/shm"), PathRights::ReadWrite));
-    if site.home != Path::new("/") {
-        rules.push(private(&site.home));
-    }
+    rules.extend(steps.iter().filter_map(private));
     rules.extend(layout::rules(granted, mounts));
     rules.extend(workspace_rules(&grants, site));
     rules
+}
+
+/// The rule of a private tmpfs: everything, but execution only where the mount has it.
+fn private(step: &SessionStep) -> Option<LandlockRule> {
+    let SessionStep::Tmpfs { path, exec, .. } = step else { return None };
+    let rights = layout::right(layout::Allowed { access: Access::ReadWrite, exec: *exec });
+    Some(LandlockRule { path: path.clone(), rights })
 }
 
 /// Devices that every program expects to be able to write to.

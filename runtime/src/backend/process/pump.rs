@@ -321,7 +321,7 @@ mod tests {
         let guest = std::thread::spawn(move || {
             std::fs::File::from(guest_err).write_all(b"oops\n").expect("the error pipe is open");
             // Ends with an error when the pump stops reading at the limit, as a real guest would.
-            std::io::copy(&mut std::fs::File::from(guest_in), &mut std::fs::File::from(guest_out)).is_ok()
+            io::copy(&mut std::fs::File::from(guest_in), &mut std::fs::File::from(guest_out)).is_ok()
         });
         let (mut out, mut err) = (Kept(Vec::new()), Kept(Vec::new()));
         let ends = Ends::Pipes { stdin: Some(stdin), stdout, stderr };
