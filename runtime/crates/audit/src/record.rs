@@ -3,11 +3,13 @@
 
 mod body;
 mod leaf;
+mod ledger;
 mod values;
 
 pub use body::*;
 pub use leaf::{Head, Leaf, LeafError, parse_head, parse_leaf};
 pub(crate) use leaf::{Place, write_leaf};
+pub use ledger::*;
 pub use values::{BlobRef, CallId, Digest, LogPath, NameError, SessionId};
 
 use crate::disclose::Disclosed;

@@ -1,6 +1,7 @@
 //! What can be recorded: one type per kind, with the member names of the disk format.
 //! It never holds a sensitive value in the clear: argv, environment and directories are disclosures.
 
+use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
 use serde::{Deserialize, Serialize};
@@ -489,70 +490,4 @@ pub struct Redact {
     pub reason: String,
     /// Who asked for it.
     pub by: String,
-}
-
-/// `ledger.init`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LedgerInit {
-    /// Origin of the ledger.
-    pub origin: String,
-    /// Key that signs it.
-    pub vkey: String,
-}
-
-/// `ledger.open`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LedgerOpen {
-    /// The session.
-    pub sid: SessionId,
-    /// Key that signs its checkpoints; its name is the log's origin.
-    pub vkey: String,
-    /// Name and version of the writer.
-    pub tool: String,
-    /// SHA-256 of the merged profile.
-    pub profile_h: Digest,
-    /// SHA-256 of the plan.
-    pub plan_h: Digest,
-}
-
-/// `ledger.beat`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LedgerBeat {
-    /// The session.
-    pub sid: SessionId,
-    /// Leaves in its log.
-    pub size: u64,
-    /// Root of its log.
-    pub root: Digest,
-}
-
-/// `ledger.close`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LedgerClose {
-    /// The session.
-    pub sid: SessionId,
-    /// Leaves in its log.
-    pub size: u64,
-    /// Root of its log.
-    pub root: Digest,
-    /// Why it ended.
-    pub cause: Cause,
-    /// Its exit status.
-    pub status: i32,
-}
-
-/// `ledger.after`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LedgerAfter {
-    /// The session.
-    pub sid: SessionId,
-    /// Leaves in its follow-up log.
-    pub size: u64,
-    /// Root of its follow-up log.
-    pub root: Digest,
 }
