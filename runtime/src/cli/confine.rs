@@ -41,7 +41,7 @@ pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) ->
     let state = State::open(&context.environment)?;
     let id = journal::new_session_id()?;
     let (log, layer) = (state.log(&id), state.layer(&id));
-    let Confined { options, sources } = confined(args, id.clone(), log.clone(), layer.clone(), via, context)?;
+    let Confined { options, sources } = confined(args, id.clone(), &state, via, context)?;
     let ledger = journal::ledger(state.root())?;
     let session = Session::open(options, ledger)?;
     sources.keep(&layer)?;
@@ -55,19 +55,19 @@ pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) ->
 pub(super) fn confined(
     args: &Confinement,
     id: SessionId,
-    log: PathBuf,
-    layer: PathBuf,
+    state: &State,
     via: &'static str,
     context: &Context,
 ) -> Result<Confined> {
     let environment = &context.environment;
+    let (log, layer, state) = (state.log(&id), state.layer(&id), state.root().to_owned());
     let workspace = workspace(args.workspace.as_deref())?;
     let sources = Sources::gather(&args.profile, environment)?.in_workspace(&workspace)?;
     let profile = profiles::placed(&sources.profile()?, &workspace, environment)?;
     let bytes = |text: &std::ffi::OsString| text.as_bytes().to_vec();
     let options = Options {
         id,
-        paths: Paths { log, layer, workspace: workspace.clone(), home: home(environment) },
+        paths: Paths { log, layer, workspace: workspace.clone(), home: home(environment), state },
         profile,
         mode: mode(args.mode),
         user: user(environment),

@@ -41,7 +41,7 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context) -> Result<u8> {
 }
 
 fn explain_at(args: &ExplainArgs, id: &SessionId, state: &State, context: &Context) -> Result<u8> {
-    let confined = confined(&args.confinement, id.clone(), state.log(id), state.layer(id), "cli", context)?;
+    let confined = confined(&args.confinement, id.clone(), state, "cli", context)?;
     let prepared = session::prepare(&confined.options, Wall::Namespaces, session::method(&confined.options)?)?;
     let verdict = verdict(args, &confined.options.profile)?;
     let profile = confined.options.profile.name().to_string();

@@ -46,7 +46,10 @@ pub struct Context {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
     let environment = Environment::of_process();
     let colour = Colour::choose(cli.color, environment.get("NO_COLOR").is_some());
     log_to_stderr(cli.verbose);
@@ -58,6 +61,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(EXIT_STOCKADE)
         }
     }
+}
+
+/// Tells what is wrong with the command line, or shows the help that it asks for.
+fn misread(error: &clap::Error) -> ExitCode {
+    // Closed streams leave nobody to tell.
+    drop(error.print());
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // clap's own code is 2, which is a command's to give, and `verify`'s for a log that was altered.
+    let first = std::env::args_os().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let of_verify = first.is_some_and(|word| word == "verify");
+    ExitCode::from(if of_verify { verify::EXIT_USAGE } else { EXIT_STOCKADE })
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {

@@ -4,8 +4,13 @@
 use crate::backend::process::Ran;
 use crate::error::{Error, Result};
 use crate::session::{Left, Outcome};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use serde::Serialize;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use stockade_audit::Receipt;
 use stockade_audit::record::{Change, FsOutcome, SessionId};
 use stockade_jail::Enforced;
@@ -86,10 +91,58 @@ impl Report {
     ///
     /// # Errors
     /// Operator or host: the file cannot be written.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, place: Place) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::bug(format!("write the report: {e}")))?;
-        std::fs::write(path, text + "\n").map_err(|e| Error::io("write the report", path, &e))
+        place.write(&(text + "\n"))
     }
+}
+
+/// Where a report goes, held open from before the guest runs: what it makes at that path meanwhile, a symbolic link
+/// perhaps, leads us nowhere else.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A name in this directory, taken over by the complete report at once.
+    Name(PathBuf, OwnedFd, OsString),
+    /// Something that is not a file: a terminal, a pipe.
+    Stream(PathBuf, File),
+}
+
+impl Place {
+    /// Opens the place of a report.
+    ///
+    /// # Errors
+    /// Operator: there is no such directory, or it cannot be written.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::io("write the report", path, &e);
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+            return Ok(Self::Stream(path.to_owned(), File::options().write(true).open(path).map_err(failed)?));
+        }
+        let name = path.file_name().ok_or_else(|| {
+            Error::operator(format!("report \"{}\" names no file", path.display())).hint("give the path of a file")
+        })?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+        rustix::fs::accessat(&directory, ".", Access::WRITE_OK, AtFlags::EACCESS).map_err(|e| failed(e.into()))?;
+        Ok(Self::Name(path.to_owned(), directory, name.to_owned()))
+    }
+
+    fn write(self, text: &str) -> Result<()> {
+        let (path, written) = match self {
+            Self::Stream(path, mut stream) => (path, stream.write_all(text.as_bytes())),
+            Self::Name(path, directory, name) => (path, replace(&directory, &name, text)),
+        };
+        written.map_err(|e| Error::io("write the report", &path, &e))
+    }
+}
+
+/// Puts a complete file in the place of a name, whatever stood there.
+fn replace(directory: &OwnedFd, name: &OsStr, text: &str) -> std::io::Result<()> {
+    let new = OsString::from(format!(".stockade-report-{}", std::process::id()));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, &new, flags, Mode::from_raw_mode(0o644))?;
+    File::from(file).write_all(text.as_bytes())?;
+    Ok(rustix::fs::renameat(directory, &new, directory, name)?)
 }
 
 fn change_line(outcome: &FsOutcome) -> ChangeLine {

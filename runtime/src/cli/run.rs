@@ -4,7 +4,7 @@
 use crate::backend::process::{Input, Io, NotStarted, Ran, Run, Sink};
 use crate::cli::args::RunArgs;
 use crate::cli::confine::{Started, start};
-use crate::cli::report::Report;
+use crate::cli::report::{Place, Report};
 use crate::cli::screen::Screen;
 use crate::cli::terminal::{self, RawMode, Signals};
 use crate::cli::{Context, EXIT_LIMIT, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_STOCKADE, tell};
@@ -26,6 +26,7 @@ use stockade_policy::{Action, Call, Command, EnvName, Flaw, GuestPath, Stdin, Te
 /// Whatever keeps the command from running, or its end from being told.
 pub(super) fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     let call = call(args)?;
+    let place = args.report.as_deref().map(Place::open).transpose()?;
     // Before anything starts a thread: threads inherit the mask.
     let mut signals = Signals::block()?;
     let Started { mut session, id, log } = start(&args.confinement, "cli", context)?;
@@ -41,8 +42,8 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     let closed = session.close(cause, i32::from(code));
     let outcome = outcome?;
     report.closed(&closed?);
-    if let Some(path) = &args.report {
-        report.write(path)?;
+    if let Some(place) = place {
+        report.write(place)?;
     }
     say(&outcome, id.as_str(), args.quiet);
     Ok(code)

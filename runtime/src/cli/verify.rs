@@ -17,7 +17,7 @@ use stockade_audit::verify::{Finding, Trust, Verdict, VerifyOptions, verify as c
 /// Findings shown to a person; `--json` has them all.
 const SHOWN_MAX: usize = 15;
 /// The check could not even begin.
-const EXIT_USAGE: u8 = 4;
+pub(super) const EXIT_USAGE: u8 = 4;
 
 #[derive(Serialize)]
 struct VerdictLine<'a> {

@@ -223,9 +223,20 @@ fn read(path: &Path, environment: &Environment) -> Result<Vec<u8>> {
         return Err(Error::operator(format!("profile \"{shown}\" belongs to user {}", metadata.uid()))
             .hint("copy it to a file of your own, and read it before you use it"));
     }
-    if metadata.mode() & 0o002 != 0 {
-        return Err(Error::operator(format!("profile \"{shown}\" can be written by anybody"))
-            .hint(format!("chmod o-w {shown}")));
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Error::operator(format!("profile \"{shown}\" can be written by others"))
+            .hint(format!("chmod go-w {shown}")));
+    }
+    // Who can write the directory can put another file in its place; with the sticky bit only its owner can.
+    let directory = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+    let above = fs::metadata(&directory).map_err(|e| Error::io("look at", &directory, &e))?;
+    if above.mode() & 0o022 != 0 && above.mode() & 0o1000 == 0 {
+        let shown = directory.display();
+        return Err(Error::operator(format!(
+            "profile \"{}\" lies in a directory that others can write",
+            path.display()
+        ))
+        .hint(format!("chmod go-w {shown}")));
     }
     Ok(bytes)
 }

@@ -25,6 +25,8 @@ impl State {
             make_private(&directory)?;
             check_private(&directory, environment.uid)?;
         }
+        // As the kernel names it, so that it compares with the paths of grants.
+        let root = root.canonicalize().map_err(|e| Error::io("find", &root, &e))?;
         Ok(Self { root })
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use stockade_audit::record::Digest;
 use stockade_jail::Status;
-use stockade_policy::{CALL_BYTES_MAX, RawCall};
+use stockade_policy::{Action, CALL_BYTES_MAX, RawCall};
 
 /// Longest line, bytes: a call and its envelope.
 const LINE_BYTES_MAX: usize = CALL_BYTES_MAX + 4096;
@@ -102,6 +102,12 @@ fn answer(session: &mut Session, line: &[u8]) -> Result<Value> {
         Ok(call) => call,
         Err(flaw) => return Ok(json!({ "id": envelope.id, "error": flaw.what, "hint": flaw.hint })),
     };
+    // A session's wall runs commands; what else a harness may ask for is refused before it is claimed, so that the log
+    // never has a permit that nothing carries out.
+    if !matches!(call.action(), Action::Command(_)) {
+        let hint = "ask for a command; files of the workspace can be read and written by one";
+        return Ok(json!({ "id": envelope.id, "error": "this session runs commands only", "hint": hint }));
+    }
     let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
     let io = Io { input: Input::Empty, stdout: &mut stdout, stderr: &mut stderr, outside: &mut Alone };
     let mut answer = match session.call(call, io)? {

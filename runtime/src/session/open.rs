@@ -3,7 +3,7 @@
 
 use crate::backend::process::grants::{self, ClosedPlace};
 use crate::backend::process::host::{Host as _, Seen, ThisHost};
-use crate::backend::process::layout::Grants;
+use crate::backend::process::layout::{Granted, Grants, Screens};
 use crate::backend::process::plan::{self, Guest, Site, View};
 use crate::backend::process::{self, ProcessWall};
 use crate::error::{Error, Result};
@@ -57,6 +57,8 @@ pub struct Paths {
     pub workspace: PathBuf,
     /// The user's home directory.
     pub home: PathBuf,
+    /// The directory of all state: logs, keys, layers.
+    pub state: PathBuf,
 }
 
 /// Who starts a session.
@@ -94,6 +96,7 @@ pub struct Prepared {
 /// Host: the layer cannot be made.
 pub fn prepare(options: &Options, wall: Wall, method: Method) -> Result<Prepared> {
     grants::refuse_unenforceable(&options.profile, wall)?;
+    keep_state(options)?;
     let Paths { layer: state, workspace, .. } = &options.paths;
     make_private(state)?;
     let layer = Layer::create(state, workspace, options.mode, method).map_err(settle::failed)?;
@@ -106,6 +109,22 @@ pub fn prepare(options: &Options, wall: Wall, method: Method) -> Result<Prepared
     };
     let environment = environment(options, &site, wall);
     Ok(Prepared { layer, plan, environment, inside })
+}
+
+/// Refuses a grant that would let the guest write, or move aside, the logs and keys. Read grants above them are no harm:
+/// the state is masked there.
+fn keep_state(options: &Options) -> Result<()> {
+    let state = &options.paths.state;
+    let holds = |granted: &&Granted| granted.right == Access::Write && state.starts_with(&granted.path);
+    match grants::granted(&options.profile).iter().find(holds) {
+        None => Ok(()),
+        Some(granted) => Err(Error::operator(format!(
+            "{} grants writing below \"{}\", which holds Stockade's own state",
+            granted.rule,
+            granted.path.display()
+        ))
+        .hint("grant smaller paths, or set STOCKADE_STATE to a directory outside them")),
+    }
 }
 
 impl Session {
@@ -242,8 +261,13 @@ fn site(options: &Options, wall: Wall, layer: &Layer) -> Result<Site> {
         paths.sort();
         paths.dedup();
     }
+    let screens = match layer.method() {
+        Method::Overlay => Screens::Available,
+        Method::Copy => Screens::Missing,
+    };
     Ok(Site {
         wall,
+        screens,
         workspace: workspace.clone(),
         view,
         home: home.clone(),
@@ -297,6 +321,7 @@ fn protected(options: &Options, layer: &Layer) -> Result<(Vec<PathBuf>, Vec<Path
 /// Paths that the guest may not see.
 fn masked(options: &Options, layer: &Layer) -> Result<Vec<PathBuf>> {
     let mut masked = Vec::new();
+    masked.push(options.paths.state.clone());
     for closed in grants::closed(&options.profile).into_iter().filter(|closed| closed.access == Access::Read) {
         masked.extend(places(&closed.place, &options.paths.workspace, layer)?);
     }

@@ -10,6 +10,8 @@ use crate::plan::Limits;
 use files::{count, join, make, read, remove, write};
 use locate::{Own, Place};
 use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -112,6 +114,18 @@ impl Group {
             })?;
         }
         Ok(())
+    }
+
+    /// Lets a helper with one thread in: moves it, or hands out the files by which it has to [`enter`] by itself.
+    ///
+    /// The second is for version 1. Whoever moves *another* process takes a lock that every fork and exit on the machine
+    /// passes, which waits for an RCU grace period: 2 to 10 ms. A thread that moves itself needs none of it, since Linux
+    /// 5.17; version 2 takes the lock all the same, as it moves whole processes only.
+    pub(crate) fn admit(&self, helper: u32) -> Result<Vec<OwnedFd>, JailError> {
+        match self.version {
+            Version::Two => self.add(helper).map(|()| Vec::new()),
+            Version::One => self.directories().map(open_tasks).collect(),
+        }
     }
 
     /// Kills every process of the group, those that are being forked included.
@@ -325,6 +339,17 @@ impl Group {
         }
         killed
     }
+}
+
+fn open_tasks(directory: &Path) -> Result<OwnedFd, JailError> {
+    let path = join(directory, "tasks");
+    let file = File::options().write(true).open(&path);
+    file.map(OwnedFd::from).map_err(|error| JailError::io("open", path.display().to_string(), &error))
+}
+
+/// Moves the calling thread, which has to be the only one of its process, into the group of this `tasks` file.
+pub(crate) fn enter(tasks: OwnedFd) -> Result<(), JailError> {
+    File::from(tasks).write_all(b"0").map_err(|error| JailError::io("join", "a control group", &error))
 }
 
 impl Drop for Group {

@@ -6,6 +6,8 @@ use crate::mount::Tree;
 use crate::sys::{self, MountChange, Side};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -24,6 +26,10 @@ pub(crate) struct Ids {
     pub(crate) outer_gid: u32,
     pub(crate) starter: Starter,
 }
+
+/// Namespaces that map one owner's files to the guest, by the owner's ids on disk: of one guest.
+#[derive(Debug, Default)]
+pub(crate) struct Mappings(BTreeMap<(u32, u32), OwnedFd>);
 
 /// Who starts the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +86,18 @@ impl Ids {
     }
 
     /// Shows the files of a tree's owner as the guest's own.
-    pub(crate) fn map_owner(&self, tree: &Tree, path: &Path) -> Result<(), JailError> {
+    pub(crate) fn map_owner(&self, tree: &Tree, made: &mut Mappings, path: &Path) -> Result<(), JailError> {
         let stat = rustix::fs::fstat(&tree.fd)
             .map_err(|errno| JailError::os("look at", path.display().to_string(), errno.raw_os_error()))?;
-        let namespace = mapping_namespace((stat.st_uid, self.outer_uid), (stat.st_gid, self.outer_gid))
-            .map_err(|error| JailError::io("make an id mapping for", path.display().to_string(), &error))?;
+        let (uid, gid) = ((stat.st_uid, self.outer_uid), (stat.st_gid, self.outer_gid));
+        let namespace = match made.0.entry((stat.st_uid, stat.st_gid)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let namespace = mapping_namespace(uid, gid)
+                    .map_err(|error| JailError::io("make an id mapping for", path.display().to_string(), &error))?;
+                new.insert(namespace)
+            }
+        };
         let change = MountChange { idmap: Some(namespace.as_fd()), recursive: true, ..MountChange::default() };
         sys::mount_setattr(tree.fd.as_fd(), change).map_err(|errno| {
             JailError::os("id-map", path.display().to_string(), errno.raw_os_error())
@@ -131,7 +144,8 @@ fn map_error(path: &str, error: &std::io::Error) -> JailError {
 pub(crate) const USER_NAMESPACE_HINT: &str =
     "this machine restricts user namespaces; \"stockade doctor\" says how to allow them";
 
-/// A user namespace that maps one id on disk to one id outside; nothing runs in it.
+/// A user namespace that maps one id on disk to one id outside; nothing runs in it. Its first process is ending when
+/// this returns, and left to [`reap_all`]: an exit takes longer than the namespace did.
 fn mapping_namespace(uid: (u32, u32), gid: (u32, u32)) -> std::io::Result<OwnedFd> {
     let (mut reader, writer) = std::io::pipe()?;
     // SAFETY: the helper has one thread (it was just executed and starts none); the flags are without CLONE_VM.
@@ -155,8 +169,12 @@ fn mapping_namespace(uid: (u32, u32), gid: (u32, u32)) -> std::io::Result<OwnedF
         File::open(format!("/proc/{pid}/ns/user"))
     })();
     drop(writer);
-    sys::reap(Some(pid), 0)?;
     mapped.map(OwnedFd::from)
+}
+
+/// Waits for the processes that made namespaces.
+pub(crate) fn reap_all() {
+    while sys::reap(None, 0).is_ok() {}
 }
 
 #[cfg(test)]

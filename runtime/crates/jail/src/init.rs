@@ -1,11 +1,12 @@
 //! The init of a session: the first process inside, which starts calls, reaps everything and ends what outlives its call.
 //! It never talks to a guest, and never runs on when the supervisor is gone.
 
+use crate::cgroup;
 use crate::channel::{Channel, protocol};
 use crate::child::{Prepared, Steps, Terminal};
 use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
-use crate::idmap::{Ids, USER_NAMESPACE_HINT};
+use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::probe;
 use crate::pty;
@@ -25,11 +26,11 @@ const NOT_AN_INIT: i32 = 125;
 /// How often a tree that does not die at once is looked at again.
 const SWEEP: Duration = Duration::from_millis(5);
 
-/// All namespaces of a session. In one clone: each comes up inside the new user namespace.
+/// All namespaces of a session but the net namespace (see `netns`). In one clone: each comes up inside the new user
+/// namespace.
 const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
@@ -94,6 +95,7 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
     match (plan.wall, ids) {
         (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?),
         (Wall::Landlock, None) => {
+            enter_groups(control)?;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
                 .map_err(|errno| JailError::os("adopt", "orphans", errno.raw_os_error()))?;
             let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
@@ -109,9 +111,10 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
 
 fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailError> {
     let early = match ids.starter {
-        crate::idmap::Starter::Root => Some(Sources::open(plan, &ids)?),
-        crate::idmap::Starter::Ordinary => None,
+        Starter::Root => Some(Sources::open(plan, &ids)?),
+        Starter::Ordinary => None,
     };
+    enter_groups(control)?;
     ids.irrevocably_take()?;
     // The init becomes the supervisor's child (CLONE_PARENT), which can so wait for it; this helper then ends.
     // SAFETY: this process was executed a moment ago and has one thread; the flags are without CLONE_VM.
@@ -122,6 +125,7 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
     })?;
     if let Side::Parent(pid) = side {
         control.send(&Message::Forked(pid.unsigned_abs()), &[])?;
+        idmap::reap_all();
         return Ok(Next::Helper);
     }
     ids.write_maps()?;
@@ -131,6 +135,13 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
     };
     let layers = setup::carry_out(plan, Some(&ids), sources)?;
     Init::new(control, plan, Some(&ids), layers).map(|init| Next::Init(Box::new(init)))
+}
+
+/// Waits for the word to go on, and joins the session's groups, where it has any to join by itself.
+fn enter_groups(control: &Channel) -> Result<(), JailError> {
+    let received = control.receive()?.ok_or_else(|| protocol("a channel closed before the word to go on"))?;
+    let Message::Enter = received.message else { return Err(protocol("a message instead of the word to go on")) };
+    received.descriptors.into_iter().try_for_each(cgroup::enter)
 }
 
 /// A running call.
@@ -183,9 +194,6 @@ impl Init {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(fail("close"))?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        let mut steps = Steps::compile(plan)?;
-        layers.extend(steps.rehearse()?);
-        layers.extend(steps.layers());
         match plan.wall {
             Wall::Namespaces => layers.push(LayerState::active(Layer::Lifetime)),
             Wall::Landlock => {
@@ -197,6 +205,8 @@ impl Init {
             }
         }
         let children = sys::child_signal_descriptor().map_err(fail("prepare"))?;
+        let mut steps = Steps::compile(plan)?;
+        layers.extend(steps.irrevocably_confine()?);
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
         control.send(&Message::Ready(Ready { layers, uid, gid }), &[])?;

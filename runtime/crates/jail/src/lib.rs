@@ -13,6 +13,7 @@ mod init;
 pub mod keyring;
 pub mod landlock;
 mod mount;
+mod netns;
 pub mod plan;
 mod pool;
 pub mod probe;

@@ -166,6 +166,18 @@ pub enum SessionStep {
         /// Ownership, of lower and layer alike.
         owner: Owner,
     },
+    /// A host directory, shown read-only through an overlay without a layer: the inodes inside are the overlay's own,
+    /// so that a socket of the host's in it cannot be connected to. A read-only bind does not hold that.
+    Screen {
+        /// Host directory.
+        #[serde(with = "path_text")]
+        lower: PathBuf,
+        /// Path inside.
+        #[serde(with = "path_text")]
+        target: PathBuf,
+        /// Executable or not.
+        exec: Exec,
+    },
     /// Make an existing path inside read-only, and keep it from being renamed or removed.
     Protect {
         /// Path inside.
@@ -271,7 +283,8 @@ pub enum CallStep {
     },
     /// Mark every descriptor but 0, 1 and 2 close-on-exec.
     CloseDescriptors,
-    /// The syscall allow-list, architecture and x32 checked; last, since every later step would have to be on it.
+    /// The syscall allow-list, architecture and x32 checked. The init takes it on before the first call, and every call
+    /// is born with it; what the init and the other call steps do is on the list.
     Seccomp {
         /// Which sockets the list lets be made.
         sockets: Sockets,
@@ -300,6 +313,9 @@ pub enum Rlimit {
 pub enum Sockets {
     /// AF_UNIX, AF_INET and AF_INET6 stream and datagram: the namespace has a loopback only.
     Loopback,
+    /// AF_INET and AF_INET6 as above, of AF_UNIX stream socketpairs only: some mount shows a directory of the host as it
+    /// is, and a socket in it could be connected to, also through a read-only mount (unix(7) asks the inode alone).
+    Internet,
     /// Stream socketpairs of AF_UNIX only: there is no namespace to hold anything else.
     PairsOnly,
 }

@@ -290,6 +290,7 @@ impl Running {
             None => Err(lost("it ended while the call ran")),
             Some(
                 Message::Setup(_)
+                | Message::Enter
                 | Message::Spawn(_)
                 | Message::InMemory(_)
                 | Message::Signal(_)
@@ -368,7 +369,6 @@ fn refusal(stage: Stage, errno: i32, program: &str) -> JailError {
         (Stage::OwnSession, _) => error("make a session for"),
         (Stage::Rlimit, _) => error("limit the resources of"),
         (Stage::Landlock, _) => error("confine the paths of"),
-        (Stage::Seccomp, _) => error("confine the system calls of"),
     }
 }
 

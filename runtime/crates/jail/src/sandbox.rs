@@ -130,20 +130,23 @@ impl Sandbox {
         let limits = plan.host.iter().map(|HostStep::Limits(limits)| *limits).next().unwrap_or_default();
         let (control, theirs) = Channel::pair()?;
         let helper = spawner::start_helper(theirs)?;
-        let mut starting = Starting { helper, init: None, wall: plan.wall, outcome: Outcome::Pending };
-        // While the helper comes up: it does nothing before it has the plan.
+        let mut starting = Starting::new(helper, plan.wall);
+        control.send(&Message::Setup(plan.canonical_bytes()), &[])?;
+        // While the helper comes up and opens what the plan names; it makes no init before it is told to.
         let (group, mut layers) = Group::create(&limits, &options.name);
         let group = group.map(Arc::new);
-        if let Some(group) = &group {
-            // Before it knows what to do: everything that it starts is born in the group.
-            group.add(starting.helper.id())?;
+        let tasks = group.as_ref().map_or(Ok(Vec::new()), |group| group.admit(starting.helper.id()))?;
+        match control.send(&Message::Enter, &tasks.iter().map(OwnedFd::as_fd).collect::<Vec<_>>()) {
+            // A helper that ended has said why, and that is what is heard next.
+            Ok(()) | Err(_) => drop(tasks),
         }
-        control.send(&Message::Setup(plan.canonical_bytes()), &[])?;
-        let (init_pid, ready) = starting.until_ready(&control, deadline)?;
+        let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope = Scope { limits, init_pid, group: group.clone(), disk: layer_directories(plan) };
         let watched = Arc::clone(&calls);
+        // While the init sets itself up.
         let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
+        let ready = starting.until_ready(&control, deadline)?;
         layers.splice(0..0, ready.layers);
         layers.extend_from_slice(watch.layers());
         let handle = Arc::new(starting.finish()?);
@@ -245,6 +248,8 @@ fn layer_directories(plan: &Plan) -> Vec<PathBuf> {
 struct Starting {
     helper: Child,
     init: Option<Handle>,
+    init_pid: Option<u32>,
+    report: Option<Ready>,
     wall: Wall,
     outcome: Outcome,
 }
@@ -257,33 +262,55 @@ enum Outcome {
 }
 
 impl Starting {
-    /// Waits for the init's id and its report, which come in any order.
-    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<(u32, Ready), JailError> {
-        let (mut pid, mut report) = (None, None);
+    fn new(helper: Child, wall: Wall) -> Self {
+        Self { helper, init: None, init_pid: None, report: None, wall, outcome: Outcome::Pending }
+    }
+
+    /// Waits for the init's id. Its report can come before, and is kept.
+    fn until_forked(&mut self, control: &Channel, deadline: Instant) -> Result<u32, JailError> {
         loop {
-            if let Some((pid, report)) = pid.zip(report.clone()) {
-                return Ok((pid, report));
+            if let Some(pid) = self.init_pid {
+                return Ok(pid);
             }
-            wait_readable(control.as_fd(), Some(deadline))?;
-            let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
-            match received.message {
-                Message::Forked(forked) if pid.is_none() => {
-                    self.init = Some(open_handle(forked)?);
-                    pid = Some(forked);
-                }
-                Message::Ready(ready) if report.is_none() => report = Some(ready),
-                Message::Failed(error) => return Err(error),
-                Message::Setup(_)
-                | Message::Spawn(_)
-                | Message::InMemory(_)
-                | Message::Signal(_)
-                | Message::Kill
-                | Message::Forked(_)
-                | Message::Ready(_)
-                | Message::Started(_)
-                | Message::Refused(..)
-                | Message::Ended(_) => return Err(protocol("a message out of turn from the init")),
+            self.next_message(control, deadline)?;
+        }
+    }
+
+    /// Waits for the init's report.
+    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<Ready, JailError> {
+        loop {
+            if let Some(report) = self.report.take() {
+                return Ok(report);
             }
+            self.next_message(control, deadline)?;
+        }
+    }
+
+    fn next_message(&mut self, control: &Channel, deadline: Instant) -> Result<(), JailError> {
+        wait_readable(control.as_fd(), Some(deadline))?;
+        let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
+        match received.message {
+            Message::Forked(pid) if self.init_pid.is_none() => {
+                self.init = Some(open_handle(pid)?);
+                self.init_pid = Some(pid);
+                Ok(())
+            }
+            Message::Ready(report) if self.report.is_none() => {
+                self.report = Some(report);
+                Ok(())
+            }
+            Message::Failed(error) => Err(error),
+            Message::Setup(_)
+            | Message::Enter
+            | Message::Spawn(_)
+            | Message::InMemory(_)
+            | Message::Signal(_)
+            | Message::Kill
+            | Message::Forked(_)
+            | Message::Ready(_)
+            | Message::Started(_)
+            | Message::Refused(..)
+            | Message::Ended(_) => Err(protocol("a message out of turn from the init")),
         }
     }
 

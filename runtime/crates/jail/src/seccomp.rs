@@ -1,19 +1,26 @@
 //! The list of system calls that a guest may make, compiled to BPF once and installed between fork and exec.
 //! It never decides on memory that a pointer leads to: only the architecture, the number and register values.
 //!
-//! The compiler is our own, since the `seccompiler` crate gives one filter two verdicts only, and checks the
-//! architecture but not the x32 bit. A program is: architecture, x32 bit, a binary search by number, and for each
-//! number its entry of the table. Calls without cases end before any argument is loaded, so the kernel recognises them
-//! as always allowed and stops running the program for them (seccomp_cache_prepare in Linux ≥ 5.11).
+//! The program is in `seccompiler`'s types and loaded by it: it makes two system calls, allocates nothing while they
+//! succeed, and so is safe after vfork. Compiled is it here, since a filter of `seccompiler` has two verdicts only, checks
+//! the architecture but not the x32 bit, and compares numbers one after the other; its compiler has to agree with ours
+//! on every rule that it can express (`peer.rs`, a test).
+//!
+//! A program is: architecture, x32 bit, a binary search by number, and for each number its entry of the table. Calls
+//! without cases end before any argument is loaded, so the kernel recognises them as always allowed and stops running
+//! the program for them (seccomp_cache_prepare in Linux ≥ 5.11).
 
 mod arguments;
 #[cfg(test)]
 mod interpreter;
+#[cfg(test)]
+mod peer;
 mod table;
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::plan::Sockets;
+use seccompiler::{BpfProgram, sock_filter};
 use sha2::{Digest, Sha256};
 use table::{Case, Condition, Entry, Verdict};
 
@@ -54,22 +61,9 @@ const RETURN: u16 = code(libc::BPF_RET | libc::BPF_K);
 /// A compiled list. Its program was made from the table alone, and holds nothing of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    program: Vec<Instruction>,
+    program: BpfProgram,
     bytes: Vec<u8>,
 }
-
-/// One instruction: `struct sock_filter`, in a type that can be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-struct Instruction {
-    code: u16,
-    if_true: u8,
-    if_false: u8,
-    operand: u32,
-}
-
-const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
-const _: () = assert!(align_of::<Instruction>() == align_of::<libc::sock_filter>());
 
 /// Compiles the list for a wall. Same wall, same program, on every machine.
 ///
@@ -84,29 +78,28 @@ pub fn compile(sockets: Sockets) -> Result<Filter, JailError> {
     if program.len() > INSTRUCTIONS_MAX {
         return Err(JailError::bug("compile the list of calls", format!("{} instructions", program.len())));
     }
-    let bytes = program.iter().flat_map(|instruction| instruction.bytes()).collect();
+    let bytes = bytes(&program);
     Ok(Filter { program, bytes })
 }
 
 impl Filter {
     /// Installs the list on the calling thread, irrevocably; its children inherit it. Allocates nothing unless it
-    /// fails. Needs `no_new_privs`.
+    /// fails. Sets `no_new_privs`, without which the kernel takes no list from an ordinary user.
     ///
     /// # Errors
     /// The kernel's answer of seccomp(2).
     pub fn install(&self) -> Result<LayerState, JailError> {
-        let program = libc::sock_fprog {
-            len: u16::try_from(self.program.len()).expect("at most INSTRUCTIONS_MAX, checked by `compile`"),
-            filter: self.program.as_ptr().cast_mut().cast(),
-        };
-        // SAFETY: `program` points to `len` live instructions whose layout equals sock_filter's (asserted above); the
-        // kernel copies them during the call and writes nothing, so that pointing it to shared data is sound.
-        let answer =
-            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const program) };
-        if answer != 0 {
-            return Err(JailError::last_os("install the list of calls", "seccomp"));
+        use seccompiler::Error;
+        let failed = |act: &str, error: &std::io::Error| JailError::io(act, "seccomp", error);
+        match seccompiler::apply_filter(&self.program) {
+            Ok(()) => Ok(LayerState::active(Layer::Seccomp)),
+            Err(Error::Seccomp(error)) => Err(failed("install the list of calls", &error)),
+            Err(Error::Prctl(error)) => Err(failed("set no_new_privs before", &error)),
+            // Not from this function: it neither compiles nor synchronises threads, and no program of ours is empty.
+            Err(error @ (Error::Backend(_) | Error::EmptyFilter | Error::ThreadSync(_))) => {
+                Err(JailError::bug("install the list of calls", error.to_string()))
+            }
         }
-        Ok(LayerState::active(Layer::Seccomp))
     }
 
     /// The program as the kernel reads it: `sock_filter` structures, little-endian on every machine.
@@ -121,15 +114,14 @@ impl Filter {
 }
 
 /// The whole program.
-fn assemble(entries: &[Entry]) -> Vec<Instruction> {
-    let kill = verdict(Verdict::Kill);
+fn assemble(entries: &[Entry]) -> BpfProgram {
     let mut program = vec![
-        Instruction::load(OFFSET_ARCHITECTURE),
-        Instruction::jump_if(JUMP_EQUAL, ARCHITECTURE, 1, 0),
-        kill,
-        Instruction::load(OFFSET_NUMBER),
-        Instruction::jump_if(JUMP_AT_LEAST, X32_BIT, 0, 1),
-        kill,
+        load(OFFSET_ARCHITECTURE),
+        jump_if(JUMP_EQUAL, ARCHITECTURE, 1, 0),
+        verdict(Verdict::Kill),
+        load(OFFSET_NUMBER),
+        jump_if(JUMP_AT_LEAST, X32_BIT, 0, 1),
+        verdict(Verdict::Kill),
     ];
     program.extend(search(&ranges(entries)));
     program
@@ -160,7 +152,7 @@ fn ranges(entries: &[Entry]) -> Vec<Range<'_>> {
 }
 
 /// Binary search by number, which is in the accumulator.
-fn search(ranges: &[Range<'_>]) -> Vec<Instruction> {
+fn search(ranges: &[Range<'_>]) -> BpfProgram {
     if let [range] = ranges {
         return answer(range);
     }
@@ -168,13 +160,10 @@ fn search(ranges: &[Range<'_>]) -> Vec<Instruction> {
     let pivot = high[0].first;
     let (low, high) = (search(low), search(high));
     let mut program = if let Ok(skip @ 0..=255) = u8::try_from(low.len()) {
-        vec![Instruction::jump_if(JUMP_AT_LEAST, pivot, skip, 0)]
+        vec![jump_if(JUMP_AT_LEAST, pivot, skip, 0)]
     } else {
         let skip = u32::try_from(low.len()).expect("a part is shorter than the whole, which `compile` bounds");
-        vec![
-            Instruction::jump_if(JUMP_AT_LEAST, pivot, 0, 1),
-            Instruction { code: JUMP, if_true: 0, if_false: 0, operand: skip },
-        ]
+        vec![jump_if(JUMP_AT_LEAST, pivot, 0, 1), instruction(JUMP, skip)]
     };
     program.extend(low);
     program.extend(high);
@@ -182,14 +171,14 @@ fn search(ranges: &[Range<'_>]) -> Vec<Instruction> {
 }
 
 /// The cases of one entry, then its last verdict.
-fn answer(range: &Range<'_>) -> Vec<Instruction> {
-    let mut program: Vec<Instruction> = range.cases.iter().flat_map(one_case).collect();
+fn answer(range: &Range<'_>) -> BpfProgram {
+    let mut program: BpfProgram = range.cases.iter().flat_map(one_case).collect();
     program.push(verdict(range.otherwise));
     program
 }
 
 /// One case: its conditions in order, each of which jumps behind the case when it does not hold.
-fn one_case(case: &Case) -> Vec<Instruction> {
+fn one_case(case: &Case) -> BpfProgram {
     let sizes = case.when.iter().map(condition_size);
     let mut rest = sizes.sum::<usize>() + 1;
     let mut program = Vec::with_capacity(rest);
@@ -197,11 +186,11 @@ fn one_case(case: &Case) -> Vec<Instruction> {
         rest -= condition_size(condition);
         assert!(rest <= JUMP_MAX, "a case has a handful of conditions");
         let behind = u8::try_from(rest).expect("asserted above");
-        program.push(Instruction::load(OFFSET_ARGUMENTS + 8 * u32::from(condition.argument) + LOW_HALF));
+        program.push(load(OFFSET_ARGUMENTS + 8 * u32::from(condition.argument) + LOW_HALF));
         if condition.mask != u32::MAX {
-            program.push(Instruction { code: AND, if_true: 0, if_false: 0, operand: condition.mask });
+            program.push(instruction(AND, condition.mask));
         }
-        program.push(Instruction::jump_if(JUMP_EQUAL, condition.value, 0, behind));
+        program.push(jump_if(JUMP_EQUAL, condition.value, 0, behind));
     }
     program.push(verdict(case.verdict));
     program
@@ -213,32 +202,38 @@ const fn condition_size(condition: &Condition) -> usize {
 }
 
 /// Ends the program.
-fn verdict(verdict: Verdict) -> Instruction {
+fn verdict(verdict: Verdict) -> sock_filter {
     let operand = match verdict {
         Verdict::Allow => libc::SECCOMP_RET_ALLOW,
         Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | (errno.cast_unsigned() & libc::SECCOMP_RET_DATA),
         Verdict::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     };
-    Instruction { code: RETURN, if_true: 0, if_false: 0, operand }
+    instruction(RETURN, operand)
 }
 
-impl Instruction {
-    /// Loads a word of `struct seccomp_data`.
-    const fn load(offset: u32) -> Self {
-        Self { code: LOAD, if_true: 0, if_false: 0, operand: offset }
-    }
+/// An instruction that does not branch.
+const fn instruction(code: u16, operand: u32) -> sock_filter {
+    sock_filter { code, jt: 0, jf: 0, k: operand }
+}
 
-    /// Compares the accumulator and skips that many instructions.
-    const fn jump_if(code: u16, operand: u32, if_true: u8, if_false: u8) -> Self {
-        Self { code, if_true, if_false, operand }
-    }
+/// Loads a word of `struct seccomp_data`.
+const fn load(offset: u32) -> sock_filter {
+    instruction(LOAD, offset)
+}
 
-    /// The same bytes on every machine.
-    fn bytes(self) -> [u8; 8] {
-        let [code_low, code_high] = self.code.to_le_bytes();
-        let [a, b, c, d] = self.operand.to_le_bytes();
-        [code_low, code_high, self.if_true, self.if_false, a, b, c, d]
-    }
+/// Compares the accumulator and skips that many instructions.
+const fn jump_if(code: u16, operand: u32, if_true: u8, if_false: u8) -> sock_filter {
+    sock_filter { code, jt: if_true, jf: if_false, k: operand }
+}
+
+/// The same bytes on every machine.
+fn bytes(program: &[sock_filter]) -> Vec<u8> {
+    let one = |instruction: &sock_filter| {
+        let [code_low, code_high] = instruction.code.to_le_bytes();
+        let [a, b, c, d] = instruction.k.to_le_bytes();
+        [code_low, code_high, instruction.jt, instruction.jf, a, b, c, d]
+    };
+    program.iter().flat_map(one).collect()
 }
 
 #[cfg(test)]

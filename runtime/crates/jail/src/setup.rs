@@ -3,10 +3,11 @@
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
-use crate::idmap::{Ids, Starter};
+use crate::idmap::{Ids, Mappings, Starter};
 use crate::mount::{self, Depth, GUARDED, NewRoot, Tree};
+use crate::netns::{Loopback, Making};
 use crate::plan::{Access, Exec, Owner, Plan, SessionStep, Wall};
-use crate::{capabilities, keyring, landlock, sys};
+use crate::{capabilities, keyring, landlock};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ const PROC_READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 /// Unreadable stand-ins, there while the root is being built; their mounts outlive their names.
 const MASK_FILE: &str = "/.mask-file";
 const MASK_DIRECTORY: &str = "/.mask-directory";
+/// An empty directory, the second one of every screen.
+const SCREEN_EMPTY: &str = "/.screen";
 
 /// The host's side of the steps, opened once, before anything is mounted.
 #[derive(Debug, Default)]
@@ -43,6 +46,8 @@ pub(crate) struct Sources {
     binds: BTreeMap<usize, Tree>,
     /// Lower directory and layer, by index of the step.
     overlays: BTreeMap<usize, (OwnedFd, OwnedFd)>,
+    /// Directories behind a screen, by index of the step.
+    screens: BTreeMap<usize, OwnedFd>,
     /// In the order of [`DEVICES`].
     devices: Vec<OwnedFd>,
 }
@@ -52,16 +57,23 @@ impl Sources {
     /// somebody's private home can be shown.
     pub(crate) fn open(plan: &Plan, ids: &Ids) -> Result<Self, JailError> {
         let mut sources = Self::default();
+        let mut made = Mappings::default();
         for (index, step) in plan.session.iter().enumerate() {
             match step {
                 SessionStep::Bind { source, owner, .. } => {
                     let tree = mount::clone_host_path(source, Depth::Recursive)?;
-                    show_as(&tree, *owner, ids, source)?;
+                    show_as(&tree, *owner, ids, &mut made, source)?;
                     sources.binds.insert(index, tree);
                 }
                 SessionStep::Overlay { lower, layer, owner, .. } => {
-                    let pair = (overlay_source(lower, *owner, ids)?, overlay_source(layer, *owner, ids)?);
+                    let pair = (
+                        overlay_source(lower, *owner, ids, &mut made)?,
+                        overlay_source(layer, *owner, ids, &mut made)?,
+                    );
                     sources.overlays.insert(index, pair);
+                }
+                SessionStep::Screen { lower, .. } => {
+                    sources.screens.insert(index, overlay_source(lower, Owner::AsIs, ids, &mut made)?);
                 }
                 SessionStep::Dev { .. } => {
                     for name in DEVICES {
@@ -92,9 +104,9 @@ impl Sources {
     }
 }
 
-fn show_as(tree: &Tree, owner: Owner, ids: &Ids, path: &Path) -> Result<(), JailError> {
+fn show_as(tree: &Tree, owner: Owner, ids: &Ids, made: &mut Mappings, path: &Path) -> Result<(), JailError> {
     match (owner, ids.starter) {
-        (Owner::Guest, Starter::Root) => ids.map_owner(tree, path),
+        (Owner::Guest, Starter::Root) => ids.map_owner(tree, made, path),
         // An ordinary user's files are the guest's own already.
         (Owner::Guest, Starter::Ordinary) | (Owner::AsIs, _) => Ok(()),
     }
@@ -102,12 +114,12 @@ fn show_as(tree: &Tree, owner: Owner, ids: &Ids, path: &Path) -> Result<(), Jail
 
 /// A directory for overlayfs: id-mapped through a mount of its own where root starts the session; else as it is,
 /// since an ordinary user may not clone a single mount out of a tree that was locked for it.
-fn overlay_source(path: &Path, owner: Owner, ids: &Ids) -> Result<OwnedFd, JailError> {
+fn overlay_source(path: &Path, owner: Owner, ids: &Ids, made: &mut Mappings) -> Result<OwnedFd, JailError> {
     match ids.starter {
         Starter::Ordinary => mount::open_host_directory(path),
         Starter::Root => {
             let tree = mount::clone_host_path(path, Depth::One)?;
-            show_as(&tree, owner, ids, path)?;
+            show_as(&tree, owner, ids, made, path)?;
             Ok(tree.fd)
         }
     }
@@ -115,18 +127,19 @@ fn overlay_source(path: &Path, owner: Owner, ids: &Ids) -> Result<OwnedFd, JailE
 
 /// Carries out the session's steps and reports the layers that they made.
 pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) -> Result<Vec<LayerState>, JailError> {
-    let mut room = Room { root: None, layers: Vec::new(), wall: plan.wall, masks: Masks::None };
+    let mut room = Room { root: None, layers: Vec::new(), wall: plan.wall, masks: Masks::None, net: None };
     for (index, step) in plan.session.iter().enumerate() {
         match step {
             SessionStep::Namespaces { .. } => {
                 let ids = ids.ok_or_else(|| JailError::bug("carry out", "namespaces without ids"))?;
                 room.layers.extend(namespace_layers(ids));
+                let up = plan.session.iter().any(|step| matches!(step, SessionStep::LoopbackUp));
+                room.net = Some(Making::begin(if up { Loopback::Up } else { Loopback::Down })?);
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(|errno| JailError::os("set the host name", name, errno.raw_os_error()))?,
-            SessionStep::LoopbackUp => {
-                sys::loopback_up().map_err(|errno| JailError::os("bring up", "the loopback", errno.raw_os_error()))?
-            }
+            // With the net namespace, which is made beside the mounts and entered before the root is.
+            SessionStep::LoopbackUp => {}
             SessionStep::Root { size_mib } => room.root = Some(NewRoot::new(*size_mib)?),
             SessionStep::Dir { path, mode } => room.root()?.directory(path, *mode).map(drop)?,
             SessionStep::Symlink { path, target } => room.root()?.symlink(path, target)?,
@@ -139,13 +152,20 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
                 let (lower, layer) = sources.overlays.remove(&index).ok_or_else(|| unopened(target))?;
                 room.overlay(&lower, &layer, target, *exec)?;
             }
+            SessionStep::Screen { target, exec, .. } => {
+                let lower = sources.screens.remove(&index).ok_or_else(|| unopened(target))?;
+                room.screen(&lower, target, *exec)?;
+            }
             SessionStep::Protect { path } => room.over_itself(path, libc::MOUNT_ATTR_RDONLY)?,
             SessionStep::Pin { path } => room.over_itself(path, 0)?,
             SessionStep::Mask { path } => room.mask(path)?,
             SessionStep::Tmpfs { path, size_mib, mode, exec } => room.tmpfs(path, *size_mib, *mode, *exec)?,
             SessionStep::Proc => room.proc()?,
             SessionStep::Dev { shm_mib } => room.dev(&sources.devices, *shm_mib)?,
-            SessionStep::EnterRoot => room.enter()?,
+            SessionStep::EnterRoot => {
+                room.enter_net()?;
+                room.enter()?;
+            }
             SessionStep::Keyring => room.layers.push(keyring::join_new()?),
             SessionStep::DropCapabilities => room.layers.push(capabilities::drop_all()?),
             SessionStep::NoNewPrivs => room.layers.push(capabilities::set_no_new_privileges()?),
@@ -157,6 +177,8 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
             },
         }
     }
+    // For a plan without a root of its own.
+    room.enter_net()?;
     Ok(room.layers)
 }
 
@@ -173,15 +195,8 @@ fn namespace_layers(ids: &Ids) -> Vec<LayerState> {
     }
     let mut layers = vec![LayerState::active(Layer::UserNamespace).detail(who)];
     layers.extend(
-        [
-            Layer::MountNamespace,
-            Layer::PidNamespace,
-            Layer::NetNamespace,
-            Layer::IpcNamespace,
-            Layer::UtsNamespace,
-            Layer::CgroupNamespace,
-        ]
-        .map(LayerState::active),
+        [Layer::MountNamespace, Layer::PidNamespace, Layer::IpcNamespace, Layer::UtsNamespace, Layer::CgroupNamespace]
+            .map(LayerState::active),
     );
     layers
 }
@@ -192,6 +207,7 @@ struct Room {
     layers: Vec<LayerState>,
     wall: Wall,
     masks: Masks,
+    net: Option<Making>,
 }
 
 /// The unreadable stand-ins.
@@ -205,6 +221,14 @@ enum Masks {
 impl Room {
     fn root(&self) -> Result<&NewRoot, JailError> {
         self.root.as_ref().ok_or_else(|| JailError::bug("carry out", "a mount step before the root"))
+    }
+
+    fn enter_net(&mut self) -> Result<(), JailError> {
+        if let Some(net) = self.net.take() {
+            net.enter()?;
+            self.layers.push(LayerState::active(Layer::NetNamespace));
+        }
+        Ok(())
     }
 
     fn file(&self, path: &Path, content: &str, mode: u32) -> Result<(), JailError> {
@@ -239,28 +263,43 @@ impl Room {
                 .hint("the file system of the workspace or of the state directory cannot carry an overlay; a copy can")
         };
         let flags = GUARDED | mount::exec_flag(exec);
-        let made = match overlay(lower, layer, flags) {
-            // Overlayfs takes no layer from a detached mount before Linux 6.15, and since then only from one whose
-            // namespace is the caller's: what root opened for us is not.
-            Err(Errno::INVAL | Errno::PERM) => self.staged_overlay(lower, layer, flags)?,
-            other => other,
-        };
-        let tree = made.map_err(refused)?;
+        let tree = self.staged_if_needed(&[lower, layer], &|| overlay(lower, layer, flags))?.map_err(refused)?;
         let root = self.root()?;
         let place = root.directory(target, 0o755)?;
         root.mount(tree.as_fd(), place.as_fd(), target)
     }
 
-    /// The same with both layers attached for the moment in which overlayfs makes its private copies.
-    fn staged_overlay(
+    fn screen(&mut self, lower: &OwnedFd, target: &Path, exec: Exec) -> Result<(), JailError> {
+        let refused = |errno: Errno| {
+            JailError::os("mount behind a screen", target.display().to_string(), errno.raw_os_error())
+                .kind(ErrorKind::OverlayRefused)
+                .hint("the file system of that directory cannot be shown through an overlay")
+        };
+        // Overlayfs without an upper directory wants two lower ones.
+        let empty = self.root()?.directory(Path::new(SCREEN_EMPTY), 0o755)?;
+        let flags = GUARDED | mount::exec_flag(exec) | libc::MOUNT_ATTR_RDONLY;
+        let tree = self.staged_if_needed(&[lower], &|| screen(lower, &empty, flags))?.map_err(refused)?;
+        let root = self.root()?;
+        let place = root.directory(target, 0o755)?;
+        root.mount(tree.as_fd(), place.as_fd(), target)
+    }
+
+    /// Makes an overlay of these directories; where the kernel wants it, with them attached for the moment in which
+    /// overlayfs makes its private copies.
+    fn staged_if_needed(
         &self,
-        lower: &OwnedFd,
-        layer: &OwnedFd,
-        flags: u64,
+        sources: &[&OwnedFd],
+        make: &dyn Fn() -> Result<OwnedFd, Errno>,
     ) -> Result<Result<OwnedFd, Errno>, JailError> {
+        let first = make();
+        // Overlayfs takes no layer from a detached mount before Linux 6.15, and since then only from one whose
+        // namespace is the caller's: what root opened for us is not.
+        if !matches!(first, Err(Errno::INVAL | Errno::PERM)) {
+            return Ok(first);
+        }
         let root = self.root()?;
         let mut staged = Vec::new();
-        for (number, source) in [lower, layer].into_iter().enumerate() {
+        for (number, source) in sources.iter().enumerate() {
             let path = mount::staging(number);
             let place = root.directory(&path, 0o700)?;
             // Refused for what is attached already, which is how an ordinary user's sources come.
@@ -270,7 +309,7 @@ impl Room {
                 root.remove(&path, AtFlags::REMOVEDIR)?;
             }
         }
-        let made = overlay(lower, layer, flags);
+        let made = make();
         for path in staged {
             root.unmount(&path)?;
             root.remove(&path, AtFlags::REMOVEDIR)?;
@@ -394,6 +433,12 @@ impl Room {
 /// A new overlay of these two, detached. `index=off` and `metacopy=off`: the layer has to mean the same without the
 /// lower directory's inode numbers and after a move. The paths name our descriptors, so that no host path shows in the
 /// guest's `/proc/self/mountinfo`.
+fn screen(lower: &OwnedFd, empty: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
+    let lowers = format!("/proc/self/fd/{}:/proc/self/fd/{}", lower.as_raw_fd(), empty.as_raw_fd());
+    let options = [("source", "screen"), ("lowerdir", lowers.as_str()), ("userxattr", ""), ("xino", "off")];
+    mount::new_file_system("overlay", &options, flags)
+}
+
 fn overlay(lower: &OwnedFd, layer: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
     let open = |name: &str| {
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;

@@ -78,8 +78,6 @@ pub enum Stage {
     Rlimit,
     /// Landlock.
     Landlock,
-    /// Seccomp.
-    Seccomp,
     /// Executing the program.
     Exec,
 }
@@ -127,6 +125,8 @@ pub struct Ready {
 pub enum Message {
     /// Supervisor to helper: the plan, as JSON.
     Setup(Vec<u8>),
+    /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along.
+    Enter,
     /// Supervisor to init: start a call.
     Spawn(SpawnRequest),
     /// Supervisor to init or helper: the message itself is in the memfd that comes last, this long.
@@ -163,9 +163,10 @@ mod kind {
     pub(super) const STARTED: u8 = 9;
     pub(super) const REFUSED: u8 = 10;
     pub(super) const ENDED: u8 = 11;
+    pub(super) const ENTER: u8 = 12;
 }
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 8] = [
     Stage::Fork,
     Stage::Terminal,
     Stage::Descriptors,
@@ -173,7 +174,6 @@ const STAGES: [Stage; 9] = [
     Stage::OwnSession,
     Stage::Rlimit,
     Stage::Landlock,
-    Stage::Seccomp,
     Stage::Exec,
 ];
 
@@ -181,7 +181,7 @@ impl Stage {
     /// Its number in a message and in the memory that a child shares with the init.
     pub fn number(self) -> u8 {
         let position = STAGES.iter().position(|stage| *stage == self).expect("every stage is listed");
-        u8::try_from(position).expect("there are nine")
+        u8::try_from(position).expect("there are eight")
     }
 
     /// The stage of this number.
@@ -195,6 +195,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let mut out = Writer(vec![VERSION]);
     match message {
         Message::Setup(json) => out.byte(kind::SETUP).blob(json),
+        Message::Enter => out.byte(kind::ENTER),
         Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
         Message::InMemory(length) => out.byte(kind::IN_MEMORY).u64(*length),
         Message::Signal(signal) => out.byte(kind::SIGNAL).i32(*signal),
@@ -224,6 +225,7 @@ fn parse(bytes: &[u8]) -> Option<Message> {
     }
     let message = match input.byte()? {
         kind::SETUP => Message::Setup(input.blob()?.to_vec()),
+        kind::ENTER => Message::Enter,
         kind::SPAWN => Message::Spawn(input.spawn()?),
         kind::IN_MEMORY => Message::InMemory(input.u64()?),
         kind::SIGNAL => Message::Signal(input.i32()?),

@@ -10,6 +10,13 @@ use stockade_jail::probe::{Experiment, Observation, Subject, examine, grade, in_
 
 /// Without the test harness, which has threads: experiments need a process with one.
 fn main() {
+    // What a runner of tests asks before it runs any: there is one, and none is ignored.
+    if std::env::args().any(|argument| argument == "--list") {
+        if !std::env::args().any(|argument| argument == "--ignored") {
+            println!("what_is_found_agrees_with_itself: test");
+        }
+        return;
+    }
     match std::env::var("JAIL_EXPERIMENT") {
         Ok(index) => {
             let experiment = Experiment::ALL[index.parse::<usize>().unwrap()];

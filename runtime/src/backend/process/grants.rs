@@ -105,7 +105,18 @@ pub fn refuse_unenforceable(profile: &ExpandedProfile, wall: stockade_jail::plan
             refuse(closed.2, "closing a place below a grant is not enforceable without user namespaces", hint);
         }
     }
-    for closed in closed(profile).iter().filter(|closed| closed.access == Access::Exec) {
+    let executes = granted(profile);
+    let executes = |place: &ClosedPlace| match place {
+        ClosedPlace::Path(closed) => executes
+            .iter()
+            .any(|g| g.right == Access::Exec && (closed.starts_with(&g.path) || g.path.starts_with(closed))),
+        ClosedPlace::Pattern(_) => executes.iter().any(|g| {
+            let workspace = path(profile.workspace());
+            g.right == Access::Exec && (g.path.starts_with(&workspace) || workspace.starts_with(&g.path))
+        }),
+    };
+    // Where nothing grants execution there is nothing to close.
+    for closed in closed(profile).iter().filter(|closed| closed.access == Access::Exec && executes(&closed.place)) {
         let hint = "grant exec on smaller paths instead";
         refuse(&closed.rule, "refusing execution below a path that is granted is not enforceable", hint);
     }

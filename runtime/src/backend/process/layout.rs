@@ -70,11 +70,25 @@ impl<'a> Grants<'a> {
     }
 }
 
+/// Directories that only the system's packages write: no service keeps its socket there.
+const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store"];
+
+/// Whether directories in which a service may have put its socket can be shown without it. A read-only mount does not
+/// keep a guest from connecting to a socket (unix(7): the inode's permissions decide), an overlay does: its inodes are
+/// not the socket's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screens {
+    /// Behind an overlay.
+    Available,
+    /// Overlays are not to be had here.
+    Missing,
+}
+
 /// Mounts and links for everything granted outside the places that the sandbox makes anew.
 ///
 /// # Errors
 /// Operator: a path that is not optional is not there.
-pub fn mounts(granted: &[Granted], anew: &[PathBuf], host: &dyn Host) -> Result<Vec<SessionStep>> {
+pub fn mounts(granted: &[Granted], anew: &[PathBuf], screens: Screens, host: &dyn Host) -> Result<Vec<SessionStep>> {
     let grants = Grants::new(granted);
     let mut steps: BTreeMap<PathBuf, SessionStep> = BTreeMap::new();
     for one in granted {
@@ -87,8 +101,32 @@ pub fn mounts(granted: &[Granted], anew: &[PathBuf], host: &dyn Host) -> Result<
             None => continue,
         }
     }
-    let kept = without_covered(&steps);
-    Ok(kept)
+    Ok(without_covered(&steps).into_iter().map(|step| screened(step, screens, host)).collect())
+}
+
+/// The same directory behind a screen, when it is one that needs it: writable ones stay the host's own.
+fn screened(step: SessionStep, screens: Screens, host: &dyn Host) -> SessionStep {
+    match (step, screens) {
+        (
+            SessionStep::Bind { source, target, access: Access::ReadOnly, exec, owner: Owner::AsIs },
+            Screens::Available,
+        ) if !is_system(&source) && host.look(&source) == Seen::Directory => {
+            SessionStep::Screen { lower: source, target, exec }
+        }
+        (step, Screens::Available | Screens::Missing) => step,
+    }
+}
+
+fn is_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// Whether some mount shows a directory of the host as it is, where a service could put a socket at any time.
+pub fn shows_sockets(steps: &[SessionStep], host: &dyn Host) -> bool {
+    steps.iter().any(|step| {
+        let SessionStep::Bind { source, .. } = step else { return false };
+        !is_system(source) && host.look(source) == Seen::Directory
+    })
 }
 
 /// The step that shows one granted path, if it is there.
@@ -162,7 +200,7 @@ pub fn rules(granted: &[Granted], mounts: &[SessionStep]) -> Vec<LandlockRule> {
         .collect()
 }
 
-/// The path that a bind shows. Links are followed to a path that has a rule of its own; other steps show nothing.
+/// The path of the host that a mount shows. Links are followed to a path that has a rule of its own; other steps show nothing.
 fn bound(step: &SessionStep) -> Option<&PathBuf> {
-    if let SessionStep::Bind { target, .. } = step { Some(target) } else { None }
+    if let SessionStep::Bind { target, .. } | SessionStep::Screen { target, .. } = step { Some(target) } else { None }
 }

@@ -2,7 +2,7 @@
 //! It never touches the machine, and never grants what was not granted.
 
 use crate::backend::process::host::Host;
-use crate::backend::process::layout::{self, Granted, Grants};
+use crate::backend::process::layout::{self, Granted, Grants, Screens};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use stockade_jail::plan::{
@@ -50,6 +50,8 @@ pub struct Site {
     pub view: View,
     /// Path of the home directory inside: private and empty but for what is granted below it.
     pub home: PathBuf,
+    /// Whether directories of the host can be shown without their sockets.
+    pub screens: Screens,
     /// Private directory of the session on the host, for the wall that has no tmpfs of its own.
     pub scratch: PathBuf,
     /// Who the guest is.
@@ -111,7 +113,8 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
     let grants = Grants::new(granted);
     let tmpfs_mib = limits.disk_mib.unwrap_or(TMPFS_MIB_DEFAULT);
     let shm_mib = limits.memory_mib.map_or(SHM_MIB_MAX, |memory| (memory / 2).clamp(1, SHM_MIB_MAX));
-    let mounts = layout::mounts(granted, &[site.home.clone(), site.workspace.clone(), PathBuf::from(TMP)], host)?;
+    let anew = [site.home.clone(), site.workspace.clone(), PathBuf::from(TMP)];
+    let mounts = layout::mounts(granted, &anew, site.screens, host)?;
 
     let mut session = vec![
         SessionStep::Namespaces { guest_uid: site.guest.uid, guest_gid: site.guest.gid },
@@ -136,6 +139,10 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
     session.extend(site.protected.iter().map(|path| SessionStep::Protect { path: path.clone() }));
     session.extend(site.masked.iter().map(|path| SessionStep::Mask { path: path.clone() }));
     let rules = rules(granted, &session, &mounts, site);
+    let copied = matches!(&site.view, View::Directory { source } if *source != site.workspace);
+    let workspace = if copied { None } else { workspace(site, &grants) };
+    let shown: Vec<SessionStep> = mounts.into_iter().chain(workspace).collect();
+    let sockets = if layout::shows_sockets(&shown, host) { Sockets::Internet } else { Sockets::Loopback };
     session.extend([
         SessionStep::EnterRoot,
         SessionStep::Keyring,
@@ -147,7 +154,7 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
         wall: Wall::Namespaces,
         host: vec![HostStep::Limits(limits)],
         session,
-        call: call_steps(limits, Sockets::Loopback),
+        call: call_steps(limits, sockets),
     })
 }
 
@@ -264,7 +271,7 @@ fn landlock_only(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Ho
             Err(_) => outside.push(one.clone()),
         }
     }
-    let mounts = layout::mounts(&outside, &[site.home.clone(), PathBuf::from(TMP)], host)?;
+    let mounts = layout::mounts(&outside, &[site.home.clone(), PathBuf::from(TMP)], Screens::Missing, host)?;
     let mut rules = layout::rules(&outside, &mounts);
     let inner = Site { workspace: source.clone(), ..site.clone() };
     rules.extend(workspace_rules(&Grants::new(&inside), &inner));

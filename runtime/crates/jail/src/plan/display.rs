@@ -74,6 +74,10 @@ impl fmt::Display for SessionStep {
             Self::Bind { source, target, access, exec, owner } => {
                 write!(f, "show {} at {}: {access}, {exec}, {owner}", quoted(source), quoted(target))
             }
+            Self::Screen { lower, target, exec } => {
+                let (lower, target) = (quoted(lower), quoted(target));
+                write!(f, "show {lower} at {target} behind a screen: read-only, no sockets, {exec}, owners as they are")
+            }
             Self::Overlay { lower, layer, target, exec, owner } => write!(
                 f,
                 "show {} at {} copy-on-write into {}: {exec}, {owner}",
@@ -123,6 +127,9 @@ impl fmt::Display for CallStep {
             Self::CloseDescriptors => f.write_str("close every descriptor but 0, 1 and 2"),
             Self::Seccomp { sockets } => match sockets {
                 Sockets::Loopback => f.write_str("seccomp: the allow-list, with unix and internet sockets"),
+                Sockets::Internet => {
+                    f.write_str("seccomp: the allow-list, with internet sockets, and stream socket pairs")
+                }
                 Sockets::PairsOnly => f.write_str("seccomp: the allow-list, with stream socket pairs only"),
             },
         }

@@ -200,10 +200,13 @@ fn socket(sockets: Sockets) -> Entry {
     let [inet, inet6] = [libc::AF_INET, libc::AF_INET6].map(family);
     let cases = match sockets {
         Sockets::PairsOnly => Vec::new(),
-        Sockets::Loopback => {
-            let mut cases: Vec<Case> = [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET]
-                .map(|kind| case(vec![family(libc::AF_UNIX), socket_type(kind)], Verdict::Allow))
-                .to_vec();
+        Sockets::Loopback | Sockets::Internet => {
+            let unix: &[i32] = match sockets {
+                Sockets::Loopback => &[libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET],
+                Sockets::Internet | Sockets::PairsOnly => &[],
+            };
+            let mut cases: Vec<Case> =
+                unix.iter().map(|kind| case(vec![family(libc::AF_UNIX), socket_type(*kind)], Verdict::Allow)).collect();
             for internet in [inet, inet6] {
                 for (kind, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)]
                 {
@@ -233,7 +236,7 @@ fn socket(sockets: Sockets) -> Entry {
 fn socketpair(sockets: Sockets) -> Entry {
     let kinds: &[i32] = match sockets {
         Sockets::Loopback => &[libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET],
-        Sockets::PairsOnly => &[libc::SOCK_STREAM],
+        Sockets::Internet | Sockets::PairsOnly => &[libc::SOCK_STREAM],
     };
     let cases =
         kinds.iter().map(|kind| case(vec![family(libc::AF_UNIX), socket_type(*kind)], Verdict::Allow)).collect();
@@ -320,7 +323,7 @@ fn other_processes(sockets: Sockets) -> Vec<Entry> {
     by_argument
         .into_iter()
         .map(|(call, pid)| match sockets {
-            Sockets::Loopback => {
+            Sockets::Loopback | Sockets::Internet => {
                 entry(call, Vec::new(), Verdict::Allow, "limits and priorities within the pid namespace")
             }
             Sockets::PairsOnly => entry(

@@ -225,7 +225,8 @@ const REFUSED: &[Group] = &[
     ),
     refuse("mounts: the view of files is fixed", &[OPEN_TREE_ATTR]),
     refuse("namespaces of others", calls![SYS_setns]),
-    // The init of the session has no list of calls on it: who may trace it has left this list.
+    // Who traces a process of another call speaks with its terminal and its descriptors. (The init can be traced by
+    // nobody inside, and is bound by this list itself.)
     refuse(
         "memory and descriptors of other processes",
         calls![
@@ -289,7 +290,7 @@ const SOCKET_NAMES: &[Call] = calls![SYS_bind SYS_connect SYS_listen SYS_accept 
 /// The whole table, ordered by number.
 pub(crate) fn entries(sockets: Sockets) -> Vec<Entry> {
     let own = match sockets {
-        Sockets::Loopback => [
+        Sockets::Loopback | Sockets::Internet => [
             allow("System V and POSIX objects of the guest's own ipc namespace", IPC),
             allow("addresses of the guest's own net namespace", SOCKET_NAMES),
         ],

@@ -32,7 +32,7 @@ fn expected(entries: &[Entry], data: &Data) -> u32 {
 }
 
 /// Argument values that matter for an entry: what its conditions name, each bit of them, and values beside them.
-fn interesting(entry: Option<&Entry>) -> Vec<[u64; 6]> {
+pub(super) fn interesting(entry: Option<&Entry>) -> Vec<[u64; 6]> {
     let mut all = vec![[0; 6], [u64::MAX; 6], [1; 6]];
     let cases = entry.map_or(&[][..], |entry| entry.cases.as_slice());
     for case in cases {
@@ -53,7 +53,7 @@ fn interesting(entry: Option<&Entry>) -> Vec<[u64; 6]> {
 
 #[test]
 fn the_program_says_what_the_table_says() {
-    for sockets in [Sockets::Loopback, Sockets::PairsOnly] {
+    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
         let entries = table::entries(sockets);
         let filter = compile(sockets).unwrap();
         for number in (0..1200).chain([0x3fff_ffff]) {
@@ -68,7 +68,7 @@ fn the_program_says_what_the_table_says() {
 
 #[test]
 fn other_architectures_and_x32_die() {
-    for sockets in [Sockets::Loopback, Sockets::PairsOnly] {
+    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
         let filter = compile(sockets).unwrap();
         for number in 0..1200 {
             for architecture in [I386, ARCHITECTURE ^ 1, 0, u32::MAX] {
@@ -85,7 +85,7 @@ fn other_architectures_and_x32_die() {
 
 #[test]
 fn calls_without_cases_are_decided_without_their_arguments() {
-    for sockets in [Sockets::Loopback, Sockets::PairsOnly] {
+    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
         let filter = compile(sockets).unwrap();
         for entry in table::entries(sockets) {
             let data = Data { number: entry.number, architecture: ARCHITECTURE, arguments: [0; 6] };
@@ -98,7 +98,7 @@ fn calls_without_cases_are_decided_without_their_arguments() {
 
 #[test]
 fn every_entry_has_a_reason_and_one_entry() {
-    for sockets in [Sockets::Loopback, Sockets::PairsOnly] {
+    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
         let entries = table::entries(sockets);
         assert!(entries.iter().all(|entry| !entry.why.is_empty()));
         assert!(entries.windows(2).all(|pair| pair[0].number < pair[1].number), "a call stands in the table twice");
@@ -119,6 +119,7 @@ fn digest_is_stable_and_of_the_bytes() {
 fn known_attacks_get_known_answers() {
     use libc::*;
     const L: Sockets = Sockets::Loopback;
+    const I: Sockets = Sockets::Internet;
     const P: Sockets = Sockets::PairsOnly;
     let eperm = errno(EPERM);
     let enosys = errno(ENOSYS);
@@ -163,6 +164,11 @@ fn known_attacks_get_known_answers() {
         ("xfrm netlink", L, SYS_socket, [16, 3, 6, 0, 0, 0], errno(EAFNOSUPPORT)),
         ("netfilter netlink", L, SYS_socket, [16, 3, 12, 0, 0, 0], errno(EAFNOSUPPORT)),
         ("unix", L, SYS_socket, [1, 1, 0, 0, 0, 0], ALLOW),
+        ("unix beside the host's sockets", I, SYS_socket, [1, 1, 0, 0, 0, 0], errno(EAFNOSUPPORT)),
+        ("unix datagrams beside the host's sockets", I, SYS_socketpair, [1, 2, 0, 0, 0, 0], errno(EAFNOSUPPORT)),
+        ("stream pair beside the host's sockets", I, SYS_socketpair, [1, 1, 0, 0, 0, 0], ALLOW),
+        ("tcp beside the host's sockets", I, SYS_socket, [2, 1, 0, 0, 0, 0], ALLOW),
+        ("connect beside the host's sockets", I, SYS_connect, [0; 6], ALLOW),
         ("unix without namespaces", P, SYS_socket, [1, 1, 0, 0, 0, 0], errno(EAFNOSUPPORT)),
         ("tcp without namespaces", P, SYS_socket, [2, 1, 0, 0, 0, 0], errno(EAFNOSUPPORT)),
         ("netlink without namespaces", P, SYS_socket, [16, 3, 0, 0, 0, 0], errno(EAFNOSUPPORT)),

@@ -8,6 +8,7 @@ fn samples() -> Vec<Message> {
     let exit = ProcessExit { pid: 7, status: Status::Signalled(9), cpu_us: 11, max_rss_kib: 1 << 40 };
     vec![
         Message::Setup(b"{}".to_vec()),
+        Message::Enter,
         Message::Spawn(SpawnRequest {
             streams: Streams::Terminal { rows: 24, columns: 80 },
             argv: vec![b"a".to_vec(), b"\xff".to_vec(), Vec::new()],
