@@ -113,7 +113,14 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
     let grants = Grants::new(granted);
     let tmpfs_mib = limits.disk_mib.unwrap_or(TMPFS_MIB_DEFAULT);
     let shm_mib = limits.memory_mib.map_or(SHM_MIB_MAX, |memory| (memory / 2).clamp(1, SHM_MIB_MAX));
-    let anew = [site.home.clone(), site.workspace.clone(), PathBuf::from(TMP)];
+    // Made anew inside, so the host's are not shown there.
+    let identity = identity_files(site);
+    let mut anew = vec![site.home.clone(), site.workspace.clone(), PathBuf::from(TMP)];
+    anew.extend(
+        identity
+            .iter()
+            .filter_map(|step| if let SessionStep::File { path, .. } = step { Some(path.clone()) } else { None }),
+    );
     let mounts = layout::mounts(granted, &anew, site.screens, host)?;
 
     let mut session = vec![
@@ -128,7 +135,7 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
         var_tmp(granted, site, tmpfs_mib, &grants),
         SessionStep::Dir { path: "/run".into(), mode: 0o755 },
     ];
-    session.extend(identity_files(site));
+    session.extend(identity);
     if site.home != Path::new("/") {
         session.push(tmpfs(&site.home, 0o700, tmpfs_mib, &grants));
     }
@@ -284,8 +291,9 @@ fn landlock_only(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Ho
         host: vec![HostStep::Limits(limits)],
         session: vec![
             SessionStep::Keyring,
-            SessionStep::DropCapabilities,
+            // First, since an ordinary user may not lock the secure bits without it.
             SessionStep::NoNewPrivs,
+            SessionStep::DropCapabilities,
             SessionStep::Landlock { rules, tcp: Tcp::Refused },
         ],
         call: call_steps(limits, Sockets::PairsOnly),
