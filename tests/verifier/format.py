@@ -1,0 +1,378 @@
+"""One log as LOG-FORMAT.md describes it: notes and keys, leaves, segments, checkpoints, tiles.
+
+It says whether a log agrees with itself and with a key; it never decides what a session should contain, nor a verdict.
+"""
+
+import collections
+import json
+import os
+import re
+import struct
+
+from primitives import Malformed, Refused, Tree, crc32c, names, read, sha, signed, unbase64
+
+BROKEN, UNCHECKED, INCOMPLETE, NOTE = 2, 4, 3, 0
+ORIGIN = re.compile(r"[A-Za-z0-9.\-_/:@]{1,255}\Z")
+ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+SEGMENT_BYTES_MAX, LEAF_BYTES_MAX, NOTE_BYTES_MAX = 64 << 20, 8192, 16 << 10
+
+
+# ---- Keys and notes (§5) ------------------------------------------------------------------------------------------------
+
+Key = collections.namedtuple("Key", "name id public")
+Checkpoint = collections.namedtuple("Checkpoint", "raw size root origin text lines")
+
+
+def named_key(name, public):
+    return Key(name, sha(name.encode(), b"\n\x01", public)[:4], public)
+
+
+def parse_vkey(text):
+    parts = text.split("+", 2)
+    if len(parts) != 3 or not ORIGIN.match(parts[0]):
+        raise Malformed("not a vkey")
+    data = unbase64(parts[2])
+    key = named_key(parts[0], data[1:])
+    if len(data) != 33 or data[0] != 1 or key.id.hex() != parts[1]:
+        raise Malformed("a vkey with another type, length or id")
+    return key
+
+
+def parse_note(raw):
+    """One signed note, strictly. Whether anybody's signature holds is asked later, in `vouches`."""
+    try:
+        head, blank, tail = raw.decode().partition("\n\n")
+    except UnicodeDecodeError:
+        raise Malformed("not UTF-8")
+    text, lines, found = head.split("\n"), tail.split("\n"), []
+    if not blank or len(text) != 3 or lines.pop() != "" or not lines or len(raw) > NOTE_BYTES_MAX:
+        raise Malformed("not a note of three lines and signatures")
+    for line in lines:
+        match = re.match(r"— ([^\s+]+) (\S+)\Z", line)
+        if not match:
+            raise Malformed("a line that is no signature")
+        data = unbase64(match[2])
+        found.append((match[1], data[:4], data[4:]))
+    root = unbase64(text[2])
+    if not ORIGIN.match(text[0]) or not re.match(r"(0|[1-9][0-9]{0,19})\Z", text[1]) or len(root) != 32:
+        raise Malformed("not a checkpoint")
+    return Checkpoint(raw, int(text[1]), root, text[0], (head + "\n").encode(), found)
+
+
+def vouches(note, key):
+    """Why the note is not signed by this key, or None."""
+    ours = [signature for name, key_id, signature in note.lines if (name, key_id) == (key.name, key.id)]
+    if note.origin != key.name:
+        return f"it is about {note.origin}"
+    if len(ours) != 1:
+        return "it has no signature of the log's key" if not ours else "it has two signatures of the log's key"
+    return None if signed(key.public, note.text, ours[0]) else "its signature is wrong"
+
+
+def split_notes(data):
+    """The notes of `checkpoints`, and what is left when it ends inside one."""
+    notes, at, dash = [], 0, "— ".encode()
+    while at < len(data):
+        end = data.find(b"\n\n", at)
+        if end < 0:
+            break
+        end += 2
+        while data.startswith(dash, end) and data.find(b"\n", end) >= 0:
+            end = data.find(b"\n", end) + 1
+        if data[end - 2:end] == b"\n\n" or dash.startswith(data[end:]) and end < len(data) or data.startswith(dash, end):
+            break
+        notes.append(parse_note(data[at:end]))
+        at = end
+    rest = data[at:]
+    if rest.count(b"\n\n") and not dash.startswith(rest.partition(b"\n\n")[2][:4]):
+        raise Malformed("something that is no note")
+    return notes, rest
+
+
+# ---- Leaves (§4) --------------------------------------------------------------------------------------------------------
+
+
+def number(below, least=0):
+    return lambda v: type(v) is int and least <= v < below
+
+
+def matches(pattern):
+    return lambda v: type(v) is str and re.match(pattern + r"\Z", v) is not None
+
+
+def one_of(words):
+    return lambda v: type(v) is str and v in words.split()
+
+
+def is_path(v):
+    if type(v) is str:
+        return True
+    if type(v) is not dict or list(v) != ["b64"] or type(v["b64"]) is not str:
+        return False
+    try:
+        unbase64(v["b64"], url=True).decode()
+    except Malformed:
+        return False
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def is_digest(v):
+    try:
+        return type(v) is str and len(unbase64(v, url=True)) == 32
+    except Malformed:
+        return False
+
+
+def is_vkey(v):
+    try:
+        return type(v) is str and parse_vkey(v) is not None
+    except Malformed:
+        return False
+
+
+def is_counts(v):
+    """Kinds that are none, or with 0, are wrong counts (§9, rule 2) rather than a wrong form."""
+    return type(v) is dict and list(v) == sorted(v) and all(map(NUM, v.values()))
+
+
+def is_object(spec):
+    """`name:type` members in order; `name?:type` may be left out; `[type]` is a list."""
+    members = [re.match(r"(\w+)(\??):(\[?)(\w+)", word).groups() for word in spec.split()]
+
+    def check(v):
+        if type(v) is not dict or list(v) != [m[0] for m in members if m[0] in v]:
+            return False
+        for name, optional, many, kind in members:
+            if name not in v:
+                if not optional:
+                    return False
+            elif many:
+                if type(v[name]) is not list or not all(map(TYPES[kind], v[name])):
+                    return False
+            elif not TYPES[kind](v[name]):
+                return False
+        return True
+
+    return check
+
+
+NUM = number(2**64)
+TYPES = {
+    "num": NUM, "num32": number(2**32), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
+    "str": lambda v: type(v) is str, "text": lambda v: type(v) is str and v != "", "sid": matches(ULID.pattern[:-2]),
+    "hex": matches("[0-9a-f]{64}"), "vkey": is_vkey, "digest": is_digest, "counts": is_counts,
+    "origin": matches(ORIGIN.pattern[:-2]), "call": matches(r"[A-Za-z0-9._:\-]{1,64}"),
+    "state3": one_of("active degraded absent"), "mode": one_of("review direct discard"), "mark": one_of("held protected"),
+    "durability": one_of("group before-result before-run"), "cause": one_of("exit signal limit error stop"),
+    "op": one_of("created modified deleted metadata retyped"), "ty": one_of("file dir symlink fifo socket device"),
+    "layer": is_object("name:str state:state3 why?:text"), "blob": is_object("h:hex c:hex z:num"),
+    "stream": is_object("z:num cut?:some blob?:blob"),
+    "state": is_object("ty:ty mode:num32 z?:num h?:hex to?:path"),
+    "change": is_object("path:path op:op b?:state a?:state mark?:mark"),
+    "act": lambda v: any(is_object(s)(v) for s in ("begin:num", "file:change", "end:num")),
+}
+KINDS = {
+    "session.open": "sid:sid tool:str kernel:str wall:str grade:str layers:[layer] profile:str profile_h:hex plan_h:hex"
+                    " filter_h?:hex mode:mode durability:durability",
+    "session.close": "cause:cause status:int counts:counts lost:num",
+    "call": "tool:str via:str in?:blob", "permit": "rules:[str]", "deny": "rule:str reason:str",
+    "result": "cause:cause status:int wall_us:num cpu_us:num p?:num out?:stream err?:stream",
+    "proc.exit": "p:num pp?:num pid:num32 exe?:path cause:cause status:int cpu_us:num rss_kib:num",
+    "limit": "which:str max:num seen:num", "fs.outcome": "path:path op:op b?:state a?:state mark?:mark",
+    "heartbeat": "running:num lost:num", "gap": "lost:num why:str", "apply": None, "discard": None, "undo": None,
+    "redact": "leaf:num field:str reason:str by:str", "recovery": "size:num root:hex kept:num dropped:num tail_h?:hex",
+    "ledger.init": "origin:origin vkey:vkey", "ledger.open": "sid:sid vkey:vkey tool:str profile_h:hex plan_h:hex",
+    "ledger.beat": "sid:sid size:num root:hex", "ledger.close": "sid:sid size:num root:hex cause:cause status:int",
+    "ledger.after": "sid:sid size:num root:hex",
+}
+LEVELS = one_of("claimed observed confirmed performed outcome")
+SESSION_KINDS = list(KINDS)[:11]
+OBJECTS = {kind: is_object(spec) if spec else TYPES["act"] for kind, spec in KINDS.items()}
+BELONGS = {"session": set(SESSION_KINDS), "after": {"apply", "discard", "undo", "redact", "recovery"},
+           "ledger": {kind for kind in KINDS if kind.startswith("ledger.")} | {"recovery"}}
+TYPES.update(kind=lambda v: type(v) is str and v in KINDS, ev=LEVELS, obj=lambda v: True, one=lambda v: v == 1)
+LEAF = is_object("v:one n:num t:num mt:num k:kind ev:ev tc?:call o:obj _sd?:[digest]")
+
+
+def no_twins(pairs):
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a member twice")
+    return dict(pairs)
+
+
+def parse_leaf(raw):
+    try:
+        leaf = json.loads(raw.decode(), object_pairs_hook=no_twins)
+        version = leaf.get("v") if type(leaf) is dict else None
+        if type(version) is int and version > 1:
+            raise Refused(f"a leaf of version {version}")
+        if json.dumps(leaf, ensure_ascii=False, separators=(",", ":")).encode() != raw:
+            raise Malformed("another spelling")
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not JSON: {error}")
+    if not LEAF(leaf) or not OBJECTS[leaf["k"]](leaf["o"]) or leaf.get("_sd") == []:
+        raise Malformed("not of the form of its kind")
+    return leaf
+
+
+# ---- One log: segments, checkpoints, tiles (§2, §3, §5) -----------------------------------------------------------------
+
+
+class Log:
+    """Everything that one log says about itself; `sort` is session, after or ledger."""
+
+    def __init__(self, report, sort, directory, origin=None):
+        self.report, self.sort, self.dir, self.origin = report, sort, directory, origin
+        self.leaves, self.raw, self.tree = [], [], Tree()
+        self.notes, self.sealed, self.commit, self.damaged = [], False, None, False
+        self.names = [n for n in names(directory, "seg") if re.match(r"[0-9]{6}\.seg\Z", n)]
+        if self.names and self.names != [f"{i:06}.seg" for i in range(len(self.names))]:
+            self.broken("its segments are not numbered without a gap")
+        for index, name in enumerate(self.names):
+            if self.damaged or not self.segment(index, read(directory, "seg", name) or b"", index + 1 == len(self.names)):
+                self.damaged = True
+                break
+        self.check_tiles()
+
+    def broken(self, text):
+        self.report.add(BROKEN, self.sort, text)
+
+    def incomplete(self, text):
+        self.report.add(INCOMPLETE, self.sort, text)
+
+    @property
+    def size(self):
+        return len(self.raw)
+
+    def segment(self, index, data, last):
+        """Reads one segment; False when it ends in damage. A frame with the right CRC and a wrong meaning is broken."""
+        at, kind = 0, None
+        if len(data) > SEGMENT_BYTES_MAX:
+            self.broken(f"segment {index} is too large")
+        while at < len(data):
+            if len(data) - at < 9:
+                return self.incomplete(f"torn at {index}:{at}")
+            length, kind_now, crc = struct.unpack_from("<IBI", data, at)
+            payload = data[at + 9:at + 9 + length]
+            if length > LEAF_BYTES_MAX or len(payload) < length or crc32c(data[at:at + 5], payload) != crc:
+                return self.incomplete(f"torn or damaged at {index}:{at}")
+            if kind == 0x53:
+                self.broken(f"a frame behind the seal at {index}:{at}")
+            if (kind_now == 0x48) != (at == 0):
+                self.broken(f"the first frame, and no other, is a header: {index}:{at}")
+            self.frame(index, at, kind_now, payload, kind)
+            kind, at = kind_now, at + 9 + length
+        if kind is None:
+            return self.incomplete(f"segment {index} is empty")
+        if not last and (kind != 0x53 or self.sealed):
+            self.broken(f"segment {index} is not the last and has not the seal of one")
+        return True
+
+    def frame(self, index, at, kind, payload, before):
+        if kind == 0x48:
+            return self.header(index, payload)
+        if kind == 0x45 and payload:
+            return self.leaf(payload)
+        if kind == 0x43 and len(payload) == 56:
+            size, root, prev, _ = struct.unpack("<Q32sQQ", payload)
+            if prev != (2**64 - 1 if self.commit is None else self.commit):
+                self.broken(f"the commit at {index}:{at} names another one before it")
+            self.commit = index << 32 | at
+        elif kind == 0x53 and len(payload) == 41 and payload[40] < 2:
+            size, root = struct.unpack("<Q32s", payload[:40])
+            self.sealed = payload[40] == 1
+            if not self.sealed and f"{index + 1:06}.seg" not in self.names:
+                self.broken(f"the seal at {index}:{at} says that a segment follows, and there is none")
+            if before != 0x43:
+                self.broken(f"the seal at {index}:{at} does not follow a commit")
+            if self.sealed and self.sort != "session":
+                self.broken("it is sealed as if it were a session")
+        else:
+            return self.broken(f"a frame of an unknown type or a wrong length at {index}:{at}")
+        if size != self.size or root != self.tree.root(self.size):
+            self.broken(f"the commit or seal at {index}:{at} has not the size and root of the leaves before it")
+
+    def header(self, index, payload):
+        match = re.match(rb'\{"format":"stockade-log","v":([1-9][0-9]*),', payload)
+        if match and int(match[1]) > 1:
+            raise Refused(f"{self.sort}: a log of version {int(match[1])}")
+        found = re.match(rb'\{"format":"stockade-log","v":1,"origin":"([^"]*)"', payload)
+        if self.origin is None and found and ORIGIN.match(found[1].decode("latin-1")):
+            self.origin = found[1].decode()
+        if payload != b'{"format":"stockade-log","v":1,"origin":"%s","seg":%d,"first":%d}' % (
+                (self.origin or "?").encode(), index, self.size):
+            self.broken(f"segment {index} has not the header of this log and place")
+
+    def leaf(self, raw):
+        self.raw.append(raw)
+        self.tree.append(sha(b"\x00", raw))
+        try:
+            leaf = parse_leaf(raw)
+        except Malformed as error:
+            self.leaves.append(None)
+            return self.broken(f"leaf {self.size - 1}: {error}")
+        before = next((old for old in reversed(self.leaves) if old), {"t": 0, "mt": 0})
+        self.leaves.append(leaf)
+        if leaf["n"] != self.size - 1:
+            self.broken(f"leaf {self.size - 1} says it is {leaf['n']}")
+        if leaf["t"] < before["t"] or leaf["mt"] < before["mt"] or (self.sort != "session" and leaf["mt"]):
+            self.broken(f"leaf {self.size - 1}: its clocks are wrong")
+        if leaf["k"] not in BELONGS[self.sort]:
+            self.broken(f"leaf {self.size - 1}: {leaf['k']} does not belong here")
+
+    def has(self, size, root, who):
+        if size > self.size or self.tree.root(size) != root:
+            self.broken(f"{who} vouches for another tree of size {size}")
+
+    def check_notes(self, key):
+        """`checkpoints` and `checkpoint` against the tree and, if it is known, the key."""
+        data, current = read(self.dir, "checkpoints"), read(self.dir, "checkpoint")
+        try:
+            self.notes, rest = split_notes(data or b"")
+            if rest:
+                self.incomplete("`checkpoints` ends inside a note")
+        except Malformed as error:
+            self.broken(f"`checkpoints`: {error}")
+        for before, note in zip([None] + self.notes, self.notes):
+            why = vouches(note, key) if key else None
+            if why:
+                self.broken(f"checkpoint of size {note.size}: {why}")
+            if before and before.size > note.size:
+                self.broken(f"checkpoint of size {note.size} follows one of size {before.size}")
+            self.has(note.size, note.root, "a checkpoint")
+        try:
+            note = parse_note(current or b"")
+            if not any(note.raw == old.raw for old in self.notes):
+                why = vouches(note, key) if key else None
+                if why:
+                    self.broken(f"`checkpoint`: {why}")
+                self.has(note.size, note.root, "`checkpoint`")
+                if self.notes and note.size <= self.notes[-1].size:
+                    self.incomplete("`checkpoint` is none of `checkpoints`, and not newer")
+            if self.sealed and self.notes and note.raw != self.notes[-1].raw:
+                self.incomplete("`checkpoint` is not the last of `checkpoints`")
+        except Malformed as error:
+            self.incomplete(f"`checkpoint`: missing, or {error}")
+        if max([note.size for note in self.notes], default=0) < self.size:
+            self.incomplete("there are leaves that no checkpoint covers")
+
+    def check_tiles(self):
+        seen = 0
+        for folder, _, files in os.walk(os.path.join(self.dir, "tile")):
+            for name in files:
+                place = os.path.relpath(os.path.join(folder, name), os.path.join(self.dir, "tile"))
+                match = re.match(r"(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?\Z", place)
+                if not match or name.endswith(".tmp"):
+                    continue
+                entries, n = match[1] == "entries", int(re.sub("[x/]", "", match[2]))
+                height = 0 if entries else 8 * int(match[1])
+                row = self.tree.rows[height] if height < len(self.tree.rows) else []
+                span = slice(256 * n, 256 * n + int(match[3] or 256))
+                want = b"".join(struct.pack(">H", len(r)) + r for r in self.raw[span]) if entries else b"".join(row[span])
+                if len(row) < span.stop or read(folder, name) != want:
+                    self.broken(f"tile {place} is wrong")
+                seen += 1
+        if self.size and not seen:
+            self.report.add(NOTE, self.sort, "there are no tiles")

@@ -1,0 +1,211 @@
+"""Made logs, as data: one rule of LOG-FORMAT.md each, what breaks it, and the exit code that the document asks for.
+
+It decides nothing; compare.py writes each one and asks both verifiers. A code of None means that the document does not
+say, and the verifiers need only agree.
+"""
+
+from forge import HASH, LEDGER, OTHER, SESSION_SEED, SID, close, spell, vkey
+
+CALL, PERMIT, DENY = {"tool": "exec", "via": "cli"}, {"rules": ["r"]}, {"rule": "r", "reason": "no"}
+RESULT = {"cause": "exit", "status": 0, "wall_us": 20, "cpu_us": 10, "p": 1}
+EXIT = {"p": 1, "pid": 7, "cause": "exit", "status": 0, "cpu_us": 10, "rss_kib": 900}
+LIMIT, CHANGE = {"which": "wall_s", "max": 1, "seen": 2}, {"path": "a", "op": "created", "a": {"ty": "file", "mode": 420, "z": 0}}
+GOOD = [("call", CALL, "c1"), ("permit", PERMIT, "c1"), ("proc.exit", EXIT, "c1"), ("fs.outcome", CHANGE, "c1"), ("result", RESULT, "c1")]
+ACT = [("apply", {"begin": 1}), ("apply", {"file": CHANGE}), ("apply", {"end": 1})]
+BLOB = {"h": HASH, "c": OTHER, "z": 3}
+
+
+def instead(index, *records):
+    return {"records": GOOD[:index] + list(records) + GOOD[index + 1:]}
+
+
+def result(**changed):
+    return instead(4, ("result", {k: v for k, v in {**RESULT, **changed}.items() if v is not None}, "c1"))
+
+
+def edited(index, **changed):
+    """A member of a leaf is another: the log is whole and signed, and the leaf is wrong."""
+    def edit(leaves):
+        leaves[index].update(changed)
+        return leaves
+    return {"records": GOOD, "edit": edit}
+
+
+def respelt(old, new, index=1):
+    def edit(leaves):
+        raw = spell(leaves[index])
+        assert old in raw
+        return leaves[:index] + [raw.replace(old, new, 1)] + leaves[index + 1:]
+    return {"records": GOOD, "edit": edit}
+
+
+def outcome(change):
+    return instead(3, ("fs.outcome", change, "c1"))
+
+
+def ledger(*course):
+    """What the ledger says behind its open; SIZE and ROOT stand for those of the session."""
+    def made(size, root):
+        put = {"SIZE": size, "ROOT": root}
+        return [(kind, {k: put.get(v, v) if isinstance(v, str) else v for k, v in o.items()}) for kind, o in course]
+    return {"records": GOOD, "course": made}
+
+
+BEAT = ("ledger.beat", {"sid": SID, "size": "SIZE", "root": "ROOT"})
+CLOSE = ("ledger.close", {"sid": SID, "size": "SIZE", "root": "ROOT", "cause": "exit", "status": 0})
+ELSE = "01HF7YAT00040G2081040G2082"
+RECOVERY = {"size": 1, "root": HASH, "kept": 0, "dropped": 0}
+
+RULES = [
+    ("nothing is wrong", {"records": GOOD}, 0),
+    ("two segments", {"records": GOOD, "split": 3}, 0),
+    ("an act follows", {"records": GOOD, "after": ACT}, 0),
+    ("no calls at all", {"records": []}, 0),
+    ("a denied call", {"records": [("call", CALL, "c1"), ("deny", DENY, "c1")]}, 0),
+    ("a heartbeat", {"records": [*GOOD, ("heartbeat", {"running": 0, "lost": 0}, None)]}, 0),
+    # Completeness, rules 1 to 6 of section 9.
+    ("1: a gap", {"records": [*GOOD, ("gap", {"lost": 2, "why": "full"}, None)],
+                  "closing": close([*GOOD, ("gap", 0, 0)], lost=2)}, 3),
+    ("1: lost without a gap", {"records": GOOD, "closing": close(GOOD, lost=2)}, 3),
+    ("2: a count too high", {"records": GOOD, "closing": close([*GOOD, ("call", 0, 0)])}, 3),
+    ("2: a kind is not counted", {"records": GOOD, "closing": close(GOOD[:4])}, 3),
+    ("3: a call without a name", instead(0, ("call", CALL, None)), 3),
+    ("3: two calls of one name", instead(0, GOOD[0], GOOD[0]), 3),
+    ("3: a call without a decision", {"records": [*GOOD, ("call", CALL, "c2")]}, 3),
+    ("3: a permit and a denial", instead(1, GOOD[1], ("deny", DENY, "c1")), 3),
+    ("3: two permits", instead(1, GOOD[1], GOOD[1]), 3),
+    ("3: a permit of no call", {"records": [*GOOD, ("permit", PERMIT, "c2")]}, 3),
+    ("3: a permit without a name", {"records": [*GOOD, ("permit", PERMIT, None)]}, 3),
+    ("3: a denial before its call", {"records": [("deny", DENY, "c1"), ("call", CALL, "c1")]}, 3),
+    ("4: no result", {"records": GOOD[:4]}, 3),
+    ("4: two results", {"records": [*GOOD, GOOD[4]]}, 3),
+    ("4: the result of a denied call", instead(1, ("deny", DENY, "c1")), 3),
+    ("4: an outcome of no call", {"records": [*GOOD, ("fs.outcome", CHANGE, "c2")]}, 3),
+    ("4: an outcome without a name", {"records": [*GOOD, ("fs.outcome", CHANGE, None)]}, 3),
+    ("4: an exit without a name", {"records": [*GOOD, ("proc.exit", {**EXIT, "p": 2}, None)]}, 3),
+    ("4: a limit without a name", {"records": [*GOOD, ("limit", LIMIT, None)]}, 3),
+    ("4: an outcome before the permit", {"records": [GOOD[0], GOOD[3], GOOD[1], GOOD[2], GOOD[4]]}, 3),
+    ("4: an outcome behind the result", {"records": [*GOOD[:3], GOOD[4], GOOD[3]]}, 0),
+    ("5: an exit behind the result", {"records": [*GOOD[:2], *GOOD[3:], GOOD[2]]}, 0),
+    ("5: nobody's exit", result(p=None), 3),
+    ("5: an error has no process", {"records": [*GOOD[:2], ("result", {**result(cause="error", p=None)["records"][4][1]}, "c1")]}, 0),
+    ("5: a process that does not exit", result(p=2), 3),
+    ("5: an error with a process that does not exit", result(p=2, cause="error"), 3),
+    ("5: another status", result(status=1), 3),
+    ("5: another cause", result(cause="signal"), 3),
+    ("5: stopped, with another cause", result(cause="stop"), 0),
+    ("5: exits twice", instead(2, GOOD[2], GOOD[2]), 3),
+    ("5: the exit belongs to another call", {"records": [
+        *GOOD[:2], *GOOD[3:], ("call", CALL, "c2"), ("permit", PERMIT, "c2"), ("proc.exit", EXIT, "c2"),
+        ("result", result(cause="error", p=None)["records"][4][1], "c2")]}, None),
+    ("5: a limit without its record", result(cause="limit", status=9), 3),
+    ("5: a limit with its record", {"records": [*GOOD[:2], ("limit", LIMIT, "c1"), GOOD[2], ("result", {**RESULT, "cause": "limit"}, "c1")]}, 0),
+    ("5: a limit behind its result", {"records": [*result(cause="limit")["records"], ("limit", LIMIT, "c1")]}, 3),
+    ("6: no end", {"records": GOOD, "after": ACT[:2]}, 3),
+    ("6: no beginning", {"records": GOOD, "after": ACT[1:]}, 3),
+    ("6: the end of another act", {"records": GOOD, "after": [*ACT[:2], ("undo", {"end": 1})]}, 3),
+    ("6: more files than announced", {"records": GOOD, "after": [*ACT[:2], *ACT[1:]]}, 3),
+    ("6: fewer files than counted", {"records": GOOD, "after": [ACT[0], ACT[2]]}, 3),
+    ("6: fewer files than announced", {"records": GOOD, "after": [ACT[0], ("apply", {"end": 0})]}, 0),
+    ("6: an act in an act", {"records": GOOD, "after": [ACT[0], *ACT]}, 3),
+    ("6: two kinds at once", {"records": GOOD, "after": [ACT[0], ("undo", {"begin": 0}), *ACT[1:], ("undo", {"end": 0})]}, None),
+    ("6: a redaction in an act", {"records": GOOD, "after": [
+        *ACT[:2], ("redact", {"leaf": 1, "field": "argv", "reason": "r", "by": "b"}), ACT[2]]}, 0),
+    ("a redaction of no leaf", {"records": GOOD, "after": [("redact", {"leaf": 99, "field": "argv", "reason": "r", "by": "b"})]}, None),
+    ("a recovery of another root", {"records": GOOD, "after": [("recovery", RECOVERY)]}, None),
+    # The session as a whole.
+    ("it was not closed", {"records": GOOD, "closing": False}, 3),
+    ("leaves behind the close", {"records": [*GOOD, ("session.close", close(GOOD), None)]}, 2),
+    ("opened twice", {"records": [("session.open", GOOD, None)]}, 2),
+    ("another session's open", {"records": GOOD, "edit": lambda leaves: [
+        {**leaves[0], "o": {**leaves[0]["o"], "sid": ELSE}}, *leaves[1:]]}, 2),
+    ("no open", {"records": GOOD, "edit": lambda leaves: [{**one, "n": one["n"] - 1} for one in leaves[1:]]}, 2),
+    ("a ledger's leaf", {"records": [*GOOD, ("ledger.beat", {"sid": SID, "size": 1, "root": HASH}, None)]}, 2),
+    ("an apply in a session", {"records": [*GOOD, ("apply", {"begin": 0}, None)]}, 2),
+    ("a call in a follow-up", {"records": GOOD, "after": [("call", CALL)]}, 2),
+    # What the ledger says.
+    ("the ledger knows no close", ledger(), 3),
+    ("a beat and a close", ledger(BEAT, CLOSE), 0),
+    ("a beat of another root", ledger(("ledger.beat", {**BEAT[1], "size": 2}), CLOSE), 2),
+    ("a beat behind the close", ledger(CLOSE, BEAT), 2),
+    ("two closes", ledger(CLOSE, CLOSE), 2),
+    ("a close of another root", ledger(("ledger.close", {**CLOSE[1], "root": HASH})), 2),
+    ("a close that is larger", ledger(("ledger.close", {**CLOSE[1], "size": 99})), 2),
+    ("a close the log lacks", {**ledger(CLOSE), "closing": False}, 2),
+    ("a close of another status", ledger(("ledger.close", {**CLOSE[1], "status": 1})), None),
+    ("a follow-up that is gone", ledger(CLOSE, ("ledger.after", {"sid": SID, "size": 1, "root": HASH})), 2),
+    ("a follow-up the ledger does not know", {**ledger(CLOSE), "after": ACT}, 3),
+    ("an empty follow-up that is gone", ledger(CLOSE, ("ledger.after", {"sid": SID, "size": 0, "root": HASH})), None),
+    ("a beat before any open, of another session", ledger(("ledger.beat", {**BEAT[1], "sid": ELSE}), CLOSE), None),
+    ("sizes of another session fall", ledger(("ledger.open", {
+        "sid": ELSE, "vkey": vkey(f"{LEDGER}/s/{ELSE}", SESSION_SEED), "tool": "t", "profile_h": HASH, "plan_h": HASH}),
+        ("ledger.beat", {"sid": ELSE, "size": 3, "root": HASH}), ("ledger.beat", {"sid": ELSE, "size": 2, "root": HASH}), CLOSE), 2),
+    ("a second ledger.init", ledger(CLOSE, ("ledger.init", {"origin": LEDGER, "vkey": vkey(LEDGER, b"\x01" * 32)})), 2),
+    ("the ledger names another profile", {"records": GOOD, "ends": {"profile_h": OTHER}}, None),
+    ("the ledger names another key", {"records": GOOD, "ends": {"vkey": vkey(f"{LEDGER}/s/{SID}", b"\x09" * 32)}}, 2),
+    ("the ledger names a key of another name", {"records": GOOD, "ends": {"vkey": vkey(f"{LEDGER}/s/{ELSE}", SESSION_SEED)}}, 2),
+    ("the ledger does not know the session", {"records": GOOD, "ends": {"sid": ELSE, "vkey": vkey(f"{LEDGER}/s/{ELSE}", SESSION_SEED)}}, None),
+    # Spelling and form of leaves.
+    ("another index", edited(2, n=3), 2),
+    ("a clock goes back", edited(2, t=1), 2),
+    ("the monotonic clock goes back", edited(1, mt=5), 2),
+    ("an unknown kind", edited(2, k="permits"), 2),
+    ("an unknown level", edited(2, ev="sure"), 2),
+    ("a name with a space", edited(2, tc="c 1"), 2),
+    ("an unknown member", edited(2, x=1), 2),
+    ("an unknown member of the object", edited(2, o={"rules": [], "x": 1}), 2),
+    ("a missing member", edited(2, o={}), 2),
+    ("null for nothing", edited(1, o={**CALL, "in": None}), 2),
+    ("a digest too short", edited(1, _sd=["AAAA"]), 2),
+    ("no digests", edited(1, _sd=[]), None),
+    ("a digest", edited(1, _sd=["hD11-IlpoX4FLHQ4Jlf47M2_2pHPlf1OiVxvdPuASow"]), 0),
+    ("a digest whose unused bits are set", edited(1, _sd=["hD11-IlpoX4FLHQ4Jlf47M2_2pHPlf1OiVxvdPuASox"]), 2),
+    ("white space", respelt(b'"k":', b'"k": '), 2),
+    ("a member twice", respelt(b'"v":1,', b'"v":1,"v":1,'), 2),
+    ("members in another order", respelt(b'"tool":"exec","via":"cli"', b'"via":"cli","tool":"exec"'), 2),
+    ("an escape that is not needed", respelt(b'"exec"', b'"\\u0065xec"'), 2),
+    ("a slash that is escaped", respelt(b'"exec"', b'"e\\/c"'), 2),
+    ("a control by its short name", respelt(b'"exec"', b'"\\n"'), 0),
+    ("a control by number that has a name", respelt(b'"exec"', b'"\\u000a"'), 2),
+    ("a control by number", respelt(b'"exec"', b'"\\u001f"'), 0),
+    ("a control in capitals", respelt(b'"exec"', b'"\\u001F"'), 2),
+    ("a control as it is", respelt(b'"exec"', b'"\x1f"'), 2),
+    ("delete as it is", respelt(b'"exec"', b'"\x7f"'), 0),
+    ("not UTF-8", respelt(b'"exec"', b'"\xff"'), 2),
+    ("half a surrogate pair", respelt(b'"exec"', b'"\\ud800"'), 2),
+    ("a character of four bytes", respelt(b'"exec"', '"\U0001f600"'.encode()), 0),
+    ("a fraction", respelt(b'"n":1', b'"n":1.0'), 2),
+    ("a leading zero", respelt(b'"n":1', b'"n":01'), 2),
+    ("minus nothing", respelt(b'"status":0', b'"status":-0', 5), 2),
+    ("a negative status", {"records": [*GOOD[:2], ("proc.exit", {**EXIT, "status": -5}, "c1"), ("result", {**RESULT, "status": -5}, "c1")]}, 0),
+    ("a status that is too large", result(status=2**31), 2),
+    ("a number that is too large", result(wall_us=2**64), 2),
+    ("the largest number", result(wall_us=2**64 - 1), 0),
+    ("a negative number", result(wall_us=-1), 2),
+    ("a pid that is too large", instead(2, ("proc.exit", {**EXIT, "pid": 2**32}, "c1")), 2),
+    ("a mode that is too large", outcome({**CHANGE, "a": {"ty": "file", "mode": 2**32}}), 2),
+    ("a mode with bits of a type", outcome({**CHANGE, "a": {"ty": "file", "mode": 0o100644}}), None),
+    ("an unknown operation", outcome({**CHANGE, "op": "renamed"}), 2),
+    ("a path that is not UTF-8", outcome({**CHANGE, "path": {"b64": "bv9t"}}), 0),
+    ("a path as bytes that is UTF-8", outcome({**CHANGE, "path": {"b64": "YQ"}}), 2),
+    ("a path as bytes with padding", outcome({**CHANGE, "path": {"b64": "_w=="}}), 2),
+    ("an empty path", outcome({**CHANGE, "path": ""}), None),
+    ("a path with a NUL", outcome({**CHANGE, "path": "a\x00b"}), None),
+    ("a path that climbs", outcome({**CHANGE, "path": "../x"}), None),
+    ("created from something", outcome({"path": "a", "op": "created", "b": CHANGE["a"], "a": CHANGE["a"]}), None),
+    ("capital hexadecimal", outcome({**CHANGE, "a": {"ty": "file", "mode": 1, "h": "AB" * 32}}), 2),
+    ("a blob that is gone", instead(0, ("call", {**CALL, "in": BLOB}, "c1")), 0),
+    ("a cut of 0", result(out={"z": 1, "cut": 0}), 2),
+    ("a cut", result(out={"z": 1, "cut": 1}), 0),
+    ("counts out of order", {"records": GOOD, "closing": {**close(GOOD), "counts": dict(reversed(close(GOOD)["counts"].items()))}}, 2),
+    ("a count of 0", {"records": GOOD, "closing": {**close(GOOD), "counts": dict(sorted({**close(GOOD)["counts"], "deny": 0}.items()))}}, 3),
+    ("a count of no kind", {"records": GOOD, "closing": {**close(GOOD), "counts": {**close(GOOD)["counts"], "x": 1}}}, 3),
+    ("an empty reason of a layer", {"records": GOOD, "edit": lambda leaves: [
+        {**leaves[0], "o": {**leaves[0]["o"], "layers": [{"name": "n", "state": "active", "why": ""}]}}, *leaves[1:]]}, 2),
+    ("an empty list of rules", instead(1, ("permit", {"rules": []}, "c1")), 0),
+    ("a result of a name of 64", {"records": [(kind, o, "c" * 64) for kind, o, _ in GOOD]}, 0),
+    ("a name of 65", {"records": [(kind, o, "c" * 65) for kind, o, _ in GOOD]}, 2),
+    ("a leaf of 8192 bytes", respelt(b'"exec"', b'"' + b"x" * 8080 + b'"'), 0),
+    ("a later version of a leaf", edited(2, v=2), 4),
+    ("a later version of the log", {"records": GOOD, "v": 2}, 4),
+]
