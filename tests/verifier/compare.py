@@ -41,7 +41,7 @@ KNOWN = [(re.compile(pattern), why) for pattern, why in (
     (r"ledger/checkpoint (removed|cut to 0)", "the ledger's `checkpoint` may be missing"),
     (r"ledger/vkey (removed|cut to|and an x|byte)", "the ledger's vkey is not one that may be missing or torn"),
     (r"segments are gone|session is gone|000000.seg removed|first segment is the second", "gone, or not readable?"),
-    (r"checkpoints byte \d+ \^ 128", "a last note that is not UTF-8: broken, or the list ends inside it?"),
+    (r"checkpoints byte .*not UTF-8", "a note that is not UTF-8: broken, or does the list end inside it?"),
     (r"the ledger is rolled back", "the ledger's own later checkpoint in a proof is not held against it"),
 )]
 
@@ -144,7 +144,8 @@ def sampled(state, named):
     rng = random.Random(1)
     for name, sid in named.items():
         for path in files(state, sid):
-            size, covered = (state / path).stat().st_size, not path.endswith(UNCOVERED)
+            whole, covered = (state / path).read_bytes(), not path.endswith(UNCOVERED)
+            size = len(whole)
             gone = covered and not ("/tile/" in path or "/blobs/" in path or "anchor-" in path)
             yield f"{name}: {path} removed", changed(path, sid, lambda data: None, gone)
             yield f"{name}: {path} and an x", changed(path, sid, lambda data: data + b"x", covered)
@@ -152,8 +153,9 @@ def sampled(state, named):
                 yield f"{name}: {path} cut to {at}", changed(path, sid, lambda data, at=at: data[:at], covered)
             for at in rng.sample(range(size), min(size, 24)):
                 bit = 1 << rng.randrange(8)
-                yield f"{name}: {path} byte {at} ^ {bit}", changed(
-                    path, sid, lambda data, at=at, bit=bit: data[:at] + bytes([data[at] ^ bit]) + data[at + 1:], covered)
+                turned = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1:]
+                text = "" if turned.decode(errors="ignore").encode() == turned else " (not UTF-8)"
+                yield f"{name}: {path} byte {at} ^ {bit}{text}", changed(path, sid, lambda data, turned=turned: turned, covered)
 
 
 def leaves(data):
