@@ -83,10 +83,7 @@ def split_notes(data):
             break
         notes.append(parse_note(data[at:end]))
         at = end
-    rest = data[at:]
-    if rest.count(b"\n\n") and not dash.startswith(rest.partition(b"\n\n")[2][:4]):
-        raise Malformed("something that is no note")
-    return notes, rest
+    return notes, data[at:]
 
 
 # ---- Leaves (§4) --------------------------------------------------------------------------------------------------------
