@@ -90,6 +90,10 @@ struct Envelope<'a> {
 
 /// Runs one call. Only what makes the session unusable is an error; the rest is an answer.
 fn answer(session: &mut Session, line: &[u8]) -> Result<Value> {
+    // serde would take an array for an envelope too, its members by their places.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Ok(json!({ "id": null, "error": "not a call: the line is not an object" }));
+    }
     let envelope: Envelope<'_> = match serde_json::from_slice(line) {
         Ok(envelope) => envelope,
         Err(error) => return Ok(json!({ "id": null, "error": format!("not a call: {error}") })),

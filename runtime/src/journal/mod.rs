@@ -6,11 +6,13 @@ mod after;
 pub use after::{Act, After};
 
 use crate::error::{Error, Result};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use stockade_audit::disclose::Disclosed;
+use stockade_audit::note::Vkey;
 use stockade_audit::record::{self as log, CallId, Record, SessionId, SessionOpen};
 use stockade_audit::{AuditError, Closed, Ledger, Machine, Receipt, SessionLog};
 use stockade_policy::{Call, Grounds, Permit, Refusal};
@@ -67,18 +69,26 @@ impl Logged {
 ///
 /// # Errors
 /// Operator: others could write it, or it is broken. Host: it cannot be written.
-pub fn ledger(state: &std::path::Path) -> Result<Arc<Ledger>> {
+pub fn ledger(state: &Path) -> Result<Arc<Ledger>> {
+    let directory = state.join("ledger");
+    // A ledger keeps the name that it was born with, whatever the machine is called by now.
+    let own = std::fs::read_to_string(directory.join("vkey")).ok().and_then(|text| Vkey::parse(&text));
+    let origin = own.map_or_else(new_origin, |vkey| vkey.name().to_owned());
+    let opened = Ledger::open(Machine::system(), &directory, &state.join("keys"), &origin);
+    Ok(Arc::new(opened.map_err(failed)?))
+}
+
+/// Name of a ledger that is made now: user and machine.
+fn new_origin() -> String {
     let uid = nix::unistd::geteuid();
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
     let host = nix::sys::utsname::uname().map(|names| names.nodename().to_string_lossy().into_owned());
-    let host = host.unwrap_or_default();
+    let host = host.ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "host".to_owned());
     // Origins take no spaces and no plus signs (C2SP signed-note); names of users and hosts could have them.
     let clean = |text: &str| -> String {
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect()
     };
-    let origin = format!("{}.{}/agent-ledger", clean(&name), clean(if host.is_empty() { "host" } else { &host }));
-    let opened = Ledger::open(Machine::system(), &state.join("ledger"), &state.join("keys"), &origin);
-    Ok(Arc::new(opened.map_err(failed)?))
+    format!("{}.{}/agent-ledger", clean(&user), clean(&host))
 }
 
 /// A name for a session that starts now.
@@ -129,7 +139,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`SessionLog::create`].
-    pub fn begin(directory: &std::path::Path, ledger: Arc<Ledger>, open: SessionOpen) -> Result<Self> {
+    pub fn begin(directory: &Path, ledger: Arc<Ledger>, open: SessionOpen) -> Result<Self> {
         let durability = open.durability;
         let log = Arc::new(SessionLog::create(directory, ledger, open).map_err(failed)?);
         let running = Arc::new(AtomicU64::new(0));
