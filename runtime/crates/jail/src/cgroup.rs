@@ -3,6 +3,7 @@
 
 mod files;
 mod locate;
+pub(crate) mod victims;
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;

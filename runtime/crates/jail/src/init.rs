@@ -1,7 +1,7 @@
 //! The init of a session: the first process inside, which starts calls, reaps everything and ends what outlives its call.
 //! It never talks to a guest, and never runs on when the supervisor is gone.
 
-use crate::cgroup;
+use crate::cgroup::{self, victims::Victims};
 use crate::channel::{Channel, protocol};
 use crate::child::{Prepared, Steps, Terminal};
 use crate::enforced::{Layer, LayerState};
@@ -100,8 +100,9 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
                 .map_err(|errno| JailError::os("adopt", "orphans", errno.raw_os_error()))?;
             let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
             control.send(&Message::Forked(pid), &[])?;
+            let victims = Victims::of_this_process();
             let layers = setup::carry_out(&plan, None, Sources::default())?;
-            Init::new(control, &plan, None, layers).map(|init| Next::Init(Box::new(init)))
+            Init::new(control, &plan, None, layers, victims).map(|init| Next::Init(Box::new(init)))
         }
         (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
             Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
@@ -133,8 +134,9 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
         Some(sources) => sources,
         None => Sources::open(plan, &ids)?,
     };
+    let victims = Victims::of_this_process();
     let layers = setup::carry_out(plan, Some(&ids), sources)?;
-    Init::new(control, plan, Some(&ids), layers).map(|init| Next::Init(Box::new(init)))
+    Init::new(control, plan, Some(&ids), layers, victims).map(|init| Next::Init(Box::new(init)))
 }
 
 /// Waits for the word to go on, and joins the session's groups, where it has any to join by itself.
@@ -176,11 +178,18 @@ struct Init {
     steps: Steps,
     children: OwnedFd,
     calls: Vec<Call>,
+    victims: Option<Victims>,
 }
 
 impl Init {
     /// The last steps before the first call; tells the supervisor.
-    fn new(control: &Channel, plan: &Plan, ids: Option<&Ids>, mut layers: Vec<LayerState>) -> Result<Self, JailError> {
+    fn new(
+        control: &Channel,
+        plan: &Plan,
+        ids: Option<&Ids>,
+        mut layers: Vec<LayerState>,
+        victims: Option<Victims>,
+    ) -> Result<Self, JailError> {
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
         match plan.wall {
             Wall::Namespaces => {
@@ -210,7 +219,7 @@ impl Init {
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
         control.send(&Message::Ready(Ready { layers, uid, gid }), &[])?;
-        Ok(Self { wall: plan.wall, steps, children, calls: Vec::new() })
+        Ok(Self { wall: plan.wall, steps, children, calls: Vec::new(), victims })
     }
 
     /// Serves until the supervisor closes the control channel.
@@ -282,7 +291,8 @@ impl Init {
         let controlling = if terminal.is_some() { Terminal::Controlling } else { Terminal::None };
         let prepared = Prepared::new(request, controlling)?;
         let began = Instant::now();
-        let main = match self.steps.start(&prepared, streams) {
+        let steps = &mut self.steps;
+        let main = match Victims::preferring(self.victims.as_ref(), || steps.start(&prepared, streams)) {
             Ok(pid) => pid,
             Err((stage, errno)) => return refuse(&channel, stage, errno),
         };

@@ -3,6 +3,7 @@
 
 use crate::channel::{Channel, protocol};
 use crate::error::{ErrorKind, Fault, JailError};
+use crate::plan::{CallStep, HostStep, Limits, Plan, Rlimit};
 use crate::pty;
 use crate::sandbox::{Handle, Stdio, lost, wait_readable};
 use crate::watch::{CallId, Consequence, LimitHit, LimitKind, Watch};
@@ -31,6 +32,9 @@ pub struct Ended {
     /// What it used.
     pub usage: Usage,
     /// Its own process and those that the init reaped for it.
+    ///
+    /// When a limit ended the session's init too, nobody was left to say more than that: then there is one entry, with
+    /// process id 0 and `SIGKILL`.
     pub exits: Vec<ProcessExit>,
     /// How many more processes there were than `exits` can list.
     pub exits_unlisted: u64,
@@ -62,9 +66,51 @@ pub struct Running {
     program: String,
     streams: Streams,
     began: Instant,
-    wall: Option<u64>,
+    bounds: Bounds,
     bound: Option<(Arc<Watch>, Arc<Handle>)>,
     ended: Mutex<Progress>,
+}
+
+/// What a call may use, as far as its end tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bounds {
+    pub(crate) limits: Limits,
+    /// `RLIMIT_FSIZE`.
+    file_bytes: Option<u64>,
+}
+
+impl Bounds {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let limits = plan.host.iter().map(|HostStep::Limits(limits)| *limits).next().unwrap_or_default();
+        let file_bytes = plan.call.iter().find_map(|step| match step {
+            CallStep::Rlimit { resource: Rlimit::FileSize, value } => Some(*value),
+            CallStep::Rlimit { .. } | CallStep::OwnSession | CallStep::CloseDescriptors | CallStep::Seccomp { .. } => {
+                None
+            }
+        });
+        Self { limits, file_bytes }
+    }
+
+    /// What the kernel said when all was over: CPU time of processes that came and went between two looks, and a file
+    /// at its limit, which ends whoever writes on unless it ignores `SIGXFSZ`. (A signal of this number that a guest
+    /// sent itself looks alike.) The first of a pair ended the call.
+    fn broken(&self, end: &CallEnd) -> (Vec<LimitHit>, Vec<LimitHit>) {
+        let (mut ends, mut refusals) = (Vec::new(), Vec::new());
+        let cpu_ms = self.limits.cpu_s.map(|seconds| seconds.saturating_mul(1000));
+        if let Some(value) = cpu_ms.filter(|value| end.cpu_us / 1000 >= *value) {
+            ends.push(LimitHit::new(LimitKind::Cpu, value, end.cpu_us / 1000));
+        }
+        let too_large = |exit: &ProcessExit| exit.status == Status::Signalled(libc::SIGXFSZ);
+        if let Some(value) = self.file_bytes {
+            let hit = LimitHit::new(LimitKind::Disk, value, value);
+            if too_large(&end.main) {
+                ends.push(hit);
+            } else if end.exits.iter().any(too_large) {
+                refusals.push(hit);
+            }
+        }
+        (ends, refusals)
+    }
 }
 
 /// Whether the watcher has been told of the end.
@@ -160,9 +206,9 @@ impl Running {
         program: String,
         streams: Streams,
         began: Instant,
-        wall: Option<u64>,
+        bounds: Bounds,
     ) -> Self {
-        Self { line, id, program, streams, began, wall, bound: None, ended: Mutex::new(Progress::Runs) }
+        Self { line, id, program, streams, began, bounds, bound: None, ended: Mutex::new(Progress::Runs) }
     }
 
     /// Ties the call to its sandbox.
@@ -250,12 +296,12 @@ impl Running {
     }
 
     fn wait_until(&self, caller: Option<Instant>) -> Result<Option<Ended>, JailError> {
-        let wall = self.wall.map(|wall_s| self.began + Duration::from_secs(wall_s));
+        let wall = self.bounds.limits.wall_s.map(|wall_s| self.began + Duration::from_secs(wall_s));
         let first = [caller, wall].into_iter().flatten().min();
         if wait_readable(self.line.channel.as_fd(), first).is_ok() {
             return self.receive_end().map(Some);
         }
-        match (wall, self.wall) {
+        match (wall, self.bounds.limits.wall_s) {
             (Some(wall), Some(wall_s)) if wall <= Instant::now() => {
                 self.kill(Some(self.wall_hit(wall_s)));
                 let grace = Instant::now() + KILL_GRACE;
@@ -282,12 +328,16 @@ impl Running {
     }
 
     fn receive_end(&self) -> Result<Ended, JailError> {
-        let received = self.line.channel.receive()?;
+        let received = match self.line.channel.receive() {
+            // It left something of ours unread when it ended.
+            Err(error) if error.errno == Some(libc::ECONNRESET) => None,
+            other => other?,
+        };
         let hits = self.tell_watcher();
         match received.map(|received| received.message) {
             Some(Message::Ended(end)) => Ok(self.ended(end, hits)),
             Some(Message::Refused(stage, errno)) => Err(refusal(stage, errno, &self.program)),
-            None => Err(lost("it ended while the call ran")),
+            None => self.without_report(hits),
             Some(
                 Message::Setup(_)
                 | Message::Enter
@@ -306,10 +356,26 @@ impl Running {
         }
     }
 
+    /// The init is gone. Where a limit explains that, it ended the call: a group out of memory can have nobody left to
+    /// end but the init.
+    fn without_report(&self, hits: Vec<LimitHit>) -> Result<Ended, JailError> {
+        let killed = *self.line.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if killed.is_none() && hits.iter().all(|hit| hit.limit.consequence() != Consequence::Ends) {
+            return Err(lost("it ended while the call ran"));
+        }
+        let main = ProcessExit { pid: 0, status: Status::Signalled(libc::SIGKILL), cpu_us: 0, max_rss_kib: 0 };
+        let wall_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let end = CallEnd { main, wall_us, cpu_us: 0, max_rss_kib: 0, exits: Vec::new(), exits_unlisted: 0 };
+        Ok(self.ended(end, hits))
+    }
+
     fn ended(&self, end: CallEnd, hits: Vec<LimitHit>) -> Ended {
-        let (ends, refusals): (Vec<_>, Vec<_>) =
+        let (mut ends, mut refusals): (Vec<_>, Vec<_>) =
             hits.into_iter().partition(|hit| hit.limit.consequence() == Consequence::Ends);
         let killed = *self.line.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        let broken = self.bounds.broken(&end);
+        ends.extend(broken.0);
+        refusals.extend(broken.1);
         let mut exits = vec![end.main];
         exits.extend(end.exits);
         Ended {

@@ -5,8 +5,8 @@ use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
 use crate::enforced::Enforced;
 use crate::error::{ErrorKind, Fault, JailError};
-use crate::plan::{HostStep, Limits, Plan, SessionStep, Wall};
-use crate::running::{KILL_GRACE, Line, Running, Streams};
+use crate::plan::{Plan, SessionStep, Wall};
+use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
 use crate::watch::{CallId, LimitHit, Scope, Watch};
 use crate::wire::{self, Message, Ready, SpawnRequest};
 use crate::{spawner, wire::DESCRIPTORS_MAX};
@@ -72,7 +72,7 @@ pub enum Stdio {
 pub struct Sandbox {
     control: Channel,
     enforced: Enforced,
-    limits: Limits,
+    bounds: Bounds,
     handle: Arc<Handle>,
     calls: Arc<Calls>,
     watch: Arc<Watch>,
@@ -127,7 +127,8 @@ impl Sandbox {
     /// longer than `options.start_limit`. Nothing is left behind.
     pub fn start(plan: &Plan, options: &Options) -> Result<Self, JailError> {
         let deadline = Instant::now() + options.start_limit;
-        let limits = plan.host.iter().map(|HostStep::Limits(limits)| *limits).next().unwrap_or_default();
+        let bounds = Bounds::of(plan);
+        let limits = bounds.limits;
         let (control, theirs) = Channel::pair()?;
         let helper = spawner::start_helper(theirs)?;
         let mut starting = Starting::new(helper, plan.wall);
@@ -142,7 +143,8 @@ impl Sandbox {
         }
         let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
-        let scope = Scope { limits, init_pid, group: group.clone(), disk: layer_directories(plan) };
+        let scope =
+            Scope { limits, init_pid, group: group.clone(), disk: layer_directories(plan), private: private(plan) };
         let watched = Arc::clone(&calls);
         // While the init sets itself up.
         let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
@@ -152,7 +154,7 @@ impl Sandbox {
         let handle = Arc::new(starting.finish()?);
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
-        Ok(Self { control, enforced, limits, handle, calls, watch: Arc::new(watch), group, owner })
+        Ok(Self { control, enforced, bounds, handle, calls, watch: Arc::new(watch), group, owner })
     }
 
     /// What was really enforced.
@@ -179,7 +181,7 @@ impl Sandbox {
         drop(descriptors);
         drop((theirs, inner));
         let program = command.argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut running = Running::new(line, id, program, streams, began, self.limits.wall_s);
+        let mut running = Running::new(line, id, program, streams, began, self.bounds);
         running.bind(Arc::clone(&self.watch), Arc::clone(&self.handle));
         running.take_terminal()?;
         Ok(running)
@@ -242,6 +244,17 @@ fn layer_directories(plan: &Plan) -> Vec<PathBuf> {
         if let SessionStep::Overlay { layer, .. } = step { Some(layer.join("upper")) } else { None }
     };
     plan.session.iter().filter_map(layer).collect()
+}
+
+/// Paths inside of the session's private tmpfs. (The root itself is one, too small to count and not the guest's to fill.)
+fn private(plan: &Plan) -> Vec<PathBuf> {
+    let path = |step: &SessionStep| {
+        if let SessionStep::Tmpfs { path, .. } = step {
+            return Some(path.clone());
+        }
+        matches!(step, SessionStep::Dev { .. }).then(|| "/dev/shm".into())
+    };
+    plan.session.iter().filter_map(path).collect()
 }
 
 /// A sandbox that is being started; dropped before it is ready, it kills and reaps what there is of it.

@@ -4,6 +4,7 @@
 mod disk;
 mod observe;
 mod processes;
+mod unmapped;
 
 use crate::cgroup::Group;
 use crate::enforced::{Layer, LayerState};
@@ -136,6 +137,8 @@ pub struct Scope {
     pub group: Option<Arc<Group>>,
     /// Directories whose files together count as `disk_mib`: the upper directory of the session's layer.
     pub disk: Vec<PathBuf>,
+    /// Paths inside of the session's private tmpfs, whose files count as `memory_mib` where no group counts them.
+    pub private: Vec<PathBuf>,
 }
 
 /// Names a call of the session towards the watcher; chosen by the supervisor, unique among the running ones.

@@ -59,7 +59,7 @@ fn run(
     }
     let (sender, receiver) = mpsc::channel();
     let disk = disk.map(std::path::Path::to_path_buf).into_iter().collect();
-    let scope = Scope { limits, init_pid: child.id(), group: group.clone(), disk };
+    let scope = Scope { limits, init_pid: child.id(), group: group.clone(), disk, private: Vec::new() };
     let watch = Watch::start(scope, move |call, hit| sender.send((call, hit)).unwrap()).unwrap();
     watch.call_began(CallId(1));
     drop(child.stdin.take());
@@ -236,14 +236,18 @@ fn measure() {
     let mut child = start("[os.fork() or (time.sleep(60), os._exit(0)) for _ in range(20)]\ntime.sleep(60)");
     drop(child.stdin.take());
     for (what, calls) in [("idle", 0), ("with a call, sampling 21 processes", 1)] {
-        let scope = Scope { limits, init_pid: child.id(), group: None, disk: Vec::new() };
+        let scope = Scope { limits, init_pid: child.id(), group: None, disk: Vec::new(), private: Vec::new() };
         let watch = Watch::start(scope, |_, _| ()).unwrap();
         (0..calls).for_each(|call| watch.call_began(CallId(call)));
         let before = own_cpu();
         std::thread::sleep(Duration::from_secs(5));
         println!("watcher {what}: {:.2} % of a core", (own_cpu() - before).as_secs_f64() / 5.0 * 100.0);
     }
-    let watch = Watch::start(Scope { limits, init_pid: child.id(), group: None, disk: Vec::new() }, |_, _| ()).unwrap();
+    let watch = Watch::start(
+        Scope { limits, init_pid: child.id(), group: None, disk: Vec::new(), private: Vec::new() },
+        |_, _| (),
+    )
+    .unwrap();
     let began = Instant::now();
     for call in 0..1000 {
         watch.call_began(CallId(call));
@@ -251,7 +255,9 @@ fn measure() {
     }
     println!("a call began and ended, without a group: {:?}", began.elapsed() / 1000);
     let group = Group::create(&limits, "bench").0.map(Arc::new);
-    let watch = Watch::start(Scope { limits, init_pid: child.id(), group, disk: Vec::new() }, |_, _| ()).unwrap();
+    let watch =
+        Watch::start(Scope { limits, init_pid: child.id(), group, disk: Vec::new(), private: Vec::new() }, |_, _| ())
+            .unwrap();
     let began = Instant::now();
     for call in 0..1000 {
         watch.call_began(CallId(call));

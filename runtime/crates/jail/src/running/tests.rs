@@ -9,7 +9,7 @@ use std::thread;
 fn call(streams: Streams) -> (Running, OwnedFd) {
     let (ours, theirs) = Channel::pair().expect("a socket pair");
     let line = Arc::new(Line::new(ours));
-    (Running::new(line, CallId(0), "true".to_owned(), streams, Instant::now(), None), theirs)
+    (Running::new(line, CallId(0), "true".to_owned(), streams, Instant::now(), Bounds::default()), theirs)
 }
 
 #[test]
@@ -63,4 +63,40 @@ fn a_report_is_read_although_the_init_closed_on_an_unread_kill() {
     drop(init);
     let waiter = thread::spawn(move || running.wait());
     assert_eq!(waiter.join().expect("no panic").map(|ended| ended.status), Ok(Status::Signalled(9)));
+}
+
+#[test]
+fn a_limit_that_took_the_init_too_is_the_end_of_the_call_and_not_an_error() {
+    let (running, init) = call(Streams::Elsewhere);
+    let hit = LimitHit::new(LimitKind::Memory, 1, 2);
+    // Left unread, so that the channel is reset and not merely closed.
+    running.kill(Some(hit));
+    drop(init);
+    let ended = running.wait().expect("a limit explains it");
+    assert_eq!((ended.cause, ended.status), (Some(hit), Status::Signalled(9)));
+    assert_eq!(ended.exits.len(), 1);
+}
+
+#[track_caller]
+fn check_end(main: Status, other: Status, cpu_us: u64, cause: Option<LimitKind>, refusals: &[LimitKind]) {
+    let (mut running, init) = call(Streams::Elsewhere);
+    running.bounds.limits.cpu_s = Some(2);
+    running.bounds.file_bytes = Some(1 << 20);
+    let exit = |status| ProcessExit { pid: 2, status, cpu_us, max_rss_kib: 0 };
+    let exits = vec![exit(other)];
+    let end = CallEnd { main: exit(main), wall_us: 0, cpu_us, max_rss_kib: 0, exits, exits_unlisted: 0 };
+    Channel::new(init).send(&Message::Ended(end), &[]).expect("room for one message");
+    let ended = running.wait().expect("a report");
+    assert_eq!(ended.cause.map(|hit| hit.limit), cause);
+    assert_eq!(ended.refusals.iter().map(|hit| hit.limit).collect::<Vec<_>>(), refusals);
+}
+
+#[test]
+fn what_the_end_tells_of_limits_is_reported() {
+    let (fine, large) = (Status::Exited(0), Status::Signalled(libc::SIGXFSZ));
+    check_end(fine, fine, 1_999_999, None, &[]);
+    check_end(fine, fine, 2_000_000, Some(LimitKind::Cpu), &[]);
+    check_end(large, fine, 0, Some(LimitKind::Disk), &[]);
+    check_end(fine, large, 0, None, &[LimitKind::Disk]);
+    check_end(Status::Signalled(9), fine, 0, None, &[]);
 }

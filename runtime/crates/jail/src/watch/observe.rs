@@ -66,7 +66,7 @@ impl Observer {
         Self {
             limits: scope.limits,
             group: scope.group,
-            sampler: Sampler::new(scope.init_pid),
+            sampler: Sampler::new(scope.init_pid, scope.private),
             disk,
             took: Duration::ZERO,
             others: 0,
@@ -90,17 +90,18 @@ impl Observer {
     pub(super) fn look(&mut self) -> Seen {
         let began = Instant::now();
         let mut seen = self.group.as_deref().map(counted).unwrap_or_default();
+        let mut scanned = Duration::ZERO;
         if self.samples() || self.limits.open_files.is_some() || self.disk.is_some() {
-            self.sample(&mut seen);
+            scanned = self.sample(&mut seen);
         }
-        // The walk has a pace of its own, so it does not count towards ours.
-        self.took = began.elapsed();
+        // Scans and walks have a pace of their own, so they do not count towards ours.
+        self.took = began.elapsed().saturating_sub(scanned);
         seen.disk_bytes = self.disk.as_mut().and_then(|disk| disk.exceeded(Instant::now()));
         seen
     }
 
-    /// Adds what /proc says about things that the group does not count.
-    fn sample(&mut self, seen: &mut Seen) {
+    /// Adds what /proc says about things that the group does not count; how long scans took.
+    fn sample(&mut self, seen: &mut Seen) -> Duration {
         let memory_bytes = self.limits.memory_mib.filter(|_| !self.holds(Group::holds_memory));
         let questions = Questions {
             memory_bytes: memory_bytes.map(|mib| mib.saturating_mul(BYTES_PER_MIB)),
@@ -120,6 +121,7 @@ impl Observer {
             seen.sampled_threads = Some(sample.threads.saturating_sub(1));
         }
         seen.descriptors = sample.descriptors;
+        sample.scanned
     }
 
     /// Whether a limit that is set is not counted by the kernel.
