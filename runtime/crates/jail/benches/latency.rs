@@ -18,19 +18,21 @@ fn main() {
     let plan = plan(scratch.path());
     let warm = start(&plan);
     let bwrap = timed(bubblewrap).is_some();
-    let mut series: [(&str, Vec<Duration>); 6] = [
+    let mut series: [(&str, Vec<Duration>); 7] = [
         ("bare fork+exec", Vec::new()),
-        ("bwrap --unshare-all", Vec::new()),
+        ("bwrap", Vec::new()),
         ("warm call", Vec::new()),
         ("cold, to first result", Vec::new()),
         ("of that, start", Vec::new()),
         ("end of a sandbox", Vec::new()),
+        ("bwrap, / and no more", Vec::new()),
     ];
     for _ in 0..ROUNDS {
         let mut push = |index: usize, time: Duration| series[index].1.push(time);
         push(0, timed(bare).expect("true runs"));
         if bwrap {
             push(1, timed(bubblewrap).expect("bwrap ran before"));
+            push(6, timed(lean_bubblewrap).expect("bwrap ran before"));
         }
         push(2, timed(|| call(&warm)).expect("a call runs"));
         let began = Instant::now();
@@ -88,9 +90,34 @@ fn bare() -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// What a sandbox of ours has at the least: namespaces, the system read-only, its own `/proc`, `/dev` and `/tmp`.
+const BWRAP: [&str; 12] = [
+    "--unshare-all",
+    "--die-with-parent",
+    "--ro-bind",
+    "/",
+    "/",
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+    "--tmpfs",
+    "/tmp",
+    "/usr/bin/true",
+];
+
 fn bubblewrap() -> bool {
+    bwrap(&BWRAP)
+}
+
+/// The least that bwrap can do.
+fn lean_bubblewrap() -> bool {
+    bwrap(&["--unshare-all", "--ro-bind", "/", "/", "/usr/bin/true"])
+}
+
+fn bwrap(arguments: &[&str]) -> bool {
     std::process::Command::new("bwrap")
-        .args(["--unshare-all", "--ro-bind", "/", "/", "/usr/bin/true"])
+        .args(arguments)
         .stdout(Std::null())
         .stderr(Std::null())
         .status()

@@ -8,7 +8,7 @@ mod common;
 use common::{Scratch, plan, run, start};
 use std::time::Instant;
 
-const SANDBOXES: usize = 200;
+const SANDBOXES: usize = 1000;
 
 fn main() {
     let scratch = Scratch::new();
