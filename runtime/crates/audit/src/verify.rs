@@ -251,6 +251,8 @@ pub fn verify_on(disk: &dyn Disk, dir: &Path, options: &VerifyOptions) -> Verdic
     verdict.independence = vouched.independence;
     if vouched.gone {
         findings.broken(LogKind::Session, None, "the ledger knows this session, and it is gone");
+    } else if let Err(error) = disk.list(dir) {
+        findings.add(Severity::Failed, LogKind::Session, None, format!("cannot list {}: {error}", dir.display()));
     } else if let Some(vkey) = vouched.vkey.clone().or(own) {
         verdict.origin = vkey.name().to_owned();
         if let Err(error) = check_session(disk, dir, &vkey, &vouched, options, &mut verdict, &mut findings) {

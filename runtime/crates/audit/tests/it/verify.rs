@@ -122,3 +122,13 @@ fn a_gap_is_never_a_pass() {
     log.close(Cause::Exit, 0).expect("close");
     expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 3);
 }
+
+#[test]
+fn what_is_not_there_cannot_be_checked_and_is_never_a_pass() {
+    let scratch = Scratch::new();
+    let ledger = ledger(&scratch.0);
+    let dir = scratch.0.join("nothing");
+    expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 4);
+    expect_exit(&verify(&dir, &VerifyOptions::new(Trust::Ledger(ledger.vkey()))), 4);
+    expect_exit(&verify(&dir, &VerifyOptions::new(Trust::Nothing)), 4);
+}
