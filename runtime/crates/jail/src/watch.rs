@@ -258,7 +258,7 @@ impl Shared {
     /// The watcher's thread.
     fn watch(&self, mut observer: Observer, mut end: impl FnMut(CallId, LimitHit)) {
         let mut idle_hits: Vec<LimitKind> = Vec::new();
-        while self.pause(observer.pause(), observer.is_busy()) {
+        while self.pause(&observer) {
             let seen = observer.look();
             let now = Instant::now();
             let mut ending = Vec::new();
@@ -289,20 +289,22 @@ impl Shared {
     }
 
     /// Sleeps until the next look is due, or without end while nothing runs; `false` when the watcher must stop.
-    fn pause(&self, pause: Duration, busy: bool) -> bool {
+    fn pause(&self, observer: &Observer) -> bool {
         let mut board = self.lock();
-        while !busy && board.running.is_empty() && !board.stop {
+        while !observer.is_busy() && board.running.is_empty() && !board.stop {
             board = self.wake.wait(board).unwrap_or_else(PoisonError::into_inner);
         }
-        let until = Instant::now() + pause;
+        let began = Instant::now();
+        let until = began + observer.pause();
         loop {
             // A call that begins meanwhile may have a nearer end of its wall time than any other.
             let wall = board.running.values().filter_map(|running| running.wall_end(&self.limits)).min();
             let left = wall.map_or(until, |wall| wall.min(until)).saturating_duration_since(Instant::now());
-            if board.stop || left.is_zero() {
+            if board.stop || left.is_zero() || observer.hurries(began.elapsed()) {
                 return !board.stop;
             }
-            board = self.wake.wait_timeout(board, left).unwrap_or_else(PoisonError::into_inner).0;
+            board =
+                self.wake.wait_timeout(board, left.min(observer.glance())).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -51,8 +51,11 @@ pub(super) struct Observer {
     group: Option<Arc<Group>>,
     sampler: Sampler,
     disk: Option<Disk>,
-    /// How long the last look took.
+    /// How much of a processor the last look took.
     took: Duration,
+    /// Free memory of the machine after the last look, and what the session may still use of it, bytes; where memory is
+    /// sampled.
+    free: Option<(u64, u64)>,
     /// Processes other than the init, at the last look.
     others: u64,
     /// Whether half of the memory that is sampled was used at the last look.
@@ -69,6 +72,7 @@ impl Observer {
             sampler: Sampler::new(scope.init_pid, scope.private),
             disk,
             took: Duration::ZERO,
+            free: None,
             others: 0,
             near: false,
         }
@@ -81,6 +85,18 @@ impl Observer {
         (self.took * share).clamp(shortest, PAUSE_MAX)
     }
 
+    /// Whether to look before the pause is over: the machine lost much of what the session may still use. Others may be
+    /// to blame, so this costs no more than looking near the limit does.
+    pub(super) fn hurries(&self, since: Duration) -> bool {
+        let Some((free_bytes, left_bytes)) = self.free else { return false };
+        since >= PAUSE_SAMPLING.max(self.took * LOOK_SHARE_NEAR) && free_bytes > free_now() + left_bytes / 4
+    }
+
+    /// How often to ask whether to hurry.
+    pub(super) const fn glance(&self) -> Duration {
+        if self.free.is_some() { PAUSE_SAMPLING } else { PAUSE_MAX }
+    }
+
     /// Whether something may still run that no call waits for, and that only samples would notice.
     pub(super) const fn is_busy(&self) -> bool {
         self.others > 0
@@ -88,14 +104,14 @@ impl Observer {
 
     /// Looks once.
     pub(super) fn look(&mut self) -> Seen {
-        let began = Instant::now();
+        let began = processor_time();
         let mut seen = self.group.as_deref().map(counted).unwrap_or_default();
         let mut scanned = Duration::ZERO;
         if self.samples() || self.limits.open_files.is_some() || self.disk.is_some() {
             scanned = self.sample(&mut seen);
         }
         // Scans and walks have a pace of their own, so they do not count towards ours.
-        self.took = began.elapsed().saturating_sub(scanned);
+        self.took = processor_time().saturating_sub(began).saturating_sub(scanned);
         seen.disk_bytes = self.disk.as_mut().and_then(|disk| disk.exceeded(Instant::now()));
         seen
     }
@@ -115,6 +131,8 @@ impl Observer {
         if memory_bytes.is_some() {
             seen.sampled_memory_bytes = Some(sample.memory_bytes);
             self.near = questions.memory_bytes.is_some_and(|limit| sample.memory_bytes > limit / 2);
+            let left = questions.memory_bytes.map(|limit| limit.saturating_sub(sample.memory_bytes));
+            self.free = left.map(|left_bytes| (free_now(), left_bytes));
         }
         if self.limits.pids.is_some() && !self.holds(Group::holds_pids) {
             // The init is not the guest's.
@@ -135,4 +153,22 @@ impl Observer {
     fn holds(&self, what: impl Fn(&Group) -> bool) -> bool {
         self.group.as_deref().is_some_and(what)
     }
+}
+
+/// Free memory of the machine: a number that the kernel keeps, so asking is cheap.
+fn free_now() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.freeram.saturating_mul(info.mem_unit.into())
+}
+
+/// Processor time of this thread. A look on a busy machine waits more than it works, and the wait costs nobody anything.
+pub(super) fn processor_time() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a live timespec that the kernel writes once and does not keep.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
+    // It cannot fail for the calling thread; if it did, looks would seem to cost nothing, and come more often.
+    if result != 0 {
+        return Duration::ZERO;
+    }
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -4,6 +4,7 @@
 //! What it cannot see: a file without a name while its only descriptor waits in a socket, and shared pages that
 //! somebody maps but only a process that ended has touched. A control group sees both.
 
+use super::observe::processor_time;
 use super::processes::Place;
 use super::{LOOK_SHARE, LOOK_SHARE_NEAR};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -82,16 +83,16 @@ impl Unmapped {
         if self.mounts.is_empty() && !self.paths.is_empty() {
             self.open(places);
         }
-        let began = Instant::now();
         let machine_bytes = machine_bytes();
         let due = match care {
             Care::Now => true,
-            Care::Recent { left_bytes } => self.is_due(began, machine_bytes, left_bytes),
+            Care::Recent { left_bytes } => self.is_due(Instant::now(), machine_bytes, left_bytes),
         };
         if due {
+            let before = processor_time();
             let bytes = self.scan(places);
-            let ended = Instant::now();
-            self.last = Some(Scan { bytes, machine_bytes, ended, took: ended.saturating_duration_since(began) });
+            let took = processor_time().saturating_sub(before);
+            self.last = Some(Scan { bytes, machine_bytes, ended: Instant::now(), took });
         }
         let files_bytes = self.last.map_or(0, |scan| scan.bytes);
         let took = self.last.filter(|_| due).map_or(Duration::ZERO, |scan| scan.took);
