@@ -112,7 +112,13 @@ const TWINS: &[Twin] = &[
         "python_processes",
         "python-dev",
         &["python3"],
-        "printf 'import multiprocessing as m\\ndef f(x): return x*x\\nif __name__==\"__main__\":\\n  for w in (\"fork\",\"spawn\",\"forkserver\"):\\n    with m.get_context(w).Pool(2) as p: assert p.map(f,[1,2,3])==[1,4,9]\\n  q=m.Queue(); s=m.Semaphore(1); s.acquire(); s.release()\\n' > m.py && python3 m.py",
+        "printf 'import multiprocessing as m\\ndef f(x): return x*x\\nif __name__==\"__main__\":\\n  for w in (\"fork\",\"spawn\"):\\n    with m.get_context(w).Pool(2) as p: assert p.map(f,[1,2,3])==[1,4,9]\\n  q=m.Queue(); s=m.Semaphore(1); s.acquire(); s.release()\\n' > m.py && python3 m.py",
+    ),
+    twin(
+        "python_fork_server",
+        "python-dev",
+        &["python3"],
+        "printf 'import multiprocessing as m\\ndef f(x): return x*x\\nif __name__==\"__main__\":\\n  with m.get_context(\"forkserver\").Pool(2) as p: assert p.map(f,[1,2,3])==[1,4,9]\\n' > m.py && python3 m.py",
     ),
     twin(
         "python_shared_memory",
@@ -130,7 +136,13 @@ const TWINS: &[Twin] = &[
         "python_socket_pairs",
         "python-dev",
         &["python3"],
-        "python3 -c \"\nimport socket,os,array\nfor k in (socket.SOCK_STREAM,socket.SOCK_DGRAM,socket.SOCK_SEQPACKET):\n  a,b=socket.socketpair(socket.AF_UNIX,k); a.send(b'x'); assert b.recv(1)==b'x'\na,b=socket.socketpair(); r,w=os.pipe(); socket.send_fds(a,[b'x'],[r]); assert len(socket.recv_fds(b,1,1)[1])==1\n\"",
+        "python3 -c \"\nimport socket,os,array\nfor k in (socket.SOCK_STREAM,socket.SOCK_SEQPACKET):\n  a,b=socket.socketpair(socket.AF_UNIX,k); a.send(b'x'); assert b.recv(1)==b'x'\na,b=socket.socketpair(); r,w=os.pipe(); socket.send_fds(a,[b'x'],[r]); assert len(socket.recv_fds(b,1,1)[1])==1\n\"",
+    ),
+    twin(
+        "python_datagram_pairs",
+        "python-dev",
+        &["python3"],
+        "python3 -c \"\nimport socket\na,b=socket.socketpair(socket.AF_UNIX,socket.SOCK_DGRAM); a.send(b'x'); assert b.recv(1)==b'x'\n\"",
     ),
     twin(
         "python_sockets_by_path",
@@ -206,9 +218,16 @@ const TWINS: &[Twin] = &[
     ),
 ];
 
+/// What works in review and not in a workspace that is used directly: unix sockets by path, and what is made of them.
+/// A service of the host's may put a socket into such a workspace at any time, and before Landlock level 9 no rule can
+/// tell it from the guest's own; so there is none (`Sockets::Internet`).
+const NOT_IN_PLACE: [&str; 3] = ["python_fork_server", "python_datagram_pairs", "python_sockets_by_path"];
+
 pub(crate) fn stories() -> Vec<Story> {
     let twins = TWINS.iter().flat_map(|twin| {
-        [("review", ""), ("direct", "_in_place")].map(|(mode, suffix)| {
+        let modes = [("review", ""), ("direct", "_in_place")];
+        let wanted = modes.into_iter().filter(|(mode, _)| *mode != "direct" || !NOT_IN_PLACE.contains(&twin.name));
+        wanted.map(move |(mode, suffix)| {
             Story::new(format!("twins::{}{suffix}_works", twin.name), move |stage| works(stage, twin, mode))
         })
     });

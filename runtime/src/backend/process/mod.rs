@@ -55,6 +55,7 @@ impl Moved {
     /// A path of the host as the guest knows it.
     fn inside(&self, path: PathBuf) -> PathBuf {
         match path.strip_prefix(&self.from) {
+            Ok(rest) if self.from != self.to && rest.as_os_str().is_empty() => self.to.clone(),
             Ok(rest) if self.from != self.to => self.to.join(rest),
             Ok(_) | Err(_) => path,
         }

@@ -236,7 +236,10 @@ fn socket(sockets: Sockets) -> Entry {
 fn socketpair(sockets: Sockets) -> Entry {
     let kinds: &[i32] = match sockets {
         Sockets::Loopback => &[libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET],
-        Sockets::Internet | Sockets::PairsOnly => &[libc::SOCK_STREAM],
+        // A pair of sequenced packets is born connected for good, as a stream pair is (Rust's std passes pidfds over
+        // one); without namespaces nothing needs it.
+        Sockets::Internet => &[libc::SOCK_STREAM, libc::SOCK_SEQPACKET],
+        Sockets::PairsOnly => &[libc::SOCK_STREAM],
     };
     let cases =
         kinds.iter().map(|kind| case(vec![family(libc::AF_UNIX), socket_type(*kind)], Verdict::Allow)).collect();

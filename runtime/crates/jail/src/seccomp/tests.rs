@@ -166,6 +166,7 @@ fn known_attacks_get_known_answers() {
         ("unix", L, SYS_socket, [1, 1, 0, 0, 0, 0], ALLOW),
         ("unix beside the host's sockets", I, SYS_socket, [1, 1, 0, 0, 0, 0], errno(EAFNOSUPPORT)),
         ("unix datagrams beside the host's sockets", I, SYS_socketpair, [1, 2, 0, 0, 0, 0], errno(EAFNOSUPPORT)),
+        ("seqpacket pair beside the host's sockets", I, SYS_socketpair, [1, 5, 0, 0, 0, 0], ALLOW),
         ("stream pair beside the host's sockets", I, SYS_socketpair, [1, 1, 0, 0, 0, 0], ALLOW),
         ("tcp beside the host's sockets", I, SYS_socket, [2, 1, 0, 0, 0, 0], ALLOW),
         ("connect beside the host's sockets", I, SYS_connect, [0; 6], ALLOW),
