@@ -26,7 +26,7 @@ const PAUSE_COUNTING: Duration = Duration::from_millis(100);
 /// Longest pause, however dear a look is.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A look may take one part in so many of the time: with much memory left, and near the limit.
-const LOOK_SHARE: u32 = 300;
+const LOOK_SHARE: u32 = 500;
 const LOOK_SHARE_NEAR: u32 = 30;
 const MS_PER_S: u64 = 1000;
 const BYTES_PER_MIB: u64 = 1 << 20;
