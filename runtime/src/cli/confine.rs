@@ -42,7 +42,7 @@ pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) ->
     let id = journal::new_session_id()?;
     let (log, layer) = (state.log(&id), state.layer(&id));
     let Confined { options, sources } = confined(args, id.clone(), &state, via, context)?;
-    let ledger = journal::ledger(state.root())?;
+    let ledger = journal::ledger(state.root(), &context.environment.user)?;
     let session = Session::open(options, ledger)?;
     sources.keep(&layer)?;
     Ok(Started { session, id, log })
@@ -113,7 +113,7 @@ fn mode(mode: Mode) -> crate::workspace::Mode {
 fn user(environment: &Environment) -> User {
     // A name goes into the sandbox's passwd file, where a colon or a newline would make another entry.
     let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    let name = environment.user_name().filter(plain).unwrap_or_else(|| "agent".to_owned());
+    let name = if plain(&environment.user) { environment.user.clone() } else { "agent".to_owned() };
     User { uid: environment.uid, gid: environment.gid, name }
 }
 

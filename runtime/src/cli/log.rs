@@ -350,11 +350,11 @@ fn redact(state: &State, session: &str, number: u64, reason: &str, context: &Con
         return Err(Error::operator(format!("record {number} has no value that could be deleted"))
             .hint("`stockade log show SESSION N` shows the values of a record"));
     }
-    let ledger = journal::ledger(state.root())?;
-    let by = context.environment.user_name().unwrap_or_else(|| context.environment.uid.to_string());
+    let ledger = journal::ledger(state.root(), &context.environment.user)?;
+    let by = &context.environment.user;
     for name in &names {
         let what = stockade_audit::Erase::Value { leaf: number, name };
-        stockade_audit::redact(&directory, ledger.clone(), what, reason, &by).map_err(failed)?;
+        stockade_audit::redact(&directory, ledger.clone(), what, reason, by).map_err(failed)?;
     }
     print(&format!("deleted {} of record {number}; every proof of it stays valid\n", names.join(", ")))
 }

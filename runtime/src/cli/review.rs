@@ -24,6 +24,7 @@ const EXIT_LEFT_OUT: u8 = 1;
 /// A session whose changes are looked at.
 struct Opened {
     state: State,
+    user: String,
     id: SessionId,
     review: Review,
 }
@@ -37,12 +38,12 @@ fn open(session: &str, context: &Context) -> Result<Opened> {
     let workspace = Layer::open(&directory).map_err(crate::session::settle::failed)?.workspace().to_owned();
     let profile = profiles::placed(&sources.profile()?, &workspace, &context.environment)?;
     let review = Review::open(&directory, profile.profile().clone())?;
-    Ok(Opened { state, id, review })
+    Ok(Opened { state, user: context.environment.user.clone(), id, review })
 }
 
 impl Opened {
     fn log(&self) -> Result<After> {
-        After::open(&self.state.log(&self.id), journal::ledger(self.state.root())?)
+        After::open(&self.state.log(&self.id), journal::ledger(self.state.root(), &self.user)?)
     }
 
     /// Paths as the person wrote them, relative to the workspace.
@@ -262,7 +263,7 @@ impl ApplyReport {
 pub(super) fn discard(args: &OneSession, context: &Context) -> Result<u8> {
     let opened = open(&args.session, context)?;
     let log = opened.log()?;
-    let Opened { state, id, review } = opened;
+    let Opened { state, id, review, .. } = opened;
     let dropped = review.discard(log)?;
     let directory = state.layer(&id);
     std::fs::remove_dir_all(&directory).map_err(|e| Error::io("remove", &directory, &e))?;

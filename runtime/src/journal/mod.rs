@@ -65,30 +65,28 @@ impl Logged {
     }
 }
 
-/// Opens the ledger of a state directory.
+/// Opens the ledger of a state directory; `user` is in the name of one that is made now.
 ///
 /// # Errors
 /// Operator: others could write it, or it is broken. Host: it cannot be written.
-pub fn ledger(state: &Path) -> Result<Arc<Ledger>> {
+pub fn ledger(state: &Path, user: &str) -> Result<Arc<Ledger>> {
     let directory = state.join("ledger");
     // A ledger keeps the name that it was born with, whatever the machine is called by now.
     let own = std::fs::read_to_string(directory.join("vkey")).ok().and_then(|text| Vkey::parse(&text));
-    let origin = own.map_or_else(new_origin, |vkey| vkey.name().to_owned());
+    let origin = own.map_or_else(|| new_origin(user), |vkey| vkey.name().to_owned());
     let opened = Ledger::open(Machine::system(), &directory, &state.join("keys"), &origin);
     Ok(Arc::new(opened.map_err(failed)?))
 }
 
 /// Name of a ledger that is made now: user and machine.
-fn new_origin() -> String {
-    let uid = nix::unistd::geteuid();
-    let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+fn new_origin(user: &str) -> String {
     let host = nix::sys::utsname::uname().map(|names| names.nodename().to_string_lossy().into_owned());
     let host = host.ok().filter(|host| !host.is_empty()).unwrap_or_else(|| "host".to_owned());
     // Origins take no spaces and no plus signs (C2SP signed-note); names of users and hosts could have them.
     let clean = |text: &str| -> String {
         text.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect()
     };
-    format!("{}.{}/agent-ledger", clean(&user), clean(&host))
+    format!("{}.{}/agent-ledger", clean(user), clean(&host))
 }
 
 /// A name for a session that starts now.

@@ -10,7 +10,7 @@ mod tee;
 pub use open::{Options, Paths, Prepared, User, method, prepare};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::{Claim, Journal, Logged};
 use crate::session::settle::{Known, Settled};
 use crate::session::tee::Tee;
@@ -106,12 +106,15 @@ impl Session {
     /// # Errors
     /// Host: the log cannot be written; the session then counts as interrupted.
     pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
-        drop(self.wall);
-        if self.layer.mode() == Mode::Discard {
-            self.layer.discard().map_err(settle::failed)?;
+        let Self { id, journal, wall, layer, .. } = self;
+        // The kernel takes its time to end a sandbox; the log does not depend on it, since no call runs any more.
+        let ending = std::thread::spawn(move || drop(wall));
+        let closed = journal.close(cause, status);
+        ending.join().map_err(|_| Error::bug("ending the sandbox panicked"))?;
+        if layer.mode() == Mode::Discard {
+            layer.discard().map_err(settle::failed)?;
         }
-        let closed = self.journal.close(cause, status)?;
-        Ok(Left { id: self.id, checkpoint: closed.checkpoint })
+        Ok(Left { id, checkpoint: closed?.checkpoint })
     }
 
     /// Runs the call, and keeps what it prints for the log.

@@ -132,10 +132,19 @@ impl Memory {
 }
 
 /// Rewrites `seen.jsonl` with what `changes` saw, keeping the older view of the host where there is one.
+///
+/// A call that changed nothing new costs no write: replacing the file waits for the disk.
 pub(super) fn write_seen(state: &Path, changes: &Changes, memory: &Memory) -> Result<()> {
-    replace(&state.join("seen.jsonl"), |out| {
-        changes.list.iter().try_for_each(|change| write_line(out, &seen_rec(change, memory.seen.get(&change.path))))
-    })
+    let path = state.join("seen.jsonl");
+    let mut lines = Vec::new();
+    let mut records = changes.list.iter().map(|change| seen_rec(change, memory.seen.get(&change.path)));
+    records.try_for_each(|record| write_line(&mut lines, &record)).map_err(|error| io("write", &path, &error))?;
+    let kept = match std::fs::read(&path) {
+        Ok(kept) => kept,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io("read", &path, &error)),
+    };
+    if kept == lines { Ok(()) } else { replace(&path, |out| out.write_all(&lines)) }
 }
 
 fn seen_rec(change: &Change, older: Option<&Seen>) -> SeenRec {

@@ -127,7 +127,8 @@ fn overlay_source(path: &Path, owner: Owner, ids: &Ids, made: &mut Mappings) -> 
 
 /// Carries out the session's steps and reports the layers that they made.
 pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) -> Result<Vec<LayerState>, JailError> {
-    let mut room = Room { root: None, layers: Vec::new(), wall: plan.wall, masks: Masks::None, net: None };
+    let starter = ids.map_or(Starter::Ordinary, |ids| ids.starter);
+    let mut room = Room { root: None, layers: Vec::new(), wall: plan.wall, masks: Masks::None, net: None, starter };
     for (index, step) in plan.session.iter().enumerate() {
         match step {
             SessionStep::Namespaces { .. } => {
@@ -208,6 +209,7 @@ struct Room {
     wall: Wall,
     masks: Masks,
     net: Option<Making>,
+    starter: Starter,
 }
 
 /// The unreadable stand-ins.
@@ -291,11 +293,13 @@ impl Room {
         sources: &[&OwnedFd],
         make: &dyn Fn() -> Result<OwnedFd, Errno>,
     ) -> Result<Result<OwnedFd, Errno>, JailError> {
-        let first = make();
         // Overlayfs takes no layer from a detached mount before Linux 6.15, and since then only from one whose
-        // namespace is the caller's: what root opened for us is not.
-        if !matches!(first, Err(Errno::INVAL | Errno::PERM)) {
-            return Ok(first);
+        // namespace is the caller's: what root opened for us is not, and trying would fill the kernel's log.
+        if self.starter == Starter::Ordinary {
+            let first = make();
+            if !matches!(first, Err(Errno::INVAL | Errno::PERM)) {
+                return Ok(first);
+            }
         }
         let root = self.root()?;
         let mut staged = Vec::new();
