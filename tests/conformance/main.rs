@@ -1,0 +1,28 @@
+//! What a call must do: the same as unconfined where it may, and what the profile says where it may not.
+//! It never looks inside: streams, exit codes, signals, files and the log are what a caller sees.
+
+mod commands;
+mod fallback;
+mod limits;
+mod lines;
+mod signals;
+mod stage;
+mod streams;
+mod surroundings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stage::run_all("conformance", || {
+        let parts = [
+            streams::stories(),
+            signals::stories(),
+            surroundings::stories(),
+            limits::stories(),
+            lines::stories(),
+            fallback::stories(),
+            commands::stories(),
+        ];
+        parts.into_iter().flatten().collect()
+    })
+}
