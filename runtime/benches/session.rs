@@ -30,7 +30,7 @@ const PROGRAM: &str = "/bin/true";
 fn main() -> Result<()> {
     stockade_jail::run_as_init_if_asked();
     let scratch = Scratch::new();
-    let ledger = journal::ledger(&scratch.0)?;
+    let ledger = journal::ledger(&scratch.0, "bench")?;
     let mut whole = Session::open(options(&scratch.0, "whole")?, Arc::clone(&ledger))?;
     let mut steps = Steps::open(options(&scratch.0, "steps")?, ledger)?;
     let mut series = Series::default();

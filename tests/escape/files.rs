@@ -160,6 +160,14 @@ fn reads() -> Vec<Attack> {
         ))
         .control(&["tree-holds", "{root}", "{canary}"]),
         secret(Attack::probe("27", "a_file_handle_does_not_open_an_inode", &["by-handle", "{ws}"])).where_possible(),
+    ];
+    [spelled.to_vec(), others.to_vec(), reads_by_other_programs()].concat()
+}
+
+/// Reads by a shell's tricks and by programs that run others.
+fn reads_by_other_programs() -> Vec<Attack> {
+    let secret = |attack: Attack| attack.file("{hidden}/secret", "{canary}\n");
+    vec![
         secret(Attack::shell(
             "43",
             "a_shell_does_not_read_what_is_hidden",
@@ -199,56 +207,58 @@ fn reads() -> Vec<Attack> {
             "a_long_chain_of_commands_does_not_read_what_is_hidden",
             "for i in {1..200}; do true; done; true && true; cat '{hidden}/secret'",
         )),
-    ];
-    [spelled.to_vec(), others.to_vec()].concat()
+    ]
 }
+
+/// Where a write concerns the whole machine.
+const KERNEL_WRITES: &[&str] = &[
+    "/proc/sysrq-trigger",
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sys/kernel/hostname",
+    "/proc/sys/kernel/sysrq",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/vm/drop_caches",
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/fs/file-max",
+    "/proc/sys/net/ipv4/ip_forward",
+    "/proc/sys/user/max_user_namespaces",
+    "/proc/irq/default_smp_affinity",
+    "/proc/1/oom_score_adj",
+    "/sys/kernel/uevent_helper",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/sys/power/state",
+    "/sys/fs/cgroup/memory/release_agent",
+    "/sys/fs/cgroup/memory/cgroup.procs",
+    "/sys/fs/cgroup/pids/tasks",
+    "/sys/fs/cgroup/unified/cgroup.procs",
+];
+/// Where a read does.
+const KERNEL_READS: &[&str] = &[
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/timer_list",
+    "/proc/kpagecount",
+    "/proc/vmallocinfo",
+    "/proc/slabinfo",
+    "/proc/1/environ",
+    "/proc/1/maps",
+    "/proc/1/stack",
+    "/sys/firmware/acpi/tables/DSDT",
+    "/sys/kernel/notes",
+    "/sys/kernel/debug",
+    "/sys/kernel/vmcoreinfo",
+    "/sys/kernel/security/lsm",
+];
 
 /// Files of the kernel in which a write, or a read, concerns the whole machine.
 fn kernel_files() -> Vec<Attack> {
-    const WRITES: &[&str] = &[
-        "/proc/sysrq-trigger",
-        "/proc/sys/kernel/core_pattern",
-        "/proc/sys/kernel/modprobe",
-        "/proc/sys/kernel/hostname",
-        "/proc/sys/kernel/sysrq",
-        "/proc/sys/kernel/ns_last_pid",
-        "/proc/sys/vm/drop_caches",
-        "/proc/sys/vm/overcommit_memory",
-        "/proc/sys/fs/file-max",
-        "/proc/sys/net/ipv4/ip_forward",
-        "/proc/sys/user/max_user_namespaces",
-        "/proc/irq/default_smp_affinity",
-        "/proc/1/oom_score_adj",
-        "/sys/kernel/uevent_helper",
-        "/sys/kernel/mm/transparent_hugepage/enabled",
-        "/sys/power/state",
-        "/sys/fs/cgroup/memory/release_agent",
-        "/sys/fs/cgroup/memory/cgroup.procs",
-        "/sys/fs/cgroup/pids/tasks",
-        "/sys/fs/cgroup/unified/cgroup.procs",
-    ];
-    const READS: &[&str] = &[
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/timer_list",
-        "/proc/kpagecount",
-        "/proc/vmallocinfo",
-        "/proc/slabinfo",
-        "/proc/1/environ",
-        "/proc/1/maps",
-        "/proc/1/stack",
-        "/sys/firmware/acpi/tables/DSDT",
-        "/sys/kernel/notes",
-        "/sys/kernel/debug",
-        "/sys/kernel/vmcoreinfo",
-        "/sys/kernel/security/lsm",
-    ];
     let slug = |path: &str| path.trim_matches('/').replace(['/', '.'], "_");
-    let writes = WRITES.iter().map(|path| {
+    let writes = KERNEL_WRITES.iter().map(|path| {
         Attack::probe("18, 86", format!("{}_is_not_opened_for_writing", slug(path)), &["open-write-only", path])
             .where_possible()
     });
-    let reads = READS
+    let reads = KERNEL_READS
         .iter()
         .map(|path| Attack::probe("18", format!("{}_is_not_read", slug(path)), &["read", path]).where_possible());
     let sweeps = [

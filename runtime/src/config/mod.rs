@@ -2,5 +2,7 @@
 //! It never starts anything and never reads a file of the workspace other than the project's `stockade.toml`.
 
 pub mod environment;
+#[cfg(test)]
+mod golden;
 pub mod profiles;
 pub mod state;

@@ -206,7 +206,7 @@ impl Init {
         match plan.wall {
             Wall::Namespaces => layers.push(LayerState::active(Layer::Lifetime)),
             Wall::Landlock => {
-                layers.extend(without_namespaces());
+                layers.extend(setup::without_namespaces());
                 layers.push(LayerState::degraded(
                     Layer::Lifetime,
                     "no pid namespace: what leaves a call's tree is found by walking /proc",
@@ -440,20 +440,6 @@ struct Woken {
     control: bool,
     child: bool,
     channels: Vec<usize>,
-}
-
-fn without_namespaces() -> [LayerState; 8] {
-    [
-        Layer::UserNamespace,
-        Layer::MountNamespace,
-        Layer::PidNamespace,
-        Layer::NetNamespace,
-        Layer::IpcNamespace,
-        Layer::UtsNamespace,
-        Layer::CgroupNamespace,
-        Layer::Root,
-    ]
-    .map(|layer| LayerState::absent(layer, "the plan's wall is Landlock and seccomp alone"))
 }
 
 /// To the foreground of the call's terminal, else to the group of its main process.

@@ -125,6 +125,21 @@ fn overlay_source(path: &Path, owner: Owner, ids: &Ids, made: &mut Mappings) -> 
     }
 }
 
+/// What the wall without namespaces lacks.
+pub(crate) fn without_namespaces() -> [LayerState; 8] {
+    [
+        Layer::UserNamespace,
+        Layer::MountNamespace,
+        Layer::PidNamespace,
+        Layer::NetNamespace,
+        Layer::IpcNamespace,
+        Layer::UtsNamespace,
+        Layer::CgroupNamespace,
+        Layer::Root,
+    ]
+    .map(|layer| LayerState::absent(layer, "the plan's wall is Landlock and seccomp alone"))
+}
+
 /// Carries out the session's steps and reports the layers that they made.
 pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) -> Result<Vec<LayerState>, JailError> {
     let starter = ids.map_or(Starter::Ordinary, |ids| ids.starter);

@@ -1,8 +1,6 @@
 //! The process wall: grants and limits become a plan, and a logged call runs in the sandbox that the plan made.
 //! It never judges a call.
 
-#[cfg(test)]
-mod golden;
 pub mod grants;
 pub mod host;
 pub mod layout;

@@ -128,7 +128,7 @@ golden! {
 
 #[test]
 fn every_built_in_profile_has_a_golden_plan() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backend/process/golden");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/golden");
     for (name, _) in crate::config::profiles::BUILT_IN {
         assert!(directory.join(format!("{name}.Namespaces.txt")).is_file(), "{name}");
     }
