@@ -164,7 +164,6 @@ fn known_attacks_get_known_answers() {
 #[test]
 fn known_attacks_by_sockets_get_known_answers() {
     use libc::*;
-    let eperm = errno(EPERM);
     let high = 0xdead_beef_0000_0000_u64;
     check_known(&[
         ("tcp", L, SYS_socket, [2, 0x80801, 0, 0, 0, 0], ALLOW),
