@@ -223,7 +223,7 @@ class Log:
     def __init__(self, report, sort, directory, origin=None):
         self.report, self.sort, self.dir, self.origin = report, sort, directory, origin
         self.leaves, self.raw, self.tree = [], [], Tree()
-        self.notes, self.sealed, self.commit, self.damaged = [], False, None, False
+        self.notes, self.sealed, self.rolled, self.commit, self.damaged = [], False, False, None, False
         self.names = [n for n in names(directory, "seg") if re.match(r"[0-9]{6}\.seg\Z", n)]
         if self.names and self.names != [f"{i:06}.seg" for i in range(len(self.names))]:
             self.broken("its segments are not numbered without a gap")
@@ -281,7 +281,8 @@ class Log:
             size, root = struct.unpack("<Q32s", payload[:40])
             self.sealed = payload[40] == 1
             if not self.sealed and f"{index + 1:06}.seg" not in self.names:
-                self.broken(f"the seal at {index}:{at} says that a segment follows, and there is none")
+                self.rolled = True
+                self.incomplete(f"the seal at {index}:{at} says that a segment follows, and there is none")
             if before != 0x43:
                 self.broken(f"the seal at {index}:{at} does not follow a commit")
             if self.sealed and self.sort != "session":

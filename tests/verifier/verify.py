@@ -237,6 +237,12 @@ def check_session(report, session, sid, by, outside):
         broken("the ledger knows it, and it is gone")
     if by["ledger.close"] and (not closed or by["ledger.close"][-1]["size"] != session.size):
         broken("the ledger knows a close that the log has not")
+    for fact, leaf in [(fact, leaves[0]) for fact in by["ledger.open"] if leaves] + [
+            (fact, leaves[n]) for fact in by["ledger.close"] for n in closed]:
+        if leaf and any(fact[name] != leaf["o"].get(name) for name in fact if name not in ("sid", "vkey", "size", "root")):
+            broken(f"the {fact_kind(fact)} says something else than the ledger")
+    if closed and session.rolled:
+        broken("its segment says that leaves follow its close")
     if closed and outside and not by["ledger.close"]:
         incomplete("its close is not known to the ledger")
     if not closed:
@@ -244,6 +250,10 @@ def check_session(report, session, sid, by, outside):
     elif not session.sealed:
         incomplete("it has no seal")
     count_records(incomplete, [leaf for leaf in leaves if leaf])
+
+
+def fact_kind(fact):
+    return "session.close" if "cause" in fact else "session.open"
 
 
 def check_after(report, directory, origin, facts, ledger_key):

@@ -105,9 +105,22 @@ impl Chain {
     /// Goes on where a scan found the end.
     pub(crate) fn resume(disk: Arc<dyn Disk>, dir: &Path, origin: &str, position: Position) -> Result<Self> {
         let path = segment_path(dir, position.segment);
-        let file = disk.append(&path).at("open", &path)?;
+        let file = match disk.append(&path) {
+            // The writer before us died between the seal of a segment and the start of this one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && position.bytes == 0 => {
+                let file = disk.create(&path).at("create", &path)?;
+                let segments = dir.join("seg");
+                disk.sync_dir(&segments).at("sync directory", &segments)?;
+                file
+            }
+            other => other.at("open", &path)?,
+        };
         let (dir, origin) = (dir.to_owned(), origin.to_owned());
-        Ok(Self { disk, dir, origin, file, buffer: Vec::new(), position, last_leaf: 0, failed: None })
+        let mut chain = Self { disk, dir, origin, file, buffer: Vec::new(), position, last_leaf: 0, failed: None };
+        if chain.position.bytes == 0 {
+            chain.push_header();
+        }
+        Ok(chain)
     }
 
     pub(crate) fn position(&self) -> &Position {

@@ -68,6 +68,8 @@ pub enum FrameError {
     Type,
     /// The checksum does not match.
     Checksum,
+    /// The checksum matches, and there is no such type, or not of this length: no crash makes such a frame.
+    Foreign,
 }
 
 impl FrameError {
@@ -79,11 +81,12 @@ impl FrameError {
             Self::Length => "a frame has an impossible length",
             Self::Type => "a frame has an unknown type",
             Self::Checksum => "a frame does not match its checksum",
+            Self::Foreign => "a frame with a right checksum has a type or length that does not exist",
         }
     }
 }
 
-/// Type and payload length of the frame at the start of `bytes`, without looking at its checksum.
+/// Type and payload length of the frame at the start of `bytes`; looks at the checksum only of what is no frame.
 ///
 /// # Errors
 /// When the bytes cannot be the start of a frame, or end too early.
@@ -91,20 +94,26 @@ pub fn peek(bytes: &[u8]) -> Result<(Kind, usize), FrameError> {
     let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(FrameError::Torn)?;
     let [l0, l1, l2, l3, kind, ..] = *header;
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    let kind = match kind {
-        b'H' => Kind::Header,
-        b'E' => Kind::Entry,
-        b'C' => Kind::Commit,
-        b'S' => Kind::Seal,
-        _ => return Err(FrameError::Type),
-    };
-    if !kind.payload_fits(len) {
+    if len > LEAF_BYTES_MAX {
         return Err(FrameError::Length);
     }
     if bytes.len() - HEADER_BYTES < len {
         return Err(FrameError::Torn);
     }
-    Ok((kind, len))
+    let wrong = match kind {
+        b'H' if Kind::Header.payload_fits(len) => return Ok((Kind::Header, len)),
+        b'E' if Kind::Entry.payload_fits(len) => return Ok((Kind::Entry, len)),
+        b'C' if Kind::Commit.payload_fits(len) => return Ok((Kind::Commit, len)),
+        b'S' if Kind::Seal.payload_fits(len) => return Ok((Kind::Seal, len)),
+        b'H' | b'E' | b'C' | b'S' => FrameError::Length,
+        _ => FrameError::Type,
+    };
+    Err(if is_intact(header, &bytes[HEADER_BYTES..HEADER_BYTES + len]) { FrameError::Foreign } else { wrong })
+}
+
+fn is_intact(header: &[u8; HEADER_BYTES], payload: &[u8]) -> bool {
+    let [head @ .., c0, c1, c2, c3] = header;
+    checksum(head, payload) == u32::from_le_bytes([*c0, *c1, *c2, *c3])
 }
 
 /// The frame at the start of `bytes`, checked.
@@ -114,8 +123,8 @@ pub fn peek(bytes: &[u8]) -> Result<(Kind, usize), FrameError> {
 pub fn parse(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
     let (kind, len) = peek(bytes)?;
     let payload = &bytes[HEADER_BYTES..HEADER_BYTES + len];
-    let [head @ .., c0, c1, c2, c3] = bytes.first_chunk::<HEADER_BYTES>().ok_or(FrameError::Torn)?;
-    if checksum(head, payload) != u32::from_le_bytes([*c0, *c1, *c2, *c3]) {
+    let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(FrameError::Torn)?;
+    if !is_intact(header, payload) {
         return Err(FrameError::Checksum);
     }
     Ok(Frame { kind, payload })

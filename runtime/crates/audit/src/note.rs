@@ -213,8 +213,8 @@ fn signature_line(line: &str) -> Option<(String, [u8; 4], Vec<u8>)> {
     Some((name.to_owned(), *id, signature.to_vec()))
 }
 
-/// Splits the content of a `checkpoints` file into notes. The second value is what is left when the last note is not
-/// whole: a torn write, or damage.
+/// Splits the content of a `checkpoints` file into notes. The second value is what is left: the start of a note whose write
+/// was torn, or, see [`is_foreign`], something that no writer wrote.
 #[must_use]
 pub fn split_notes(text: &[u8]) -> (Vec<&str>, &[u8]) {
     let (mut notes, mut rest) = (Vec::new(), text);
@@ -225,6 +225,12 @@ pub fn split_notes(text: &[u8]) -> (Vec<&str>, &[u8]) {
         rest = tail;
     }
     (notes, rest)
+}
+
+/// Whether what [`split_notes`] left is more than a torn write: a whole note, and not UTF-8.
+#[must_use]
+pub fn is_foreign(rest: &[u8]) -> bool {
+    note_end(rest).is_some()
 }
 
 /// Where the note at the start of `bytes` ends: after the last of the signature lines that follow its empty line.

@@ -6,7 +6,7 @@ use crate::disk::{Disk, Settle, read_file, replace, write_all};
 use crate::error::{At as _, Result, corrupt};
 use crate::frame::{self, Kind, SEGMENT_BYTES_MAX};
 use crate::merkle::sha256;
-use crate::note::{SignedCheckpoint, Vkey, split_notes};
+use crate::note::{SignedCheckpoint, Vkey, is_foreign, split_notes};
 use crate::record::{Digest, Recovery};
 use crate::scan::{WalkEnd, Walked, walk};
 use std::path::Path;
@@ -73,6 +73,9 @@ fn signed_heads(disk: &dyn Disk, dir: &Path, vkey: &Vkey) -> Result<Vec<(u64, cr
             signed.verify(vkey).ok_or_else(|| corrupt(&path, "a checkpoint that this key did not sign"))?;
         heads.push((checkpoint.size, checkpoint.root));
     }
+    if is_foreign(torn) {
+        return Err(corrupt(&path, "a note that is not UTF-8"));
+    }
     if !torn.is_empty() {
         replace(disk, &path, &bytes[..bytes.len() - torn.len()], Settle::Now)?;
     }
@@ -85,7 +88,7 @@ fn settle(disk: &dyn Disk, dir: &Path, walked: Walked) -> Result<Recovered> {
     let sealed = end == WalkEnd::Sealed;
     let kept = position.range.size() - position.committed;
     let (dropped, tail_h) = match end {
-        WalkEnd::Open | WalkEnd::Sealed => (0, None),
+        WalkEnd::Open | WalkEnd::Rolled | WalkEnd::Sealed => (0, None),
         WalkEnd::Torn(_) => set_tail_aside(disk, dir, &position)?,
     };
     let recovery = (kept > 0 || dropped > 0).then(|| Recovery {

@@ -137,6 +137,8 @@ pub(crate) struct Walked {
 pub(crate) enum WalkEnd {
     /// Nothing: the log can grow here.
     Open,
+    /// The segment is sealed, and the next one was not made.
+    Rolled,
     /// Nothing: the log is sealed.
     Sealed,
     /// Bytes that are no frame.
@@ -183,8 +185,15 @@ pub(crate) fn walk(
             }
         }
         if let Some(SegmentEnd::Broken(error)) = block.end {
+            if error == FrameError::Foreign {
+                return Err(corrupt(&path, error.text()));
+            }
             walked.end = WalkEnd::Torn(error);
         }
+    }
+    if walked.end == WalkEnd::Rolled {
+        // The writer died between the seal and the next segment, which is where the log goes on.
+        walked.position = Position { segment: walked.position.segment + 1, bytes: 0, ..walked.position };
     }
     Ok(walked)
 }
@@ -202,6 +211,12 @@ fn step(
     }
     if (position.bytes == 0) != (frame.kind == Kind::Header) {
         return Err(corrupt(path, "a segment has one header, at its start"));
+    }
+    if walked.end == WalkEnd::Rolled {
+        if frame.kind != Kind::Header {
+            return Err(corrupt(path, "a frame follows the seal of its segment"));
+        }
+        walked.end = WalkEnd::Open;
     }
     match frame.kind {
         Kind::Header => check_header(path, origin, frame.payload, position)?,
@@ -233,9 +248,10 @@ fn step(
             if (seal.size, seal.root) != (position.range.size(), position.range.root()) {
                 return Err(corrupt(path, "the seal does not match the leaves"));
             }
-            if seal.kind == SealKind::Closed {
-                walked.end = WalkEnd::Sealed;
-            }
+            walked.end = match seal.kind {
+                SealKind::Rolled => WalkEnd::Rolled,
+                SealKind::Closed => WalkEnd::Sealed,
+            };
         }
     }
     walked.position.bytes += (HEADER_BYTES + frame.payload.len()) as u64;

@@ -19,7 +19,7 @@ use crate::session::session_origin;
 use crate::system::SystemDisk;
 use crate::text::printable;
 use anchor::Vouched;
-pub use host::{LedgerFacts, SessionFacts};
+pub use host::{CloseFacts, LedgerFacts, Opened, SessionFacts};
 use log::{LogKind, Point, check_log};
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -299,7 +299,7 @@ fn check_session(
     if let Some(seen) = options.seen.as_ref().filter(|seen| seen.origin == vkey.name()) {
         points.push(Point { size: seen.size, root: seen.root, what: "a checkpoint seen before" });
     }
-    let mut rules = complete::Rules::new(vkey.name());
+    let mut rules = complete::Rules::new(vkey.name(), vouched);
     let mut blobs = blobs::Blobs::new(disk, dir);
     let facts = check_log(
         disk,
@@ -316,7 +316,7 @@ fn check_session(
     )?;
     (verdict.size, verdict.root) = (facts.size, facts.root);
     if options.level >= Level::Completeness {
-        rules.end(&facts, vouched.closed, findings);
+        rules.end(&facts, findings);
     }
     acts::check_after(disk, dir, vkey, vouched, options, findings)
 }

@@ -1,15 +1,19 @@
 //! What a ledger says about a session, taken from the ledger itself or from the proofs that the session carries along.
 //! It never takes a statement whose signature does not lead to the key that was given.
 
-use super::host::{SessionFacts, read_ledger};
+use super::host::{CloseFacts, Opened, SessionFacts, ledger_key, read_ledger};
 use super::log::{LogKind, Point};
 use super::{Findings, Independence, Trust, VerifyOptions, session_of};
 use crate::disk::{Disk, read_file};
-use crate::note::{SignedCheckpoint, Vkey};
+use crate::note::{Checkpoint, SignedCheckpoint, Vkey};
 use crate::proof::{PROOF_BYTES_MAX, TlogProof};
-use crate::record::{Body, Leaf, LedgerAfter, LedgerClose, LedgerOpen, SessionId, parse_leaf};
+use crate::record::{Body, Cause, Leaf, LedgerAfter, LedgerClose, LedgerOpen, SessionId, parse_leaf};
 use crate::session::session_origin;
 use std::path::Path;
+
+const ANCHOR_OPEN: &str = "anchor-open.tlog-proof";
+const ANCHOR_CLOSE: &str = "anchor-close.tlog-proof";
+const ANCHOR_AFTER: &str = "anchor-after.tlog-proof";
 
 /// What is known about a session from outside of it.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(super) struct Vouched {
     pub(super) points: Vec<Point>,
     /// Trees of the follow-up log.
     pub(super) after: Vec<Point>,
+    /// What the ledger says about its opening.
+    pub(super) opened: Option<Opened>,
     /// Whether the ledger says that the session was closed.
     pub(super) closed: Closed,
     /// The ledger knows the session, and its directory is not there.
@@ -32,8 +38,8 @@ pub(super) struct Vouched {
 /// What the ledger says about the end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// It was closed.
-    Yes,
+    /// It was closed, with this many leaves and in this way.
+    Yes { size: u64, cause: Cause, status: i32 },
     /// It was not, as far as the ledger goes.
     No,
     /// Nobody was asked.
@@ -53,6 +59,7 @@ pub(super) fn vouch(
         ledger: None,
         points: Vec::new(),
         after: Vec::new(),
+        opened: None,
         closed: Closed::Unknown,
         gone: false,
     };
@@ -68,7 +75,7 @@ pub(super) fn vouch(
         Trust::Ledger(vkey) => {
             vouched.independence = Independence::PinnedLedger;
             vouched.ledger = Some(vkey.clone());
-            from_anchors(disk, dir, vkey, &mut vouched, findings);
+            from_anchors(disk, dir, vkey, own, &mut vouched, findings);
         }
         Trust::LedgerDir { dir: ledger, vkey } => {
             vouched.independence = if vkey.is_some() { Independence::PinnedLedger } else { Independence::Ledger };
@@ -107,20 +114,18 @@ fn from_ledger(
         findings.incomplete(LogKind::Session, None, "nothing says which session this is");
         return;
     };
-    let Some(mut facts) = read_ledger(disk, ledger, vkey, options.threads, findings) else { return };
-    vouched.ledger = Some(facts.vkey.clone());
+    let Some(vkey) = ledger_key(disk, ledger, vkey, findings) else { return };
     let there = disk.list(dir).is_ok();
+    let points = if there { check_anchors(disk, dir, &vkey, &sid, findings) } else { Vec::new() };
+    vouched.ledger = Some(vkey.clone());
+    let Some(mut facts) = read_ledger(disk, ledger, &vkey, points, options.threads, findings) else { return };
     let Some(session) = facts.sessions.remove(&sid) else {
         let text = if there { "the ledger does not know this session" } else { "there is no such session" };
         findings.incomplete(LogKind::Session, None, text);
         return;
     };
     vouched.gone = !there;
-    let origin = facts.vkey.name();
-    take_session(&sid, origin, session, vouched, findings);
-    if there {
-        check_anchors(disk, dir, &facts.vkey, &sid, findings);
-    }
+    take_session(&sid, vkey.name(), session, vouched, findings);
 }
 
 fn take_session(sid: &SessionId, ledger: &str, session: SessionFacts, vouched: &mut Vouched, findings: &mut Findings) {
@@ -128,7 +133,11 @@ fn take_session(sid: &SessionId, ledger: &str, session: SessionFacts, vouched: &
     let point = |(size, root)| Point { size, root, what: "the ledger" };
     vouched.points.extend(session.trees.iter().copied().map(point));
     vouched.after.extend(session.after.iter().copied().map(point));
-    vouched.closed = if session.closed.is_some() { Closed::Yes } else { Closed::No };
+    vouched.opened = Some(session.opened);
+    vouched.closed = match session.closed {
+        Some(CloseFacts { size, cause, status }) => Closed::Yes { size, cause, status },
+        None => Closed::No,
+    };
 }
 
 fn take_key(sid: &SessionId, ledger: &str, text: &str, vouched: &mut Vouched, findings: &mut Findings) {
@@ -140,15 +149,18 @@ fn take_key(sid: &SessionId, ledger: &str, text: &str, vouched: &mut Vouched, fi
     }
 }
 
-/// The proofs of a session are right where they are there; when the ledger itself is at hand, they add nothing.
-fn check_anchors(disk: &dyn Disk, dir: &Path, ledger: &Vkey, sid: &SessionId, findings: &mut Findings) {
-    for name in ["anchor-open.tlog-proof", "anchor-close.tlog-proof", "anchor-after.tlog-proof"] {
-        if let Some(leaf) = read_anchor(disk, dir, name, ledger, findings)
-            && body_sid(&leaf.body) != Some(sid)
-        {
-            findings.broken(LogKind::Session, None, format!("{name} belongs to another session"));
+/// The proofs of a session are right where they are there. They say nothing that the ledger itself does not say, but each
+/// carries a checkpoint that the ledger's key has signed: a ledger that was rolled back lacks its tree.
+fn check_anchors(disk: &dyn Disk, dir: &Path, ledger: &Vkey, sid: &SessionId, findings: &mut Findings) -> Vec<Point> {
+    let mut points = Vec::new();
+    for (name, kind) in [(ANCHOR_OPEN, "ledger.open"), (ANCHOR_CLOSE, "ledger.close"), (ANCHOR_AFTER, "ledger.after")] {
+        let Some((leaf, point)) = read_anchor(disk, dir, name, ledger, findings) else { continue };
+        if leaf.body.kind() != kind || body_sid(&leaf.body) != Some(sid) {
+            findings.broken(LogKind::Session, None, format!("{name} is about something else"));
         }
+        points.push(point);
     }
+    points
 }
 
 fn body_sid(body: &Body) -> Option<&SessionId> {
@@ -161,9 +173,15 @@ fn body_sid(body: &Body) -> Option<&SessionId> {
     None
 }
 
-fn read_anchor(disk: &dyn Disk, dir: &Path, name: &str, ledger: &Vkey, findings: &mut Findings) -> Option<Leaf> {
+fn read_anchor(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    ledger: &Vkey,
+    findings: &mut Findings,
+) -> Option<(Leaf, Point)> {
     let bytes = match read_file(disk, &dir.join(name), PROOF_BYTES_MAX) {
-        Ok(bytes) => bytes.filter(|bytes| !bytes.is_empty())?,
+        Ok(bytes) => bytes?,
         Err(error) => {
             findings.error(LogKind::Session, &error);
             return None;
@@ -176,8 +194,9 @@ fn read_anchor(disk: &dyn Disk, dir: &Path, name: &str, ledger: &Vkey, findings:
         return None;
     };
     let leaf = proof.extra.as_deref().and_then(|leaf| {
-        proof.verify(leaf, ledger)?;
-        parse_leaf(leaf).ok().filter(|leaf| leaf.n == proof.index)
+        let Checkpoint { size, root, .. } = proof.verify(leaf, ledger)?;
+        let leaf = parse_leaf(leaf).ok().filter(|leaf| leaf.n == proof.index)?;
+        Some((leaf, Point { size, root, what: "a checkpoint in a proof of the session" }))
     });
     if leaf.is_none() {
         findings.broken(LogKind::Session, None, format!("{name} is no proof by the key of the ledger"));
@@ -186,29 +205,47 @@ fn read_anchor(disk: &dyn Disk, dir: &Path, name: &str, ledger: &Vkey, findings:
 }
 
 /// What the proofs in the session's own directory say.
-fn from_anchors(disk: &dyn Disk, dir: &Path, ledger: &Vkey, vouched: &mut Vouched, findings: &mut Findings) {
-    match read_anchor(disk, dir, "anchor-open.tlog-proof", ledger, findings).map(|leaf| leaf.body) {
-        Some(Body::LedgerOpen(open)) => take_key(&open.sid, ledger.name(), &open.vkey, vouched, findings),
-        Some(_) => findings.broken(LogKind::Session, None, "anchor-open.tlog-proof is about something else"),
+fn from_anchors(
+    disk: &dyn Disk,
+    dir: &Path,
+    ledger: &Vkey,
+    own: Option<&Vkey>,
+    vouched: &mut Vouched,
+    findings: &mut Findings,
+) {
+    let anchor = |name, findings: &mut Findings| {
+        let read = read_anchor(disk, dir, name, ledger, findings);
+        read.map(|(leaf, _)| leaf.body)
+    };
+    let about_else = |name| format!("{name} is about something else");
+    match anchor(ANCHOR_OPEN, findings) {
+        Some(Body::LedgerOpen(open)) => {
+            take_key(&open.sid, ledger.name(), &open.vkey, vouched, findings);
+            vouched.opened = Some(Opened::from(open));
+        }
+        Some(_) => findings.broken(LogKind::Session, None, about_else(ANCHOR_OPEN)),
         None => findings.incomplete(LogKind::Session, None, "there is no proof that the ledger knows this session"),
     }
-    let sid = vouched.vkey.as_ref().and_then(|vkey| session_of(vkey.name())).map(|(_, sid)| sid);
-    let close = read_anchor(disk, dir, "anchor-close.tlog-proof", ledger, findings).map(|leaf| leaf.body);
+    // Without that proof the others are held against the session that its own key, or its directory, is named after.
+    let sid = match &vouched.vkey {
+        Some(vkey) => session_of(vkey.name()).map(|(_, sid)| sid),
+        None => sid_of(dir, own),
+    };
+    let ours = |found: &SessionId| sid.as_ref().is_none_or(|sid| sid == found);
     vouched.closed = Closed::No;
-    if let Some(Body::LedgerClose(close)) = &close
-        && Some(&close.sid) == sid.as_ref()
-    {
-        vouched.points.push(Point { size: close.size, root: close.root.0, what: "the ledger" });
-        vouched.closed = Closed::Yes;
-    } else if close.is_some() {
-        findings.broken(LogKind::Session, None, "anchor-close.tlog-proof is about something else");
+    match anchor(ANCHOR_CLOSE, findings) {
+        Some(Body::LedgerClose(close)) if ours(&close.sid) => {
+            vouched.points.push(Point { size: close.size, root: close.root.0, what: "the ledger" });
+            vouched.closed = Closed::Yes { size: close.size, cause: close.cause, status: close.status };
+        }
+        Some(_) => findings.broken(LogKind::Session, None, about_else(ANCHOR_CLOSE)),
+        None => {}
     }
-    let after = read_anchor(disk, dir, "anchor-after.tlog-proof", ledger, findings).map(|leaf| leaf.body);
-    if let Some(Body::LedgerAfter(after)) = &after
-        && Some(&after.sid) == sid.as_ref()
-    {
-        vouched.after.push(Point { size: after.size, root: after.root.0, what: "the ledger" });
-    } else if after.is_some() {
-        findings.broken(LogKind::Session, None, "anchor-after.tlog-proof is about something else");
+    match anchor(ANCHOR_AFTER, findings) {
+        Some(Body::LedgerAfter(after)) if ours(&after.sid) => {
+            vouched.after.push(Point { size: after.size, root: after.root.0, what: "the ledger" });
+        }
+        Some(_) => findings.broken(LogKind::Session, None, about_else(ANCHOR_AFTER)),
+        None => {}
     }
 }

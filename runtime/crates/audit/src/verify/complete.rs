@@ -2,10 +2,11 @@
 //! It never looks at a file; it sees each leaf once, in order.
 
 use super::Findings;
-use super::anchor::Closed;
+use super::anchor::{Closed, Vouched};
+use super::host::Opened;
 use super::log::{LogFacts, LogKind};
 use super::session_of;
-use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose};
+use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
 use std::collections::{BTreeMap, HashMap};
 
 const LOG: LogKind = LogKind::Session;
@@ -28,6 +29,7 @@ enum Decision {
 /// The rules, and what they have seen so far. Memory grows with the number of calls and processes, not of leaves.
 pub(super) struct Rules<'a> {
     origin: &'a str,
+    vouched: &'a Vouched,
     calls: HashMap<CallId, CallState>,
     exits: HashMap<u64, (Cause, i32)>,
     /// Results whose process has not ended in the log yet: process, leaf, cause, status.
@@ -38,9 +40,10 @@ pub(super) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(origin: &'a str) -> Self {
+    pub(super) fn new(origin: &'a str, vouched: &'a Vouched) -> Self {
         Self {
             origin,
+            vouched,
             calls: HashMap::new(),
             exits: HashMap::new(),
             awaited: BTreeMap::new(),
@@ -66,6 +69,10 @@ impl<'a> Rules<'a> {
             Body::SessionOpen(open) => {
                 if session_of(self.origin).is_none_or(|(_, sid)| sid != open.sid) {
                     findings.broken(LOG, n, "it opens another session than the one this log is of");
+                }
+                let SessionOpen { tool, profile_h, plan_h, .. } = open;
+                if self.vouched.opened.as_ref().is_some_and(|known| *known != Opened { tool, profile_h, plan_h }) {
+                    findings.broken(LOG, n, "the ledger knows another tool, profile or plan of this session");
                 }
             }
             Body::SessionClose(close) => self.close = Some((n, close)),
@@ -170,7 +177,15 @@ impl<'a> Rules<'a> {
         }
     }
 
-    pub(super) fn end(self, facts: &LogFacts, ledger: Closed, findings: &mut Findings) {
+    pub(super) fn end(self, facts: &LogFacts, findings: &mut Findings) {
+        self.unfinished(findings);
+        if facts.size == 0 && self.vouched.opened.is_some() {
+            findings.broken(LOG, None, "the ledger knows this session, and its leaves are gone");
+        }
+        self.end_of_session(facts, findings);
+    }
+
+    fn unfinished(&self, findings: &mut Findings) {
         let mut open: Vec<(u64, &str)> = Vec::new();
         for state in self.calls.values() {
             match (state.decision, state.result) {
@@ -186,14 +201,26 @@ impl<'a> Rules<'a> {
         for (leaf, text) in open {
             findings.incomplete(LOG, leaf, text);
         }
-        let Some((n, close)) = self.close else {
+    }
+
+    fn end_of_session(&self, facts: &LogFacts, findings: &mut Findings) {
+        let ledger = self.vouched.closed;
+        let Some((n, close)) = &self.close else {
             findings.incomplete(LOG, None, "the session was not closed: it was interrupted, or it still runs");
-            if ledger == Closed::Yes {
+            if matches!(ledger, Closed::Yes { .. }) {
                 findings.broken(LOG, None, "the ledger knows its close, and the log does not have it");
             }
             return;
         };
-        if !facts.sealed {
+        let n = *n;
+        if let Closed::Yes { size, cause, status } = ledger
+            && (size, cause, status) != (n + 1, close.cause, close.status)
+        {
+            findings.broken(LOG, n, "the ledger knows another close of this session");
+        }
+        if facts.rolled {
+            findings.broken(LOG, n, "its segment says that leaves follow its close");
+        } else if !facts.sealed {
             findings.incomplete(LOG, n, "the session was closed, and its log was not sealed");
         }
         if ledger == Closed::No {

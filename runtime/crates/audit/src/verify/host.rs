@@ -1,12 +1,12 @@
 //! The ledger: verified as a log, then read for what it says about each session.
 //! It never opens a session's own log.
 
-use super::log::{LogKind, check_log};
+use super::log::{LogKind, Point, check_log};
 use super::{Findings, Independence, Level, Trust, Verdict, VerifyOptions};
 use crate::disk::{Disk, read_file};
 use crate::merkle::{Hash, Range};
 use crate::note::{NOTE_BYTES_MAX, Vkey};
-use crate::record::{Body, Leaf, SessionId};
+use crate::record::{Body, Cause, Digest, Leaf, LedgerOpen, SessionId};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -18,12 +18,42 @@ pub struct SessionFacts {
     pub vkey: String,
     /// Sizes and roots of its log, as they were reported.
     pub trees: Vec<(u64, Hash)>,
-    /// Size at its close.
-    pub closed: Option<u64>,
+    /// What its opening said.
+    pub opened: Opened,
+    /// What its close said.
+    pub closed: Option<CloseFacts>,
     /// Sizes and roots of its follow-up log.
     pub after: Vec<(u64, Hash)>,
     /// Wall clock of its opening, ns since 1970.
     pub opened_ns: u64,
+}
+
+/// What a ledger says about the opening of a session; its first leaf says the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Name and version of the writer.
+    pub tool: String,
+    /// SHA-256 of the merged profile.
+    pub profile_h: Digest,
+    /// SHA-256 of the plan.
+    pub plan_h: Digest,
+}
+
+impl From<LedgerOpen> for Opened {
+    fn from(open: LedgerOpen) -> Self {
+        Self { tool: open.tool, profile_h: open.profile_h, plan_h: open.plan_h }
+    }
+}
+
+/// What a ledger says about the close of a session; its last leaf says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseFacts {
+    /// Leaves in its log.
+    pub size: u64,
+    /// Why it ended.
+    pub cause: Cause,
+    /// Its exit status.
+    pub status: i32,
 }
 
 /// What a ledger says.
@@ -37,14 +67,8 @@ pub struct LedgerFacts {
     pub(super) root: Hash,
 }
 
-/// Verifies a ledger and reads it. `None` when there is nothing to read; the findings say why.
-pub(super) fn read_ledger(
-    disk: &dyn Disk,
-    dir: &Path,
-    pinned: Option<&Vkey>,
-    threads: NonZeroUsize,
-    findings: &mut Findings,
-) -> Option<LedgerFacts> {
+/// The key to check a ledger with: the one from outside, or else the one that lies in it.
+pub(super) fn ledger_key(disk: &dyn Disk, dir: &Path, pinned: Option<&Vkey>, findings: &mut Findings) -> Option<Vkey> {
     let text = match read_file(disk, &dir.join("vkey"), NOTE_BYTES_MAX) {
         Ok(text) => text.unwrap_or_default(),
         Err(error) => {
@@ -55,24 +79,36 @@ pub(super) fn read_ledger(
     let own = std::str::from_utf8(&text).ok().and_then(Vkey::parse);
     let own = own.filter(|vkey| format!("{vkey}\n").as_bytes() == text);
     if own.is_none() {
-        findings.broken(LogKind::Ledger, None, "its vkey file holds no key");
+        // What a power cut can leave; the next append writes it again.
+        findings.incomplete(LogKind::Ledger, None, "its vkey file is missing or holds no key");
     }
     if let (Some(own), Some(pinned)) = (&own, pinned)
         && own != pinned
     {
         findings.broken(LogKind::Ledger, None, "the vkey in its directory is not the key that is vouched for");
     }
-    let vkey = pinned.cloned().or(own)?;
+    pinned.cloned().or(own)
+}
+
+/// Verifies a ledger against its key and these trees, and reads it. `None` when it cannot be read; the findings say why.
+pub(super) fn read_ledger(
+    disk: &dyn Disk,
+    dir: &Path,
+    vkey: &Vkey,
+    points: Vec<Point>,
+    threads: NonZeroUsize,
+    findings: &mut Findings,
+) -> Option<LedgerFacts> {
     let mut sessions = BTreeMap::new();
     let options = VerifyOptions { trust: Trust::Nothing, seen: None, level: Level::Completeness, threads };
     let name = vkey.to_string();
     let mut on_leaf = |leaf: Leaf, findings: &mut Findings| take_leaf(leaf, &name, &mut sessions, findings);
-    match check_log(disk, dir, &vkey, LogKind::Ledger, Vec::new(), &options, &mut on_leaf, findings) {
+    match check_log(disk, dir, vkey, LogKind::Ledger, points, &options, &mut on_leaf, findings) {
         Ok(facts) => {
             if facts.sealed {
                 findings.broken(LogKind::Ledger, None, "a ledger is never sealed");
             }
-            Some(LedgerFacts { vkey, sessions, size: facts.size, root: facts.root })
+            Some(LedgerFacts { vkey: vkey.clone(), sessions, size: facts.size, root: facts.root })
         }
         Err(error) => {
             findings.error(LogKind::Ledger, &error);
@@ -99,15 +135,11 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
             }
         }
         Body::LedgerOpen(open) => {
-            let facts = SessionFacts {
-                vkey: open.vkey,
-                trees: Vec::new(),
-                closed: None,
-                after: Vec::new(),
-                opened_ns: leaf.wall_ns,
-            };
-            if sessions.insert(open.sid.clone(), facts).is_some() {
-                findings.broken(LogKind::Ledger, n, format!("session {} was opened twice", open.sid));
+            let (sid, vkey) = (open.sid.clone(), open.vkey.clone());
+            let (opened, opened_ns) = (Opened::from(open), leaf.wall_ns);
+            let facts = SessionFacts { vkey, trees: Vec::new(), opened, closed: None, after: Vec::new(), opened_ns };
+            if sessions.insert(sid.clone(), facts).is_some() {
+                findings.broken(LogKind::Ledger, n, format!("session {sid} was opened twice"));
             }
         }
         Body::LedgerBeat(beat) => known(&beat.sid, findings, &|session| {
@@ -118,7 +150,8 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         Body::LedgerClose(close) => known(&close.sid, findings, &|session| {
             let grows = session.trees.last().is_none_or(|(size, _)| *size <= close.size);
             session.trees.push((close.size, close.root.0));
-            session.closed.replace(close.size).is_none() && grows
+            let facts = CloseFacts { size: close.size, cause: close.cause, status: close.status };
+            session.closed.replace(facts).is_none() && grows
         }),
         Body::LedgerAfter(after) => known(&after.sid, findings, &|session| {
             let grows = session.after.last().is_none_or(|(size, _)| *size <= after.size);
@@ -155,7 +188,8 @@ pub(super) fn verify_ledger_on(
     threads: NonZeroUsize,
 ) -> Verdict {
     let mut findings = Findings::default();
-    let facts = read_ledger(disk, dir, vkey, threads, &mut findings);
+    let key = ledger_key(disk, dir, vkey, &mut findings);
+    let facts = key.and_then(|key| read_ledger(disk, dir, &key, Vec::new(), threads, &mut findings));
     if let (Some(facts), Some(sessions)) = (&facts, sessions) {
         for sid in facts.sessions.keys() {
             if disk.list(&sessions.join(sid.as_str())).is_err() {

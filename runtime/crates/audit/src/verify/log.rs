@@ -1,15 +1,15 @@
 //! Integrity of one log: leaves, commits, seals, every signed checkpoint, tiles, and what others say about its tree.
 //! It never interprets a record; it hands leaves to a rule set that does.
 
-use super::stream::{Checked, Depth, Go, Mark, stream};
+use super::stream::{Checked, Depth, Fault, FaultKind, Go, Mark, stream};
 use super::tiles::TileCheck;
-use super::{Findings, Level, Severity, VerifyOptions};
+use super::{Findings, Level, VerifyOptions};
 use crate::chain::Position;
 use crate::disk::{Disk, read_file};
 use crate::error::{AuditError, Result};
-use crate::frame::{Commit, SealKind};
+use crate::frame::{Commit, FrameError, SealKind};
 use crate::merkle::{Hash, Range};
-use crate::note::{SignedCheckpoint, Vkey, split_notes};
+use crate::note::{SignedCheckpoint, Vkey, is_foreign, split_notes};
 use crate::record::Leaf;
 use crate::recover::CHECKPOINTS_BYTES_MAX;
 use crate::scan::{Blocks, SegmentEnd, parse_segment_header};
@@ -48,6 +48,8 @@ pub(super) struct LogFacts {
     pub(super) size: u64,
     pub(super) root: Hash,
     pub(super) sealed: bool,
+    /// Whether the last segment says that another follows.
+    pub(super) rolled: bool,
     /// Largest tree that the log's own key has signed.
     pub(super) signed: u64,
 }
@@ -131,12 +133,14 @@ fn read_notes(
             None => findings.broken(kind, None, "a checkpoint is not signed by the key of this log"),
         }
     }
+    if is_foreign(torn) {
+        findings.broken(kind, None, "a checkpoint is not UTF-8");
+    }
     let latest = read_file(disk, &dir.join("checkpoint"), crate::note::NOTE_BYTES_MAX)?.unwrap_or_default();
     let is_last = notes.last().is_some_and(|last| last.as_bytes() == latest);
     if latest.is_empty() && !notes.is_empty() {
-        // A copy of what is in `checkpoints`. A ledger's is not waited for, so the power can take it.
-        let severity = if kind == LogKind::Ledger { Severity::Note } else { Severity::Incomplete };
-        findings.add(severity, kind, None, "the latest checkpoint is missing");
+        // A copy of what is in `checkpoints`, so nothing is lost with it; but only a power cut takes it away.
+        findings.incomplete(kind, None, "the latest checkpoint is missing");
     }
     let is_one = latest.is_empty() || notes.iter().any(|note| note.as_bytes() == latest);
     if !is_one {
@@ -198,7 +202,7 @@ impl Walk<'_, '_> {
         }
         self.enter_segment(&checked);
         self.clock(&checked);
-        if let Some(version) = checked.fault.as_ref().and_then(|fault| fault.newer) {
+        if let Some(version) = checked.fault.as_ref().and_then(Fault::newer) {
             return Err(AuditError::Newer { path: self.dir.to_owned(), version });
         }
         let mut done = 0;
@@ -214,9 +218,18 @@ impl Walk<'_, '_> {
         }
         if let Some(fault) = checked.fault {
             let leaf = checked.block.first + fault.leaves as u64;
-            self.broken = Some(format!("leaf {leaf} or what follows it: {}", fault.text));
+            let text = format!("leaf {leaf} or what follows it: {}", fault.text);
+            if fault.kind == FaultKind::Wrong {
+                self.findings.broken(self.kind, leaf, &fault.text);
+            }
+            self.broken = Some(text);
         } else if let Some(SegmentEnd::Broken(error)) = checked.block.end {
+            if error == FrameError::Foreign {
+                self.findings.broken(self.kind, self.range.size(), error.text());
+            }
             self.broken = Some(error.text().to_owned());
+        } else if checked.block.bytes.is_empty() {
+            self.broken = Some("a segment is empty".to_owned());
         }
         Ok(if self.broken.is_some() { Go::Stop } else { Go::On })
     }
@@ -350,10 +363,12 @@ impl Walk<'_, '_> {
             // A torn end of a log that nobody has signed further is what a crash leaves; the rest is damage.
             self.findings.incomplete(self.kind, size, text);
         } else if let Some((_, Some(SealKind::Rolled))) = self.segment {
-            self.findings.broken(self.kind, size, "the segment after the last one is missing");
+            // What a crash between the seal and the next segment leaves; what was signed in that segment is missed above.
+            self.findings.incomplete(self.kind, size, "the segment after the last one is missing");
         }
+        let rolled = matches!(self.segment, Some((_, Some(SealKind::Rolled)))) && self.broken.is_none();
         let sealed = self.sealed.is_some() && self.broken.is_none();
         self.tiles.end(sealed, self.findings)?;
-        Ok(LogFacts { size, root: self.range.root(), sealed, signed })
+        Ok(LogFacts { size, root: self.range.root(), sealed, rolled, signed })
     }
 }

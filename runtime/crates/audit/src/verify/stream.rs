@@ -2,9 +2,9 @@
 //! It never changes the order, and never holds more than a few blocks.
 
 use crate::error::Result;
-use crate::frame::{self, Commit, HEADER_BYTES, Kind, Seal};
+use crate::frame::{self, Commit, FrameError, HEADER_BYTES, Kind, Seal};
 use crate::merkle::{Hash, Range, leaf_hash};
-use crate::record::{Leaf, parse_head, parse_leaf};
+use crate::record::{Leaf, LeafError, parse_head, parse_leaf};
 use crate::scan::{BLOCK_LEAVES, Block, Blocks};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -33,8 +33,25 @@ pub(super) struct Fault {
     /// Leaves of the block before it.
     pub(super) leaves: usize,
     pub(super) text: String,
-    /// Set for a later version of the format.
-    pub(super) newer: Option<u64>,
+    pub(super) kind: FaultKind,
+}
+
+/// What follows from something wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// Bytes that are no frame: a crash or a failing disk leaves such.
+    Damage,
+    /// A frame whose checksum is right and whose content is not: nobody's crash makes one.
+    Wrong,
+    /// This later version of the format wrote it.
+    Newer(u64),
+}
+
+impl Fault {
+    /// The later version that wrote it.
+    pub(super) fn newer(&self) -> Option<u64> {
+        if let FaultKind::Newer(version) = self.kind { Some(version) } else { None }
+    }
 }
 
 /// A block whose frames were looked at.
@@ -183,8 +200,9 @@ fn check_frame(
     range: &mut Option<Range>,
 ) -> std::result::Result<(), Fault> {
     let leaves = out.hashes.len();
-    let fault = |text: String| Fault { leaves, text, newer: None };
-    let frame = frame::parse(&out.block.bytes[start..]).map_err(|error| fault(error.text().to_owned()))?;
+    let fault = |text: String| Fault { leaves, text, kind: FaultKind::Wrong };
+    let damage = |error: FrameError| Fault { kind: FaultKind::Damage, ..fault(error.text().to_owned()) };
+    let frame = frame::parse(&out.block.bytes[start..]).map_err(damage)?;
     let offset = out.block.offset + start as u64;
     let mark = match frame.kind {
         Kind::Entry => {
@@ -216,10 +234,10 @@ fn check_frame(
 
 /// Position and times of a leaf.
 fn check_leaf(leaf: &[u8], n: u64, before: Option<(u64, u64)>) -> std::result::Result<(u64, u64), Fault> {
-    let fault = |text: String| Fault { leaves: 0, text, newer: None };
+    let fault = |text: String| Fault { leaves: 0, text, kind: FaultKind::Wrong };
     let head = parse_head(leaf).map_err(|error| {
-        let newer = if let crate::record::LeafError::Version(version) = error { Some(version) } else { None };
-        Fault { newer, ..fault(error.to_string()) }
+        let newer = if let LeafError::Version(version) = error { Some(version) } else { None };
+        Fault { kind: newer.map_or(FaultKind::Wrong, FaultKind::Newer), ..fault(error.to_string()) }
     })?;
     if head.n != n {
         return Err(fault(format!("it says that it is leaf {}", head.n)));

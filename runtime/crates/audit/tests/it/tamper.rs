@@ -392,3 +392,102 @@ fn a_log_restarted_in_the_middle_never_passes() {
     host.with(&host.segment(), &[&bytes[..], &bytes[..]].concat(), "the log twice");
     expect_exit(&host.verdict(), 0);
 }
+
+#[test]
+fn what_no_crash_can_leave_is_never_called_damage() {
+    let host = Host::new(1);
+    let segment = fs::read(host.segment()).expect("segment");
+    let sealed = segment.len() - HEADER_BYTES - 41;
+    let mut kind = segment[sealed + HEADER_BYTES..].to_vec();
+    kind[40] = 2;
+    let leaf = br#"{"v":1,"n":99,"t":9999999999999999999,"mt":9999999999999999999,"k":"heartbeat","ev":"performed","o":{"running":0,"lost":0}}"#;
+    let cases = [
+        ("an unknown frame behind the seal", [&segment[..], &forge(b'Z', b"z")].concat()),
+        ("a commit of another length", [&segment[..], &forge(b'C', b"z")].concat()),
+        ("a seal of an unknown kind", [&segment[..sealed], &forge(b'S', &kind)].concat()),
+        ("a leaf of another place behind everything signed", [&segment[..sealed], &forge(b'E', leaf)].concat()),
+    ];
+    for (what, bytes) in cases {
+        fs::write(host.segment(), bytes).expect("written");
+        for verdict in [host.verdict(), host.carried()] {
+            assert_eq!(verdict.exit_code(), 2, "{what}: {:?}", verdict.findings);
+        }
+    }
+    fs::write(host.segment(), segment).expect("put back");
+    let path = host.dir.join("checkpoints");
+    let mut notes = fs::read(&path).expect("checkpoints");
+    notes[0] ^= 0x80;
+    fs::write(&path, notes).expect("written");
+    expect_exit(&host.verdict(), 2);
+}
+
+#[test]
+fn a_proof_or_copy_that_was_emptied_never_passes() {
+    let host = Host::new(1);
+    let ledger = host.scratch.0.join("ledger");
+    for path in
+        ["anchor-open.tlog-proof", "anchor-close.tlog-proof", "anchor-after.tlog-proof"].map(|n| host.dir.join(n))
+    {
+        let bytes = fs::read(&path).expect("proof");
+        fs::write(&path, b"").expect("emptied");
+        expect_exit(&host.verdict(), 3);
+        expect_exit(&host.carried(), 3);
+        fs::write(&path, bytes).expect("put back");
+    }
+    for path in [ledger.join("checkpoint"), ledger.join("vkey"), host.dir.join("checkpoint")] {
+        let bytes = fs::read(&path).expect("file");
+        fs::write(&path, b"").expect("emptied");
+        expect_exit(&host.verdict(), 3);
+        fs::remove_file(&path).expect("removed");
+        expect_exit(&host.verdict(), 3);
+        fs::write(&path, bytes).expect("put back");
+    }
+    expect_exit(&host.verdict(), 0);
+}
+
+#[test]
+fn a_ledger_rolled_back_contradicts_the_proofs_that_its_sessions_keep() {
+    let scratch = Scratch::new();
+    let ledger = ledger(&scratch.0);
+    write_session(&scratch.0, &ledger, sid(1), 1);
+    let early = files(&scratch.0.join("ledger"));
+    let dir = write_session(&scratch.0, &ledger, sid(2), 1);
+    expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 0);
+    for (path, bytes) in early {
+        fs::write(path, bytes).expect("written");
+    }
+    expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 2);
+}
+
+/// The seal that says that another segment follows, for a log that ends with a commit.
+fn rolled(segment: &[u8]) -> Vec<u8> {
+    let (frames, _) = frame::scan(segment);
+    let commit = frames.last().filter(|frame| frame.kind == Kind::Commit).expect("it ends with a commit");
+    [segment, &forge(b'S', &[&commit.payload[..40], &[0]].concat())].concat()
+}
+
+#[test]
+fn a_writer_that_died_between_two_segments_is_recovered() {
+    for next in [None, Some(&b""[..]), Some(&b"\x6b\0"[..])] {
+        let host = Host::new(1);
+        let segments = host.scratch.0.join("ledger/seg");
+        let first = fs::read(segments.join("000000.seg")).expect("segment");
+        fs::write(segments.join("000000.seg"), rolled(&first)).expect("written");
+        if let Some(bytes) = next {
+            fs::write(segments.join("000001.seg"), bytes).expect("written");
+        }
+        expect_exit(&host.verdict(), 3);
+        let dir = write_session(&host.scratch.0, &host.ledger, sid(2), 1);
+        expect_exit(&host.verdict(), 0);
+        expect_exit(&verify(&dir, &by_ledger(&host.scratch.0)), 0);
+    }
+}
+
+#[test]
+fn a_session_that_says_that_leaves_follow_its_close_never_passes() {
+    let host = Host::new(1);
+    let bytes = fs::read(host.segment()).expect("segment");
+    let sealed = bytes.len() - HEADER_BYTES - 41;
+    fs::write(host.segment(), rolled(&bytes[..sealed])).expect("written");
+    expect_exit(&host.verdict(), 2);
+}
