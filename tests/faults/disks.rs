@@ -54,7 +54,7 @@ pub(crate) fn stories() -> Vec<Story> {
         }),
         Story::new("disks::a_state_on_an_overlay_is_not_refused_to_root", |stage| {
             if !stage.scene.person().is_root() {
-                return Err(Stop::Fail("asked as root only".to_owned()));
+                return Err(Stop::Skip("asked as root only".to_owned()));
             }
             without(stage, "{state}")
         })
@@ -74,14 +74,12 @@ pub(crate) fn stories() -> Vec<Story> {
             let lines: Vec<&str> = err.lines().collect();
             let [error, hint] = lines[..] else { return must(false, || ended.told()) };
             must(error.ends_with("no space left on device") && hint.starts_with("hint: "), || ended.told())
-        })
-        .gap("the log's own errors have the system's spelling and no hint"),
+        }),
         Story::new("disks::a_full_disk_is_not_taken_for_a_forgery", |stage| {
             let _mount = filled(stage)?;
             let ended = stage.stockade(&["verify", "last"])?;
             same("exit", ended.code(), 3)
-        })
-        .gap("a checkpoint that could not be stored is called broken instead of incomplete"),
+        }),
     ]
 }
 
