@@ -152,7 +152,7 @@ fn memory_bomb_mapped(args: &Args) -> Attempt {
 /// Memory that belongs to no process: a memfd.
 fn memory_bomb_file(args: &Args) -> Attempt {
     let made = call(libc::SYS_memfd_create, &mut [Arg::In(b"bomb\0"), Arg::Int(0)])?;
-    let mut file = crate::sys::file_of(i32::try_from(made).expect("descriptors are small"));
+    let mut file = sys::file_of(i32::try_from(made).expect("descriptors are small"));
     for _ in 0..amount(args, 0)? {
         file.write_all(&vec![1; MIB])?;
     }
@@ -228,7 +228,7 @@ fn spin_in_children(args: &Args) -> Attempt {
             busy(1);
             exit_now(0);
         }
-        crate::sys::wait_for(pid)?;
+        sys::wait_for(pid)?;
     }
     Ok("spun to the end".to_owned())
 }
@@ -264,7 +264,7 @@ fn crash(_args: &Args) -> Attempt {
         unheeded(call(libc::SYS_kill, &mut [Arg::Int(std::process::id().into()), Arg::Int(libc::SIGSEGV.into())]));
         exit_now(0);
     }
-    let status = crate::sys::wait_for(pid)?;
+    let status = sys::wait_for(pid)?;
     if status & 0x80 != 0 {
         Ok("a core was dumped".to_owned())
     } else {
