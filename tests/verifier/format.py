@@ -103,16 +103,28 @@ def one_of(words):
 
 def is_path(v):
     if type(v) is str:
-        return True
+        return v != "" and "\0" not in v
     if type(v) is not dict or list(v) != ["b64"] or type(v["b64"]) is not str:
         return False
     try:
-        unbase64(v["b64"], url=True).decode()
+        raw = unbase64(v["b64"], url=True)
+        if not raw or b"\0" in raw:
+            return False
+        raw.decode()
     except Malformed:
         return False
     except UnicodeDecodeError:
         return True
     return False
+
+
+def is_change(v):
+    """The states that it is between, and a path that does not climb."""
+    if not is_object("path:path op:op b?:state a?:state mark?:mark")(v):
+        return False
+    path = v["path"].encode() if type(v["path"]) is str else unbase64(v["path"]["b64"], url=True)
+    has = {"created": (False, True), "deleted": (True, False)}.get(v["op"], (True, True))
+    return b".." not in path.split(b"/") and ("b" in v, "a" in v) == has
 
 
 def is_digest(v):
@@ -166,8 +178,8 @@ TYPES = {
     "op": one_of("created modified deleted metadata retyped"), "ty": one_of("file dir symlink fifo socket device"),
     "layer": is_object("name:str state:state3 why?:text"), "blob": is_object("h:hex c:hex z:num"),
     "stream": is_object("z:num cut?:some blob?:blob"),
-    "state": is_object("ty:ty mode:num32 z?:num h?:hex to?:path"),
-    "change": is_object("path:path op:op b?:state a?:state mark?:mark"),
+    "state": is_object("ty:ty mode:bits z?:num h?:hex to?:path"),
+    "change": is_change, "bits": number(0o10000),
     "act": lambda v: any(is_object(s)(v) for s in ("begin:num", "file:change", "end:num")),
 }
 KINDS = {
@@ -177,7 +189,7 @@ KINDS = {
     "call": "tool:str via:str in?:blob", "permit": "rules:[str]", "deny": "rule:str reason:str",
     "result": "cause:cause status:int wall_us:num cpu_us:num p?:num out?:stream err?:stream",
     "proc.exit": "p:num pp?:num pid:num32 exe?:path cause:cause status:int cpu_us:num rss_kib:num",
-    "limit": "which:str max:num seen:num", "fs.outcome": "path:path op:op b?:state a?:state mark?:mark",
+    "limit": "which:str max:num seen:num", "fs.outcome": None,
     "heartbeat": "running:num lost:num", "gap": "lost:num why:str", "apply": None, "discard": None, "undo": None,
     "redact": "leaf:num field:str reason:str by:str", "recovery": "size:num root:hex kept:num dropped:num tail_h?:hex",
     "ledger.init": "origin:origin vkey:vkey", "ledger.open": "sid:sid vkey:vkey tool:str profile_h:hex plan_h:hex",
@@ -187,6 +199,7 @@ KINDS = {
 LEVELS = one_of("claimed observed confirmed performed outcome")
 SESSION_KINDS = list(KINDS)[:11]
 OBJECTS = {kind: is_object(spec) if spec else TYPES["act"] for kind, spec in KINDS.items()}
+OBJECTS["fs.outcome"] = is_change
 BELONGS = {"session": set(SESSION_KINDS), "after": {"apply", "discard", "undo", "redact", "recovery"},
            "ledger": {kind for kind in KINDS if kind.startswith("ledger.")} | {"recovery"}}
 TYPES.update(kind=lambda v: type(v) is str and v in KINDS, ev=LEVELS, obj=lambda v: True, one=lambda v: v == 1)

@@ -68,7 +68,7 @@ def check(report, directory, ledger_dir, ledger_key, session_key):
         by[leaf["k"]].append(leaf["o"])
     check_session_key(report, session, by, ledger_key, session_key)
     check_session(report, session, sid, by, outside=bool(ledger_key))
-    check_after(report, directory, session.origin or "", by["ledger.after"], ledger_key)
+    check_after(report, directory, session, by["ledger.after"], ledger_key)
     check_blobs(report, session)
 
 
@@ -120,6 +120,8 @@ def check_ledger(report, directory, given):
     for leaf in ledger.leaves:
         if leaf and leaf["k"] in ("ledger.open", "ledger.beat", "ledger.close", "ledger.after"):
             check_course(report, seen, leaf, ledger.origin)
+        if leaf and leaf["k"] == "recovery" and leaf["o"]["size"] != leaf["n"]:
+            report.add(BROKEN, "ledger", f"leaf {leaf['n']}: it was recovered at another size")
     return ledger, key
 
 
@@ -256,7 +258,8 @@ def fact_kind(fact):
     return "session.close" if "cause" in fact else "session.open"
 
 
-def check_after(report, directory, origin, facts, ledger_key):
+def check_after(report, directory, session, facts, ledger_key):
+    origin = session.origin or ""
     place = os.path.join(directory, "after")
     if not names(place, "seg"):
         if facts:
@@ -270,6 +273,12 @@ def check_after(report, directory, origin, facts, ledger_key):
         after.has(fact["size"], bytes.fromhex(fact["root"]), "the ledger")
     if after.size > max([fact["size"] for fact in facts], default=0):
         report.add(INCOMPLETE, "after", "it is longer than the ledger knows")
+    for leaf in filter(None, after.leaves):
+        o = leaf["o"]
+        if leaf["k"] == "redact" and o["leaf"] >= session.size:
+            report.add(BROKEN, "after", f"leaf {leaf['n']}: a redaction of no leaf")
+        if leaf["k"] == "recovery" and o["size"] != leaf["n"] and (o["size"], o["root"]) != (session.size, session.tree.root(session.size).hex()):
+            report.add(BROKEN, "after", f"leaf {leaf['n']}: another session was found at its recovery")
     check_acts(lambda text: report.add(INCOMPLETE, "after", text), [leaf for leaf in after.leaves if leaf])
 
 

@@ -101,6 +101,11 @@ pub fn prepare(options: &Options, wall: Wall, method: Method) -> Result<Prepared
     make_private(state)?;
     let layer = Layer::create(state, workspace, options.mode, method).map_err(settle::failed)?;
     let site = site(options, wall, &layer)?;
+    if options.user.uid == 0 && layer.mode() != Mode::Direct && layer.method() == Method::Copy {
+        let outside = stockade_jail::guest_ids_outside(site.guest.uid, site.guest.gid);
+        let (uid, gid) = outside.map_err(|e| process::failed(&e))?;
+        layer.give_copy_to(uid, gid).map_err(settle::failed)?;
+    }
     let granted = grants::granted(&options.profile);
     let plan = plan::build(&granted, grants::limits(options.profile.limits()), &site, &ThisHost)?;
     let inside = match (wall, &site.view) {
@@ -272,15 +277,16 @@ fn site(options: &Options, wall: Wall, layer: &Layer) -> Result<Site> {
         view,
         home: home.clone(),
         scratch,
-        guest: guest(options)?,
+        guest: guest(options, layer)?,
         protected,
         pinned,
         masked,
     })
 }
 
-/// Who the guest is: who started it; under root the workspace's owner, but never root.
-fn guest(options: &Options) -> Result<Guest> {
+/// Who the guest is: who started it; under root the workspace's owner, but never root. A copy belongs to the guest
+/// outright, so that file systems without id-mapped mounts (overlayfs, as in most containers) will do.
+fn guest(options: &Options, layer: &Layer) -> Result<Guest> {
     let User { uid, gid, name } = &options.user;
     if *uid != 0 {
         return Ok(Guest { uid: *uid, gid: *gid, name: name.clone(), owner: Owner::AsIs });
@@ -289,7 +295,9 @@ fn guest(options: &Options) -> Result<Guest> {
     let metadata = fs::metadata(workspace).map_err(|e| Error::io("look at", workspace, &e))?;
     let not_root = |id: u32| if id == 0 { GUEST_ID } else { id };
     let (uid, gid) = (not_root(metadata.uid()), not_root(metadata.gid()));
-    Ok(Guest { uid, gid, name: "agent".to_owned(), owner: Owner::Guest })
+    let copied = layer.mode() != Mode::Direct && layer.method() == Method::Copy;
+    let owner = if copied { Owner::AsIs } else { Owner::Guest };
+    Ok(Guest { uid, gid, name: "agent".to_owned(), owner })
 }
 
 /// Paths to mount read-only, and directories above them that must stay in place.

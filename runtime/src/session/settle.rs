@@ -180,27 +180,29 @@ impl<'a> Guards<'a> {
 
     /// Hooks and configuration also run from a bare repository, which no name gives away.
     fn in_bare_repository(&self, path: &RelPath) -> stockade_policy::Treatment {
+        // What exists is asked first: it is remembered for each directory, while a path's patterns are read anew for
+        // each of its ancestors, which in a deep tree is a cube.
         let directories = path.ancestors().map(Some).chain([None]);
-        for directory in directories {
+        for directory in directories.filter(|directory| self.is_bare_repository(directory)) {
             let (above, inside): (&[u8], &[u8]) = match &directory {
                 Some(above) => (above.as_bytes(), path.rest_below(above).unwrap_or_default()),
                 None => (b".", path.as_bytes()),
             };
             let treatment = self.profile.treatment_in_bare_repository(above, inside);
-            if treatment != stockade_policy::Treatment::Free && self.is_bare_repository(directory) {
+            if treatment != stockade_policy::Treatment::Free {
                 return treatment;
             }
         }
         stockade_policy::Treatment::Free
     }
 
-    fn is_bare_repository(&self, directory: Option<RelPath>) -> bool {
-        if let Some(known) = self.bare.borrow().get(&directory) {
+    fn is_bare_repository(&self, directory: &Option<RelPath>) -> bool {
+        if let Some(known) = self.bare.borrow().get(directory) {
             return *known;
         }
         let has = |name: &[u8]| RelPath::child(directory.as_ref(), name).is_ok_and(|child| self.exists(&child));
         let is_bare = [b"HEAD".as_slice(), b"objects", b"refs"].into_iter().all(has);
-        self.bare.borrow_mut().insert(directory, is_bare);
+        self.bare.borrow_mut().insert(directory.clone(), is_bare);
         is_bare
     }
 

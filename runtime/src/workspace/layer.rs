@@ -161,6 +161,31 @@ impl Layer {
         }
     }
 
+    /// Gives a copy to somebody else, as a whole: to a guest of root's where no id-mapped mount shows it as its own.
+    ///
+    /// # Errors
+    /// This is not a copy, or the file system refuses.
+    pub fn give_copy_to(&self, uid: u32, gid: u32) -> Result<()> {
+        let tree = self.tree()?;
+        let shown = || self.state.display();
+        let mut todo: Vec<Option<RelPath>> = vec![None];
+        while let Some(path) = todo.pop() {
+            let directory = tree.walk(path.as_ref()).named("open in the layer of", shown)?;
+            for name in directory.names().named("list in the layer of", shown)? {
+                let Some(stat) = directory.stat(&name).named("look at in the layer of", shown)? else { continue };
+                // Changing the owner takes the set-id bits off a file; they are what the copy says they are.
+                directory.set_owner(&name, uid, gid).named("give away in the layer of", shown)?;
+                if !stat.is_dir() {
+                    continue;
+                }
+                let deeper = RelPath::child(path.as_ref(), &name);
+                todo.push(Some(deeper.map_err(|_| state::corrupt(&self.state, "the copy has a name that is none"))?));
+            }
+        }
+        let inside = self.home.child(b"layer").named("open the layer of", shown)?;
+        inside.set_owner(b"tree", uid, gid).named("give away in the layer of", shown)
+    }
+
     /// What differs from the host now, with conflicts. Reads the layer, and of the workspace only what the layer
     /// speaks about.
     ///

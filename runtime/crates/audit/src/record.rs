@@ -4,6 +4,7 @@
 mod body;
 mod leaf;
 mod ledger;
+mod sense;
 mod values;
 
 pub use body::*;

@@ -318,7 +318,7 @@ fn check_session(
     if options.level >= Level::Completeness {
         rules.end(&facts, findings);
     }
-    acts::check_after(disk, dir, vkey, vouched, options, findings)
+    acts::check_after(disk, dir, vkey, (facts.size, facts.root), vouched, options, findings)
 }
 
 /// The session that a log's origin names.

@@ -40,6 +40,16 @@ pub(crate) enum Starter {
     Ordinary,
 }
 
+/// User and group that a guest with these ids inside is outside: whom a directory of the host must belong to that it is
+/// to own where no id-mapped mount can be had.
+///
+/// # Errors
+/// The maps of this process cannot be read.
+pub fn guest_ids_outside(inner_uid: u32, inner_gid: u32) -> Result<(u32, u32), JailError> {
+    let ids = Ids::choose(inner_uid, inner_gid)?;
+    Ok((ids.outer_uid, ids.outer_gid))
+}
+
 impl Ids {
     /// Chooses the outer ids.
     pub(crate) fn choose(inner_uid: u32, inner_gid: u32) -> Result<Self, JailError> {

@@ -31,6 +31,7 @@ pub mod wire;
 
 pub use enforced::{Enforced, Grade};
 pub use error::{ErrorKind, Fault, JailError};
+pub use idmap::guest_ids_outside;
 pub use init::run_as_init_if_asked;
 pub use plan::Plan;
 pub use pool::Pool;

@@ -307,7 +307,8 @@ fn call_steps(limits: Limits, sockets: Sockets) -> Vec<CallStep> {
     let mut steps = vec![CallStep::OwnSession, CallStep::Rlimit { resource: Rlimit::Core, value: 0 }];
     steps.push(CallStep::Rlimit { resource: Rlimit::LockedMemory, value: MEMLOCK_BYTES });
     steps.extend(bounded(Rlimit::OpenFiles, limits.open_files));
-    steps.extend(bounded(Rlimit::Pids, limits.pids));
+    // One more than the control group allows, where there is one: the kernel counts the refusals of a group only.
+    steps.extend(bounded(Rlimit::Pids, limits.pids.map(|pids| pids.saturating_add(1))));
     steps.extend(bounded(Rlimit::FileSize, limits.disk_mib.map(|mib| mib.saturating_mul(MIB))));
     steps.extend([CallStep::CloseDescriptors, CallStep::Seccomp { sockets }]);
     steps

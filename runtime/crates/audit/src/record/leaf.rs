@@ -98,6 +98,9 @@ pub(crate) fn write_leaf(
     place: Place,
     digests: &[Hash],
 ) -> Result<(), serde_json::Error> {
+    if let Some(why) = super::sense::nonsense(&record.body) {
+        return Err(serde::ser::Error::custom(why));
+    }
     out.extend_from_slice(b"{\"v\":1,\"n\":");
     push_u64(out, place.n);
     out.extend_from_slice(b",\"t\":");

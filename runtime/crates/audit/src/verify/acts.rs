@@ -7,6 +7,7 @@ use super::{Findings, Level, VerifyOptions};
 use crate::after::after_origin;
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::merkle::Hash;
 use crate::note::Vkey;
 use crate::record::{Act, Body, Leaf};
 use std::path::Path;
@@ -15,6 +16,7 @@ pub(super) fn check_after(
     disk: &dyn Disk,
     dir: &Path,
     session: &Vkey,
+    tree: (u64, Hash),
     vouched: &Vouched,
     options: &VerifyOptions,
     findings: &mut Findings,
@@ -32,7 +34,7 @@ pub(super) fn check_after(
         findings.incomplete(LogKind::After, None, "it is signed by the ledger's key, which was not given");
         return Ok(());
     };
-    let mut acts = Acts { running: None };
+    let mut acts = Acts { session: tree, running: None };
     let mut on_leaf = |leaf: Leaf, findings: &mut Findings| acts.leaf(&leaf, findings);
     let points = vouched.after.clone();
     let facts = check_log(disk, &dir, &vkey, LogKind::After, points, options, &mut on_leaf, findings)?;
@@ -54,6 +56,8 @@ struct Running {
 }
 
 struct Acts {
+    /// Size and root of the session's log.
+    session: (u64, Hash),
     running: Option<Running>,
 }
 
@@ -66,10 +70,17 @@ impl Acts {
             | Body::Undo(crate::record::Undo(act)) => self.act(n, kind, act, findings),
             Body::Redact(redact) => {
                 findings.note(LogKind::After, format!("{:?} of leaf {} was erased", redact.field, redact.leaf));
+                if redact.leaf >= self.session.0 {
+                    findings.broken(LogKind::After, n, "it erased a value of a leaf that the session does not have");
+                }
             }
             Body::Recovery(recovery) => {
                 let (size, dropped) = (recovery.size, recovery.dropped);
                 findings.note(LogKind::After, format!("recovered at {size} leaves, {dropped} bytes set aside"));
+                // One of this log itself has the size at which it stands; another was found in the session.
+                if size != n && (size, recovery.root.0) != self.session {
+                    findings.broken(LogKind::After, n, "the session is not the one that was found at its recovery");
+                }
             }
             Body::SessionOpen(_)
             | Body::SessionClose(_)

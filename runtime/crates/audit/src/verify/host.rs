@@ -161,6 +161,9 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         Body::Recovery(recovery) => {
             let text = format!("it was recovered here: {} bytes of a torn end were set aside", recovery.dropped);
             findings.note(LogKind::Ledger, text);
+            if recovery.size != n {
+                findings.broken(LogKind::Ledger, n, "it was recovered at another size than it has here");
+            }
         }
         Body::SessionOpen(_)
         | Body::SessionClose(_)
