@@ -43,22 +43,9 @@ const WORK: &str = "echo changed > changed; rm gone; mkdir -p d/e; echo new > d/
     chmod 755 script; mv from to; printf 'a\\0b' > binary; exit 3";
 
 pub(crate) fn stories() -> Vec<Story> {
-    let root_gap = "as root, a state on an overlay is refused: its copy cannot be id-mapped";
     vec![
         Story::new("disks::a_workspace_on_an_overlay_does_not_change_the_result", |stage| without(stage, "{ws}")),
-        Story::new("disks::a_state_on_an_overlay_does_not_change_the_result", |stage| {
-            if stage.scene.person().is_root() {
-                return Err(Stop::Skip("a known gap, which has its own test".to_owned()));
-            }
-            without(stage, "{state}")
-        }),
-        Story::new("disks::a_state_on_an_overlay_is_not_refused_to_root", |stage| {
-            if !stage.scene.person().is_root() {
-                return Err(Stop::Skip("asked as root only".to_owned()));
-            }
-            without(stage, "{state}")
-        })
-        .gap(root_gap),
+        Story::new("disks::a_state_on_an_overlay_does_not_change_the_result", |stage| without(stage, "{state}")),
         Story::new("disks::a_state_on_tmpfs_does_not_change_the_result", |stage| {
             let expected = result(stage)?;
             let _mount = mounted(stage, "tmpfs", "size=64m,mode=700", "{state}")?;

@@ -32,7 +32,7 @@ use stockade_policy::Permit;";
 // what must match is taken from `stockade` alone. A `Permit` of either build must be refused.
 const ALL: &[&str] = &["stockade_policy", "stockade"];
 
-const GATES: [Gate; 8] = [
+const GATES: [Gate; 9] = [
     Gate {
         name: "a_permit_cannot_be_forged",
         crates: &["stockade_policy"],
@@ -82,10 +82,19 @@ const GATES: [Gate; 8] = [
         name: "a_permit_that_was_not_logged_does_not_run",
         crates: ALL,
         front: RUNTIME,
-        allowed: "pub fn f(wall: &ProcessWall, logged: &Logged, io: Io<'_>) -> Result<Ran> { wall.run(logged, io) }",
-        forbidden: "pub fn f(wall: &ProcessWall, permit: &Permit, io: Io<'_>) -> Result<Ran> { wall.run(permit, io) }",
+        allowed: "pub fn f(wall: &ProcessWall, logged: Logged, io: Io<'_>) { drop(wall.run(logged, io)) }",
+        forbidden: "pub fn f(wall: &ProcessWall, permit: Permit, io: Io<'_>) { drop(wall.run(permit, io)) }",
         error: "E0308",
-        says: "expected `&Logged`, found `&Permit`",
+        says: "expected `Logged`, found `Permit`",
+    },
+    Gate {
+        name: "a_logged_permit_does_not_run_twice",
+        crates: ALL,
+        front: RUNTIME,
+        allowed: "pub fn f(wall: &ProcessWall, logged: Logged, io: Io<'_>) { drop(wall.run(logged, io)) }",
+        forbidden: "pub fn f(wall: &ProcessWall, logged: Logged, io: Io<'_>) { drop(logged.into_id()); drop(wall.run(logged, io)) }",
+        error: "E0382",
+        says: "use of moved value: `logged`",
     },
     Gate {
         name: "a_logged_permit_cannot_be_forged",
@@ -212,6 +221,11 @@ fn a_permit_does_not_come_from_nothing() {
 #[test]
 fn a_permit_that_was_not_logged_does_not_run() {
     check("a_permit_that_was_not_logged_does_not_run");
+}
+
+#[test]
+fn a_logged_permit_does_not_run_twice() {
+    check("a_logged_permit_does_not_run_twice");
 }
 
 #[test]
