@@ -123,7 +123,7 @@ impl AfterLog {
         Checkpoints::open(Arc::clone(&disk), &self.dir)?.publish(&note, Settle::Now)?;
         let anchor = self.ledger.append(LedgerAfter { sid: self.sid.clone(), size, root: Digest(root) })?;
         replace(&*disk, &self.session.join("anchor-after.tlog-proof"), anchor.to_text().as_bytes(), Settle::Now)?;
-        crate::tiles::publish(&*disk, &self.dir, &self.signer.vkey())
+        crate::tiles::publish(&*disk, &self.dir, &self.signer.vkey(), size)
     }
 }
 

@@ -91,6 +91,11 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As `fsync(2)`.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Returns when everything below a directory is on disk.
+    ///
+    /// # Errors
+    /// As `syncfs(2)`.
+    fn sync_tree(&self, path: &Path) -> io::Result<()>;
     /// Takes the exclusive lock of a file, which is made if need be.
     ///
     /// # Errors

@@ -76,6 +76,23 @@ impl Range {
         self.size += 1 << level;
     }
 
+    /// Appends one leaf; the root of the subtree of 2^`level` leaves that it completes, if it completes one.
+    pub(crate) fn push_completing(&mut self, leaf: Hash, level: u32) -> Option<Hash> {
+        let (mut hash, mut at, mut completed) = (leaf, 0, None);
+        let mut rest = self.size;
+        while rest & 1 == 1 {
+            let left = self.nodes.pop().expect("one node per set bit of the size");
+            hash = node_hash(&left, &hash);
+            (rest, at) = (rest >> 1, at + 1);
+            if at == level {
+                completed = Some(hash);
+            }
+        }
+        self.nodes.push(hash);
+        self.size += 1;
+        completed
+    }
+
     /// Appends a range that starts where this one ends, at a multiple of its own width.
     pub fn push_range(&mut self, other: &Self) {
         let mut rest = other.size;

@@ -12,7 +12,8 @@ use std::path::Path;
 
 /// Leaves of a block at most; blocks end at multiples of it, so that a block is one subtree.
 pub(crate) const BLOCK_LEAVES: u64 = 4096;
-const READ_BYTES: usize = 1 << 20;
+/// Room for a block of leaves of 500 bytes: a block that is cut shorter costs the verifier its shared subtrees.
+const READ_BYTES: usize = 2 << 20;
 
 /// Whole frames that follow each other in one segment.
 #[derive(Debug, Default)]

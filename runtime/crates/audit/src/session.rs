@@ -289,7 +289,7 @@ impl SessionLog {
         // Written at the opening too, without waiting for the disk.
         replace(disk, &self.dir.join(ANCHOR_OPEN), self.anchor.as_bytes(), Settle::Now)?;
         replace(disk, &self.dir.join("anchor-close.tlog-proof"), anchor.to_text().as_bytes(), Settle::Now)?;
-        crate::tiles::publish(disk, &self.dir, &self.vkey)?;
+        crate::tiles::publish(disk, &self.dir, &self.vkey, size)?;
         Ok(Closed { size, root, checkpoint })
     }
 

@@ -172,6 +172,10 @@ impl Disk for SystemDisk {
         File::open(path)?.sync_all()
     }
 
+    fn sync_tree(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    }
+
     fn lock(&self, path: &Path, wait: Wait) -> io::Result<Box<dyn Held>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags());

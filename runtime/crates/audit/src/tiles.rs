@@ -29,18 +29,36 @@ pub fn tile_path(level: &str, number: u64, width: usize) -> PathBuf {
     Path::new("tile").join(level).join(name)
 }
 
-/// Writes all tiles and bundles of a log, partial ones at the right edge included.
-pub(crate) fn publish(disk: &dyn Disk, dir: &Path, vkey: &Vkey) -> Result<()> {
+/// Leaves from which on the tiles of a new log are synced all at once: waiting for each file takes longer than for the disk.
+const LEAVES_AT_ONCE_MIN: u64 = 16 * TILE_WIDTH as u64;
+/// Where they are until then. The name says that it means nothing.
+const UNFINISHED: &str = "tile.tmp";
+
+/// Writes all tiles and bundles of a log of `size` leaves, partial ones at the right edge included.
+pub(crate) fn publish(disk: &dyn Disk, dir: &Path, vkey: &Vkey, size: u64) -> Result<()> {
     let from = Position { last_commit: Commit::FIRST, ..Position::default() };
-    let mut writer = Writer { disk, dir, levels: Vec::new(), bundle: Vec::new(), entries: 0 };
+    let new = disk.list(&dir.join("tile")).is_err() && disk.list(&dir.join(UNFINISHED)).is_err();
+    let at_once = new && size >= LEAVES_AT_ONCE_MIN;
+    let (top, settle) = if at_once { (UNFINISHED, Settle::Later) } else { ("tile", Settle::Now) };
+    let mut writer = Writer { disk, dir, top, settle, levels: Vec::new(), bundle: Vec::new(), entries: 0 };
     walk(disk, dir, vkey.name(), from, &mut |_, leaf| writer.push(leaf))?;
-    writer.finish()
+    writer.finish()?;
+    if at_once {
+        let (unfinished, whole) = (dir.join(UNFINISHED), dir.join("tile"));
+        disk.sync_tree(&unfinished).at("sync", &unfinished)?;
+        disk.rename(&unfinished, &whole).at("rename", &unfinished)?;
+        disk.sync_dir(dir).at("sync directory", dir)?;
+    }
+    Ok(())
 }
 
 /// The right edge of the tree, tile by tile.
 struct Writer<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
+    /// Name of the directory that stands for `tile`.
+    top: &'static str,
+    settle: Settle,
     /// Per tile level: how many full tiles are written, and the hashes of the one in progress.
     levels: Vec<(u64, Vec<Hash>)>,
     bundle: Vec<u8>,
@@ -95,7 +113,8 @@ impl Writer<'_> {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut parent = self.dir.to_owned();
-        for part in path.parent().expect("tile/…").components() {
+        let path = Path::new(self.top).join(path.strip_prefix("tile").expect("paths of tiles start so"));
+        for part in path.parent().expect("below the top").components() {
             parent.push(part);
             match self.disk.create_dir(&parent) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -104,7 +123,7 @@ impl Writer<'_> {
                 Ok(()) | Err(_) => {}
             }
         }
-        replace(self.disk, &self.dir.join(path), bytes, Settle::Now)
+        replace(self.disk, &self.dir.join(path), bytes, self.settle)
     }
 }
 

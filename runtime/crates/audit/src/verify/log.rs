@@ -205,6 +205,7 @@ impl Walk<'_, '_> {
         if let Some(version) = checked.fault.as_ref().and_then(Fault::newer) {
             return Err(AuditError::Newer { path: self.dir.to_owned(), version });
         }
+        self.tiles.block(&checked, self.findings)?;
         let mut done = 0;
         let base = self.range.clone();
         for (leaves, offset, mark) in &checked.marks {
@@ -267,10 +268,6 @@ impl Walk<'_, '_> {
     fn leaves(&mut self, checked: &Checked, base: &Range, from: usize, to: usize) -> Result<()> {
         if self.sealed.is_some() && from < to {
             self.findings.broken(self.kind, self.range.size(), "leaves follow a seal");
-        }
-        for i in from..to {
-            let hash = checked.hashes.get(i).expect("marks lie within the block's leaves");
-            self.tiles.leaf(checked.leaf(i), hash, self.findings)?;
         }
         let mut at = from;
         while at < to {

@@ -6,6 +6,7 @@ use crate::frame::{self, Commit, FrameError, HEADER_BYTES, Kind, Seal};
 use crate::merkle::{Hash, Range, leaf_hash};
 use crate::record::{Leaf, LeafError, parse_head, parse_leaf};
 use crate::scan::{BLOCK_LEAVES, Block, Blocks};
+use crate::tiles::TILE_WIDTH;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
@@ -64,6 +65,8 @@ pub(super) struct Checked {
     /// The tree over the block's leaves, if the block starts at a multiple of its width; by number of leaves, at each
     /// mark, at each size asked for, and at the end.
     pub(super) ranges: BTreeMap<usize, Range>,
+    /// Roots of the full tiles of the block's leaves, as far as `ranges` goes.
+    pub(super) tiles: Vec<Hash>,
     pub(super) marks: Vec<(usize, u64, Mark)>,
     /// First and last times of the block's leaves: wall, monotonic.
     pub(super) times: Option<[(u64, u64); 2]>,
@@ -163,6 +166,7 @@ fn check(block: Block, sizes: &[u64], depth: Depth) -> Checked {
         leaves: Vec::with_capacity(count),
         hashes: Vec::with_capacity(count),
         ranges: BTreeMap::new(),
+        tiles: Vec::with_capacity(count / TILE_WIDTH),
         marks: Vec::new(),
         times: None,
         parsed: Vec::new(),
@@ -217,7 +221,7 @@ fn check_frame(
             out.leaves.push((start + HEADER_BYTES, frame.payload.len()));
             out.hashes.push(hash);
             if let Some(range) = range {
-                range.push(hash);
+                out.tiles.extend(range.push_completing(hash, TILE_WIDTH.trailing_zeros()));
             }
             return Ok(());
         }

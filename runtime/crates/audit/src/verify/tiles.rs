@@ -3,6 +3,7 @@
 
 use super::Findings;
 use super::log::LogKind;
+use super::stream::Checked;
 use crate::disk::{Disk, read_file};
 use crate::error::Result;
 use crate::frame::LEAF_BYTES_MAX;
@@ -29,6 +30,20 @@ pub(super) struct TileCheck<'a> {
     missing: u64,
 }
 
+/// Whether `bytes` is the bundle of these leaves.
+fn is_bundle<'a>(bytes: &[u8], leaves: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut rest = bytes;
+    for leaf in leaves {
+        let Some((len, tail)) = rest.split_first_chunk::<2>() else { return false };
+        if usize::from(u16::from_be_bytes(*len)) != leaf.len() {
+            return false;
+        }
+        let Some(tail) = tail.strip_prefix(leaf) else { return false };
+        rest = tail;
+    }
+    rest.is_empty()
+}
+
 impl<'a> TileCheck<'a> {
     pub(super) fn new(disk: &'a dyn Disk, dir: &'a Path, kind: LogKind) -> Self {
         let present = disk.list(&dir.join("tile")).is_ok_and(|names| !names.is_empty());
@@ -36,10 +51,54 @@ impl<'a> TileCheck<'a> {
         Self { disk, dir, kind, present, levels, bundle, ends, bundles: 0, missing: 0 }
     }
 
-    pub(super) fn leaf(&mut self, leaf: &[u8], hash: &Hash, findings: &mut Findings) -> Result<()> {
+    /// Compares the tiles that the leaves of this block complete.
+    pub(super) fn block(&mut self, checked: &Checked, findings: &mut Findings) -> Result<()> {
         if !self.present {
             return Ok(());
         }
+        let (groups, _) = checked.hashes.as_chunks::<TILE_WIDTH>();
+        let mut at = 0;
+        for (group, root) in groups.iter().zip(&checked.tiles) {
+            let number = self.bundles;
+            if !self.ends.is_empty() || self.in_part(number) {
+                break;
+            }
+            let leaves = (at..at + TILE_WIDTH).map(|i| checked.leaf(i));
+            self.full(&tile_path("entries", number, TILE_WIDTH), |bytes| is_bundle(bytes, leaves), findings);
+            let hashes = group.as_flattened();
+            self.full(&tile_path("0", number, TILE_WIDTH), |bytes| bytes == hashes, findings);
+            if self.levels.is_empty() {
+                self.levels.push((0, Vec::new()));
+            }
+            (self.bundles, self.levels[0].0) = (number + 1, number + 1);
+            self.hash(1, *root, findings)?;
+            at += TILE_WIDTH;
+        }
+        for (i, hash) in checked.hashes.iter().enumerate().skip(at) {
+            self.leaf(checked.leaf(i), hash, findings)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this bundle, or its tile, is there in part: an earlier end of the log was there.
+    fn in_part(&self, number: u64) -> bool {
+        ["entries", "0"].into_iter().any(|level| {
+            let path = self.dir.join(tile_path(level, number, 1));
+            self.disk.list(path.parent().expect("…/<N>.p/1")).is_ok()
+        })
+    }
+
+    /// Compares one full tile without making its right content first.
+    fn full(&mut self, path: &Path, right: impl FnOnce(&[u8]) -> bool, findings: &mut Findings) {
+        match read_file(self.disk, &self.dir.join(path), BUNDLE_BYTES_MAX) {
+            Ok(Some(bytes)) if right(&bytes) => {}
+            Ok(Some(_)) => findings.broken(self.kind, None, format!("{} does not match the leaves", path.display())),
+            Ok(None) => self.missing += 1,
+            Err(error) => findings.error(self.kind, &error),
+        }
+    }
+
+    fn leaf(&mut self, leaf: &[u8], hash: &Hash, findings: &mut Findings) -> Result<()> {
         let len = u16::try_from(leaf.len()).expect("a leaf has at most 8 KiB");
         self.bundle.extend_from_slice(&len.to_be_bytes());
         self.bundle.extend_from_slice(leaf);
@@ -48,12 +107,13 @@ impl<'a> TileCheck<'a> {
             self.compare("entries", self.bundles, Unit::Entries, findings)?;
             (self.bundles, self.bundle, self.ends) = (self.bundles + 1, Vec::new(), Vec::new());
         }
-        self.hash(*hash, findings)
+        self.hash(0, *hash, findings)
     }
 
-    fn hash(&mut self, hash: Hash, findings: &mut Findings) -> Result<()> {
+    /// Adds a hash at this level of tiles, and the root of each tile that it completes at the level above.
+    fn hash(&mut self, from: usize, hash: Hash, findings: &mut Findings) -> Result<()> {
         let mut hash = hash;
-        for level in 0.. {
+        for level in from.. {
             if self.levels.len() == level {
                 self.levels.push((0, Vec::with_capacity(TILE_WIDTH)));
             }
