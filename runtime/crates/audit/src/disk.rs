@@ -122,6 +122,8 @@ pub(crate) fn write_all(file: &dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
 pub(crate) enum Settle {
     /// On disk before the call returns.
     Now,
+    /// The content now; the name with the next sync of its directory, which the caller owes before it returns.
+    Content,
     /// Whenever the kernel likes: for what can be derived again.
     Later,
 }
@@ -137,7 +139,7 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], settle: Settle
     }
     let file = disk.create(temporary).at("create", temporary)?;
     write_all(&*file, bytes).at("write", temporary)?;
-    if settle == Settle::Now {
+    if settle != Settle::Later {
         file.sync().at("sync", temporary)?;
     }
     disk.rename(temporary, path).at("rename", temporary)?;

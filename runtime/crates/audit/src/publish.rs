@@ -28,7 +28,7 @@ impl Checkpoints {
     pub(crate) fn publish(&self, note: &str, settle: Settle) -> Result<()> {
         let path = self.dir.join("checkpoints");
         write_all(&*self.file, note.as_bytes()).at("write", &path)?;
-        if settle == Settle::Now {
+        if settle != Settle::Later {
             self.file.sync().at("sync", &path)?;
         }
         replace(&*self.disk, &self.dir.join("checkpoint"), note.as_bytes(), settle)

@@ -116,7 +116,7 @@ impl SessionLog {
         let origin = session_origin(ledger.vkey().name(), &open.sid);
         let signer = Signer::from_seed(&origin, &*machine.seed()?);
         let vkey = signer.vkey();
-        replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Now)?;
+        replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Content)?;
         let openings = create_openings(&*disk, dir)?;
         let blobs = BlobKey::create(&machine, dir, &origin)?;
         let base_ns = machine.clock.mono_ns();
@@ -287,7 +287,7 @@ impl SessionLog {
         let anchor = self.ledger.append(LedgerClose { sid, size, root: Digest(root), cause, status })?;
         let disk = &*self.shared.machine.disk;
         // Written at the opening too, without waiting for the disk.
-        replace(disk, &self.dir.join(ANCHOR_OPEN), self.anchor.as_bytes(), Settle::Now)?;
+        replace(disk, &self.dir.join(ANCHOR_OPEN), self.anchor.as_bytes(), Settle::Content)?;
         replace(disk, &self.dir.join("anchor-close.tlog-proof"), anchor.to_text().as_bytes(), Settle::Now)?;
         crate::tiles::publish(disk, &self.dir, &self.vkey, size)?;
         Ok(Closed { size, root, checkpoint })

@@ -106,7 +106,7 @@ impl Committer {
         self.shared.settled.notify_all();
         let due = self.signed_at.elapsed() >= Duration::from_millis(SIGN_MS);
         if group.size > self.signed && (group.urgency != Urgency::Ordinary || due) {
-            let settle = if group.urgency == Urgency::Last { Settle::Now } else { Settle::Later };
+            let settle = if group.urgency == Urgency::Last { Settle::Content } else { Settle::Later };
             let note = self.signer.sign(group.size, &group.root);
             self.checkpoints.publish(&note, settle)?;
             (self.signed, self.signed_at) = (group.size, Instant::now());
