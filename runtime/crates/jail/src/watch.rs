@@ -10,6 +10,7 @@ use crate::cgroup::Group;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::plan::Limits;
+use disk::LastLook;
 use observe::{Observer, Seen};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -159,6 +160,8 @@ pub struct Watch {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    /// What is looked at once more at the end of a call, where the disk is limited.
+    disk: Option<LastLook>,
     group: Option<Arc<Group>>,
     state: Mutex<Board>,
     wake: Condvar,
@@ -193,6 +196,10 @@ impl Watch {
         let layers = layers(&scope);
         let shared = Arc::new(Shared {
             limits: scope.limits,
+            disk: scope
+                .limits
+                .disk_mib
+                .map(|mib| LastLook::new(scope.disk.clone(), mib.saturating_mul(BYTES_PER_MIB), scope.init_pid)),
             group: scope.group.clone(),
             state: Mutex::new(Board::default()),
             wake: Condvar::new(),
@@ -229,7 +236,9 @@ impl Watch {
         let Some(mut running) = board.running.remove(&call) else { return Vec::new() };
         board.last = Some(call);
         drop(board);
-        if let Some(seen) = counted {
+        let disk_bytes = self.shared.disk.as_ref().and_then(LastLook::exceeded);
+        if counted.is_some() || disk_bytes.is_some() {
+            let seen = Seen { disk_bytes, ..counted.unwrap_or_default() };
             for hit in hits(&self.shared.limits, &running, &seen, Instant::now()) {
                 running.note(hit);
             }

@@ -15,6 +15,33 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// `st_blocks` counts these (stat(2)).
 const BLOCK_BYTES: u64 = 512;
 
+/// Looks at some directories once more when a call ends: one that fills them fast is over before the next walk. It
+/// costs no more than the comparison of the layer that follows every call; free space alone would not tell, since others
+/// free it at the same time.
+#[derive(Debug)]
+pub(super) struct LastLook {
+    directories: Vec<PathBuf>,
+    limit_bytes: u64,
+    init: u32,
+}
+
+impl LastLook {
+    pub(super) const fn new(directories: Vec<PathBuf>, limit_bytes: u64, init: u32) -> Self {
+        Self { directories, limit_bytes, init }
+    }
+
+    /// The usage, when it exceeds the limit.
+    pub(super) fn exceeded(&self) -> Option<u64> {
+        Disk::new(self.directories.clone(), self.limit_bytes, self.init).exceeded(Instant::now())
+    }
+}
+
+/// Free space of the file systems that hold the directories; one that is asked twice counts twice, always.
+fn free_bytes(directories: &[PathBuf]) -> u64 {
+    let systems = directories.iter().filter_map(|directory| rustix::fs::statvfs(directory).ok());
+    systems.map(|system| system.f_bfree.saturating_mul(system.f_frsize)).sum()
+}
+
 /// Watches some directories.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -41,7 +68,7 @@ impl Disk {
 
     /// The usage, when it exceeds the limit.
     pub(super) fn exceeded(&mut self, now: Instant) -> Option<u64> {
-        let free_bytes = self.free_bytes();
+        let free_bytes = free_bytes(&self.directories);
         if !self.is_due(now, free_bytes) {
             return None;
         }
@@ -61,15 +88,6 @@ impl Disk {
         let since = now.saturating_duration_since(last.ended);
         // At least as long as the last walk took, so that a busy host cannot make us walk all the time.
         (lost > left / 2 && since > last.took) || since > pause
-    }
-
-    /// Free space of the file systems that hold the directories; one that is asked twice counts twice, always.
-    fn free_bytes(&self) -> u64 {
-        self.directories
-            .iter()
-            .filter_map(|directory| rustix::fs::statvfs(directory).ok())
-            .map(|system| system.f_bfree.saturating_mul(system.f_frsize))
-            .sum()
     }
 
     /// Bytes on disk of everything below; a file with several names counts once.
