@@ -229,7 +229,7 @@ pub enum LogCommand {
         session: String,
         /// Number of the record.
         number: Option<u64>,
-        /// Print the records as they are on disk.
+        /// Print JSON; `export` has the bytes as they are on disk.
         #[arg(long)]
         json: bool,
     },
@@ -252,7 +252,7 @@ pub enum LogCommand {
         /// Terms FIELD=GLOB.
         #[arg(required = true)]
         terms: Vec<String>,
-        /// Print the records as they are on disk.
+        /// Print JSON; `export` has the bytes as they are on disk.
         #[arg(long)]
         json: bool,
     },

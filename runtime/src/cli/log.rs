@@ -2,8 +2,8 @@
 //! It never writes to a session's own log; a redaction goes to its follow-up log.
 
 use crate::cli::args::LogCommand;
-use crate::cli::style::{Tone, visible};
-use crate::cli::{Context, print, print_bytes, print_json};
+use crate::cli::style::{Tone, is_deceptive, visible};
+use crate::cli::{Context, print, print_json};
 use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal::{self, failed};
@@ -129,7 +129,7 @@ fn show(log: &LogReader, number: Option<u64>, json: bool, context: &Context) -> 
             .hint("`stockade log show SESSION` lists them")
     })?;
     if json {
-        return print_bytes(&[bytes.as_slice(), b"\n"].concat());
+        return print(&visible_json(&bytes));
     }
     print_json(&members(&bytes))?;
     let openings = log.disclosed().map_err(failed)?;
@@ -151,7 +151,24 @@ fn each(log: &LogReader, visit: &mut dyn FnMut(&Leaf, &[u8]) -> Result<()>) -> R
 }
 
 fn show_one(leaf: &Leaf, bytes: &[u8], json: bool, context: &Context) -> Result<()> {
-    if json { print_bytes(&[bytes, b"\n"].concat()) } else { print(&line(leaf, bytes, context)) }
+    if json { print(&visible_json(bytes)) } else { print(&line(leaf, bytes, context)) }
+}
+
+/// A record as one line of JSON of the same meaning, in which no character commands a terminal: the control characters
+/// that JSON allows unescaped, and those that reorder text, are written as escapes. `export` gives the bytes that were
+/// hashed.
+fn visible_json(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 1);
+    // Outside of strings JSON is ASCII without DEL, so each of these stands in a string, where an escape may stand.
+    for c in String::from_utf8_lossy(bytes).chars() {
+        if c.is_control() || is_deceptive(c) {
+            write!(out, "\\u{:04x}", u32::from(c)).expect("writing to a String cannot fail");
+        } else {
+            out.push(c);
+        }
+    }
+    out.push('\n');
+    out
 }
 
 /// A record's members. The verifier reads them strictly; here they are only shown.

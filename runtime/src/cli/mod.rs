@@ -123,7 +123,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// Prints a result that need not be text: a patch is bytes.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -138,7 +138,7 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
 /// Prints a value as JSON, for scripts: one object, indented.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::bug(format!("write JSON: {e}")))?;
     print(&(text + "\n"))

@@ -67,7 +67,8 @@ fn place(args: &VerifyArgs, context: &Context) -> Result<(PathBuf, Trust)> {
     let vkey = args.vkey.as_deref().map(parse_vkey).transpose()?;
     let path = Path::new(&args.session);
     if args.session.contains('/') || path.is_dir() {
-        if !path.is_dir() {
+        // A log that is gone is the ledger's to say, where there is one.
+        if !path.is_dir() && own_ledger(path).is_none() {
             return Err(Error::operator(format!("there is no directory \"{}\"", path.display()))
                 .hint("give the directory of a session's log, or a session"));
         }
@@ -85,8 +86,8 @@ fn place(args: &VerifyArgs, context: &Context) -> Result<(PathBuf, Trust)> {
 
 /// The ledger beside a log that still lies where it was written: `STATE/s/ID` and `STATE/ledger`.
 fn own_ledger(log: &Path) -> Option<PathBuf> {
-    let canonical = log.canonicalize().ok()?;
-    let ledger = canonical.parent()?.parent()?.join("ledger");
+    let logs = log.parent()?.canonicalize().ok()?;
+    let ledger = logs.parent()?.join("ledger");
     ledger.is_dir().then_some(ledger)
 }
 

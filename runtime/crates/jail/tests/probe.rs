@@ -22,7 +22,11 @@ fn main() {
             let experiment = Experiment::ALL[index.parse::<usize>().unwrap()];
             println!("{}", serde_json::to_string(&in_helper(experiment)).unwrap());
         }
-        Err(_) => what_is_found_agrees_with_itself(),
+        Err(_) => {
+            what_is_found_agrees_with_itself();
+            // This program has no harness, since it is re-executed; who counts tests counts this line.
+            println!("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        }
     }
 }
 
