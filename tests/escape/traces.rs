@@ -83,15 +83,19 @@ fn reach(stage: &mut Stage, words: &[&str], rules: &str) -> Told {
 enum Reader {
     /// A person: text that shows in another order than it is written deceives.
     Person,
-    /// A program: JSON as it is on disk.
+    /// A program: JSON.
     Program,
+    /// A file or a pipe: the bytes that were hashed, whose format escapes the controls of ASCII only. On a terminal the
+    /// same command escapes the others too.
+    File,
 }
 
 /// Whether an output holds a character that a terminal would obey, new line and tab aside.
 fn obeys(bytes: &[u8], reader: Reader) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let deceptive = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().any(|c| (c.is_control() && c != '\n' && c != '\t') || (reader == Reader::Person && deceptive(c)))
+    let control = |c: char| c.is_control() && (reader != Reader::File || c.is_ascii_control());
+    text.chars().any(|c| (control(c) && c != '\n' && c != '\t') || (reader == Reader::Person && deceptive(c)))
 }
 
 /// Everything that a person may look at afterwards must show the text as text.
@@ -111,7 +115,11 @@ fn shown_harmlessly(stage: &Stage, text: &str) -> Told {
     ] {
         let shown = stage.stockade(words)?;
         let json = words.iter().any(|word| word.starts_with("--json"));
-        let reader = if json { Reader::Program } else { Reader::Person };
+        let reader = match (json, words.contains(&"export")) {
+            (_, true) => Reader::File,
+            (true, false) => Reader::Program,
+            (false, false) => Reader::Person,
+        };
         must(!obeys(&shown.out, reader) && !obeys(&shown.err, Reader::Person), || {
             format!("{words:?} prints {text:?} raw: {:?}", shown.out())
         })?;

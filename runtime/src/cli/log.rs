@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::journal::{self, failed};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -37,8 +38,16 @@ pub(super) fn log(command: &LogCommand, context: &Context) -> Result<u8> {
         }
         LogCommand::Export { session, jsonl: _, disclose } => {
             let disclose = if *disclose { Disclose::Yes } else { Disclose::No };
-            let mut out = std::io::stdout().lock();
-            open(&state, session)?.export_jsonl(&mut out, disclose).map_err(failed)?;
+            let log = open(&state, session)?;
+            // A file or a program gets the bytes that were hashed; a screen gets what cannot command it.
+            if std::io::stdout().is_terminal() {
+                let mut exported = Vec::new();
+                log.export_jsonl(&mut exported, disclose).map_err(failed)?;
+                let lines = exported.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                lines.map(visible_json).try_for_each(|line| print(&line))?;
+            } else {
+                log.export_jsonl(&mut std::io::stdout().lock(), disclose).map_err(failed)?;
+            }
         }
         LogCommand::Redact { session, number, reason } => redact(&state, session, *number, reason, context)?,
     }

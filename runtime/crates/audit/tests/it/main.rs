@@ -8,6 +8,7 @@ mod memdisk;
 mod processes;
 mod query;
 mod tamper;
+mod tiles;
 mod vectors;
 mod verify;
 mod write;

@@ -492,26 +492,3 @@ fn a_session_that_says_that_leaves_follow_its_close_never_passes() {
     fs::write(host.segment(), rolled(&bytes[..sealed])).expect("written");
     expect_exit(&host.verdict(), 2);
 }
-
-#[test]
-fn a_full_tile_or_bundle_that_is_another_never_passes() {
-    let scratch = Scratch::new();
-    let ledger = ledger(&scratch.0);
-    let dir = write_session(&scratch.0, &ledger, sid(1), 1000);
-    expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 0);
-    for name in ["tile/entries/003", "tile/0/003", "tile/entries/000", "tile/0/018"] {
-        let path = dir.join(name);
-        let bytes = fs::read(&path).expect("a full tile");
-        let mut flipped = bytes.clone();
-        flipped[bytes.len() / 2] ^= 1;
-        let longer = [&bytes[..], b"\0"].concat();
-        for wrong in [flipped, longer, bytes[..bytes.len() - 1].to_vec(), Vec::new()] {
-            fs::write(&path, wrong).expect("written");
-            expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 2);
-        }
-        fs::remove_file(&path).expect("removed");
-        expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 0);
-        fs::write(&path, bytes).expect("put back");
-    }
-    assert!(!dir.join("tile.tmp").exists(), "what was unfinished has its name");
-}
