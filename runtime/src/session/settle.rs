@@ -1,7 +1,7 @@
 //! After a call: what changed in the workspace, and what of it is held or protected.
 //! It never writes to the workspace, except to take held files out of one that is used directly.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Report, Result};
 use crate::session::records;
 use crate::workspace::{Change, ChangeKind, Changes, Layer, Mode, Node, RelPath, Snapshot, Treatment, WorkspaceError};
 use std::cell::RefCell;
@@ -217,13 +217,6 @@ impl<'a> Guards<'a> {
 
 /// An error of the workspace as one of ours.
 pub fn failed(error: WorkspaceError) -> Error {
-    use crate::workspace::Fault;
-    let what = error.to_string();
-    let made = match error.fault() {
-        Fault::Guest => Error::guest(what),
-        Fault::Operator => Error::operator(what),
-        Fault::Host => Error::host(what),
-        Fault::Bug => Error::bug(what),
-    };
-    error.hint().into_iter().fold(made, Error::hint)
+    let report = Report { what: error.to_string(), hint: error.hint().map(str::to_owned) };
+    Error { fault: error.fault(), reports: vec![report] }
 }

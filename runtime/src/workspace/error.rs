@@ -1,21 +1,9 @@
 //! What can go wrong with a workspace: the act, the object, whose fault it is, and what to do about it.
 //! It never decides anything and never prints.
 
+pub use crate::error::Fault;
 use rustix::io::Errno;
 use std::fmt;
-
-/// Whose fault an error is; picks the exit code and who may read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The sandboxed program did something that cannot be taken over.
-    Guest,
-    /// The person at the command line asked for something that is not there or not allowed.
-    Operator,
-    /// The machine refused: permissions, disk, file system.
-    Host,
-    /// We broke a promise of our own.
-    Bug,
-}
 
 /// An error of the workspace.
 #[derive(Debug)]
