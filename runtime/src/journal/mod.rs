@@ -299,3 +299,27 @@ fn disclosures(call: &Call) -> Vec<Disclosed> {
         Action::Tool { args, .. } => vec![Disclosed::bytes("args", format!("{args:?}"))],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    #[test]
+    fn a_ledger_is_not_lost_when_its_user_or_machine_is_renamed() {
+        let state = std::env::temp_dir().join(format!("stockade-journal-{}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&state).expect("the test has a directory of its own");
+        let born = ledger(&state, "ada").expect("it is made").vkey();
+        let later = ledger(&state, "grace").expect("it opens under any name").vkey();
+        assert_eq!(born.to_string(), later.to_string());
+        assert!(born.name().starts_with("ada."), "{born}");
+        std::fs::remove_dir_all(&state).expect("it is ours to remove");
+    }
+
+    #[test]
+    fn names_of_users_cannot_break_an_origin() {
+        let origin = new_origin("a b+c/\u{e9}");
+        assert!(origin.starts_with("a_b_c__."), "{origin}");
+        assert!(origin.ends_with("/agent-ledger") && !origin.contains([' ', '+']), "{origin}");
+    }
+}
