@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// A walk may take this fraction of the time.
 const WALK_SHARE: u32 = 50;
-/// Between walks, when the file system did not lose much.
-const PAUSE_MIN: Duration = Duration::from_secs(2);
+/// Between walks, when the file system did not lose much: short, since what others free hides what a session takes.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// `st_blocks` counts these (stat(2)).
 const BLOCK_BYTES: u64 = 512;

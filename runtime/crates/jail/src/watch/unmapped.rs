@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Between scans of descriptors, when the machine's shared memory did not grow.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Growth of the machine's shared memory that is never worth a scan.
 const NOISE_BYTES: u64 = 1 << 20;
