@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 const PAUSE_SAMPLING: Duration = Duration::from_millis(20);
 /// The same where the kernel counts, and only the reason of death is looked up.
 const PAUSE_COUNTING: Duration = Duration::from_millis(100);
-/// Longest pause, however dear a look is.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Longest pause, however dear a look is: what is held for half a second is seen.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// A look may take one part in so many of the time: with much memory left, and near the limit.
 const LOOK_SHARE: u32 = 500;
 const LOOK_SHARE_NEAR: u32 = 30;
