@@ -4,8 +4,10 @@
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod egress;
 pub mod error;
 pub mod gateway;
 pub mod journal;
+pub mod secrets;
 pub mod session;
 pub mod workspace;

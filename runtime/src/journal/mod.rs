@@ -2,8 +2,10 @@
 //! It never decides and never runs anything; but nothing runs that it has not logged.
 
 mod after;
+mod net;
 
 pub use after::{Act, After};
+pub use net::{Account, Admitted, Connection, Reply, Scrubbed, Total, Use, Wanted};
 
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -197,6 +199,11 @@ impl Journal {
     /// The log takes no more records.
     pub fn gap(&self, lost: u64, why: &str) -> Result<()> {
         self.log.gap(lost, why).map(drop).map_err(failed)
+    }
+
+    /// The account of the session's outlet. All clones of it must be gone when the log is closed.
+    pub fn account(&self) -> Account {
+        Account::new(Arc::clone(&self.log))
     }
 
     /// Keeps content beside the log, encrypted; `None` when the session's share of the disk is used up, and then the

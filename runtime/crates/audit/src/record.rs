@@ -4,6 +4,7 @@
 mod body;
 mod leaf;
 mod ledger;
+mod net;
 mod sense;
 mod values;
 
@@ -11,6 +12,7 @@ pub use body::*;
 pub use leaf::{Head, Leaf, LeafError, parse_head, parse_leaf};
 pub(crate) use leaf::{Place, write_leaf};
 pub use ledger::*;
+pub use net::*;
 pub use values::{BlobRef, CallId, Digest, LogPath, NameError, SessionId};
 
 use crate::disclose::Disclosed;

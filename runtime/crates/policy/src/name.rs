@@ -164,6 +164,11 @@ fn tool_character(c: char) -> bool {
 }
 
 impl ToolName {
+    /// The name under which connections and requests to the network are judged; rules about tools can mean it.
+    pub fn net() -> Self {
+        Self("net".into())
+    }
+
     /// # Errors
     /// The text is not a tool's name.
     pub fn parse(text: &str) -> Result<Self, Flaw> {

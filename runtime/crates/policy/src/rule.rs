@@ -230,6 +230,11 @@ impl Match {
 }
 
 impl NetMatch {
+    /// Whether a match depends on what a connection carries.
+    pub(crate) const fn looks_inside(&self) -> bool {
+        !self.methods.is_any() || !self.paths.is_any()
+    }
+
     pub(crate) fn test(&self, host: &Host, port: u16, method: Option<&Method>, path: Option<&UrlPath>) -> Match {
         let ports = Match::certain(self.ports.is_any() || self.ports.these().contains(&port));
         let methods = match (&self.methods, method) {
@@ -352,6 +357,15 @@ pub struct Secret {
     pub methods: Only<Method>,
     /// Paths it may go to.
     pub paths: Only<PathGlob>,
+}
+
+impl Secret {
+    /// Whether the secret may go into such a request. What is not bound to it must never see more than a placeholder.
+    pub fn is_bound_to(&self, host: &Host, method: &Method, path: &UrlPath) -> bool {
+        self.hosts.iter().any(|pattern| pattern.matches(host))
+            && (self.methods.is_any() || self.methods.these().contains(method))
+            && (self.paths.is_any() || self.paths.these().iter().any(|glob| path.matches(glob)))
+    }
 }
 
 /// What a placeholder looks like, for clients that check.

@@ -2,6 +2,7 @@
 //! It never holds a sensitive value in the clear: argv, environment and directories are disclosures.
 
 use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen};
+use super::net::{NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, SecretCanary, SecretScrub, SecretUse};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,24 @@ kinds! {
     Gap = "gap" at Confirmed;
     /// An opening was erased.
     Redact = "redact" at Performed;
+    /// A name was asked for.
+    NetName = "net.name" at Performed;
+    /// A connection from inside was let through.
+    NetOpen = "net.open" at Performed;
+    /// A connection ended.
+    NetClose = "net.close" at Performed;
+    /// A request was allowed.
+    NetRequest = "net.request" at Performed;
+    /// A request ended.
+    NetReply = "net.reply" at Performed;
+    /// A connection or request was refused.
+    NetRefuse = "net.refuse" at Performed;
+    /// A secret goes out.
+    SecretUse = "secret.use" at Performed;
+    /// A placeholder was where it has no business.
+    SecretCanary = "secret.canary" at Performed;
+    /// A secret came back and was taken out.
+    SecretScrub = "secret.scrub" at Performed;
     /// First leaf of a ledger.
     LedgerInit = "ledger.init" at Performed;
     /// A session was opened on this host.

@@ -93,7 +93,16 @@ impl<'a> Rules<'a> {
                 self.lost += gap.lost;
                 findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
             }
-            Body::Heartbeat(_) => {}
+            Body::Heartbeat(_)
+            | Body::NetName(_)
+            | Body::NetOpen(_)
+            | Body::NetClose(_)
+            | Body::NetRequest(_)
+            | Body::NetReply(_)
+            | Body::NetRefuse(_)
+            | Body::SecretUse(_)
+            | Body::SecretCanary(_)
+            | Body::SecretScrub(_) => {}
             Body::Apply(_)
             | Body::Discard(_)
             | Body::Undo(_)

@@ -179,7 +179,18 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         | Body::Undo(_)
         | Body::Heartbeat(_)
         | Body::Gap(_)
-        | Body::Redact(_) => findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger"),
+        | Body::Redact(_)
+        | Body::NetName(_)
+        | Body::NetOpen(_)
+        | Body::NetClose(_)
+        | Body::NetRequest(_)
+        | Body::NetReply(_)
+        | Body::NetRefuse(_)
+        | Body::SecretUse(_)
+        | Body::SecretCanary(_)
+        | Body::SecretScrub(_) => {
+            findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger")
+        }
     }
 }
 

@@ -9,11 +9,12 @@ pub use decision::{Approval, Approver, Ask, Asking, Decision, Denial, Grounds, P
 use crate::call::{Action, Call, Command};
 use crate::glob::last;
 use crate::guard::Treatment;
+use crate::host::Host;
 use crate::limits::{Limit, Limits};
 use crate::name::{Flaw, RuleId, ToolName};
 use crate::path::AbsolutePath;
 use crate::profile::ExpandedProfile;
-use crate::rule::{Access, Verb};
+use crate::rule::{Access, Match, Matter, Verb};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -33,7 +34,42 @@ pub enum Answer {
     Denied(Refusal),
 }
 
+/// What is known about connections to one port of a host before any request on them is seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Door {
+    /// No connection can be allowed.
+    Shut(Refusal),
+    /// What it carries does not matter: one judgement, of [`Action::Connect`] without method and path, is enough.
+    Whole,
+    /// It depends on each request, or a secret may be put into one.
+    Requests,
+}
+
 impl ExpandedProfile {
+    /// What connections to a port of a host are worth. [`Door::Shut`] is final; the others only say what is to be judged.
+    pub fn door(&self, host: &Host, port: u16) -> Door {
+        let connect = || Action::Connect { host: host.clone(), port, method: None, path: None };
+        let granted = || self.net_grants().filter(|(net, _)| net.allowed.test(host, port, None, None) != Match::No);
+        if granted().next().is_none() {
+            let call = Call::new(ToolName::net(), connect());
+            return Door::Shut(self.not_granted(&call, None));
+        }
+        let mut depends = granted().any(|(net, _)| net.secret.is_some() || net.allowed.looks_inside())
+            || self.secrets().iter().any(|secret| secret.subject.hosts.iter().any(|pattern| pattern.matches(host)));
+        for rule in self.restrictions() {
+            let Matter::Net(net) = &rule.subject.matter else { continue };
+            match (net.test(host, port, None, None), rule.subject.verb) {
+                (Match::Yes, Verb::Deny) => {
+                    let call = Call::new(ToolName::net(), connect());
+                    return Door::Shut(self.forbidden(&call, &rule.id, rule.reason.as_str()));
+                }
+                (Match::Open, _) => depends = true,
+                (Match::Yes, Verb::Ask) | (Match::No, _) => {}
+            }
+        }
+        if depends { Door::Requests } else { Door::Whole }
+    }
+
     /// Decides about a call. Total and pure: the same profile and call give the same decision, forever.
     pub fn judge(&self, call: Call) -> Decision {
         match self.answer(&call, None) {

@@ -1,0 +1,384 @@
+//! The outlet's account: every name, connection, request, refusal, secret and its end goes into the log here.
+//! It never lets a request out that is not in the log, nor a secret or a first word to a host before the disk has it.
+
+use super::failed;
+use crate::error::{Error, Result};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use stockade_audit::SessionLog;
+use stockade_audit::merkle::sha256;
+use stockade_audit::record::{self as log, Digest, Record, Via};
+use stockade_policy::{Action, Approver, Ask, Call, Host, Method, Permit, Refusal, RuleId, UrlPath};
+
+/// The account of one session's outlet. Its clones write into the same log.
+#[derive(Debug, Clone)]
+pub struct Account {
+    log: Arc<SessionLog>,
+    shared: Arc<Shared>,
+}
+
+/// Counters of all clones.
+#[derive(Debug, Default)]
+struct Shared {
+    connections: AtomicU64,
+    requests: AtomicU64,
+    /// Hosts that were reached before, each with its port: the first time waits for the disk.
+    reached: Mutex<BTreeSet<(Host, u16)>>,
+}
+
+/// A connection that is in the log. It is given back to [`Account::close`] at its end, once.
+#[derive(Debug)]
+#[must_use = "a connection that is never closed leaves the log incomplete"]
+pub struct Connection {
+    number: u64,
+    host: Host,
+    port: u16,
+    began: Instant,
+}
+
+/// A request that was judged, and whose permit is in the log: the only thing that is sent. It cannot be copied.
+#[derive(Debug)]
+#[must_use = "a request that is logged and never answered leaves the log incomplete"]
+pub struct Admitted {
+    number: u64,
+    call: Call,
+    rules: Vec<RuleId>,
+    uses: Vec<Use>,
+    began: Instant,
+}
+
+/// A secret that a request is going to carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// Name of the secret.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Where in the request: `header authorization`, `query key`, `path`, `body`.
+    pub place: String,
+    /// The rule that binds it.
+    pub rule: RuleId,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reply {
+    /// Status code, if an answer came.
+    pub status: Option<u16>,
+    /// Address that answered, with the port.
+    pub addr: Option<String>,
+    /// Bytes of the request's body.
+    pub up_bytes: u64,
+    /// Bytes of the answer's body.
+    pub down_bytes: u64,
+    /// To the answer's first byte.
+    pub first: Duration,
+    /// The fault that ended it; `None` is a proper end.
+    pub fault: Option<String>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Total {
+    /// Bytes from inside.
+    pub up_bytes: u64,
+    /// Bytes to the inside.
+    pub down_bytes: u64,
+    /// Address that was connected to, with the port.
+    pub addr: Option<String>,
+    /// The fault that ended it; `None` is a proper end.
+    pub fault: Option<String>,
+}
+
+/// What was refused, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Host or address.
+    pub host: String,
+    /// Port.
+    pub port: Option<u16>,
+    /// Method.
+    pub method: Option<String>,
+    /// Canonical path.
+    pub path: Option<String>,
+}
+
+/// A secret that came back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scrubbed {
+    /// Name of the secret.
+    pub name: String,
+    /// In which form.
+    pub form: String,
+    /// How many times.
+    pub count: u64,
+    /// Where it stood.
+    pub place: String,
+}
+
+impl Connection {
+    /// Host that it is for.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// TCP port that it is for.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Admitted {
+    /// What may be sent: an [`Action::Connect`] with method and path.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// The rules that allow it, the most specific grant first.
+    pub fn rules(&self) -> &[RuleId] {
+        &self.rules
+    }
+
+    /// The secrets that it may carry: those that are in the log, and no other.
+    pub fn uses(&self) -> &[Use] {
+        &self.uses
+    }
+}
+
+impl Account {
+    pub(super) fn new(log: Arc<SessionLog>) -> Self {
+        Self { log, shared: Arc::default() }
+    }
+
+    /// A name was asked for, and answered with this synthetic address, or with nothing.
+    ///
+    /// # Errors
+    /// The log takes no more records: the question must not be answered.
+    pub fn name(&self, name: &str, ty: &str, addr: Option<String>) -> Result<()> {
+        self.append(log::NetName { name: name.to_owned(), ty: ty.to_owned(), addr })
+    }
+
+    /// A connection from inside is let through: wholly under a permit, or up to its requests, each of which is judged.
+    /// Where the permit is for the whole connection and this is the first to its host, it is on disk when this returns.
+    ///
+    /// # Errors
+    /// The log takes no more records: the connection must end. Bug: the permit is for something else.
+    pub fn open(&self, host: Host, port: u16, via: Via, whole: Option<Permit>) -> Result<Connection> {
+        let number = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_whole = whole.is_some();
+        let mut rules = Vec::new();
+        if let Some(permit) = whole {
+            let (call, grounds) = permit.into_parts();
+            match call.action() {
+                Action::Connect { host: to, port: at, .. } if (to, *at) == (&host, port) => {}
+                _ => return Err(Error::bug("a permit for something else came with a connection")),
+            }
+            rules = grounds.rules.iter().map(ToString::to_string).collect();
+        }
+        let record = log::NetOpen { c: number, host: host.to_string(), port, via, rules };
+        self.append_first(is_whole && self.is_first(&host, port), [Record::new(record)])?;
+        Ok(Connection { number, host, port, began: Instant::now() })
+    }
+
+    /// A connection ended.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn close(&self, connection: Connection, total: Total) -> Result<()> {
+        self.append(log::NetClose {
+            c: connection.number,
+            up: total.up_bytes,
+            down: total.down_bytes,
+            us: micros(connection.began.elapsed()),
+            addr: total.addr,
+            why: total.fault.unwrap_or_else(|| "done".to_owned()),
+        })
+    }
+
+    /// Whether [`Account::admit`] will wait for the disk: then it belongs on a thread that may block.
+    pub fn waits(&self, host: &Host, port: u16, uses: &[Use]) -> bool {
+        let reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        !uses.is_empty() || !reached.contains(&(host.clone(), port))
+    }
+
+    /// A request may go, with these secrets. The first to a host, and each that carries a secret, is on disk when this
+    /// returns.
+    ///
+    /// # Errors
+    /// The log takes no more records: the request must not go. Bug: the permit is not for a request.
+    pub fn admit(
+        &self,
+        connection: &Connection,
+        permit: Permit,
+        query: Option<&str>,
+        uses: Vec<Use>,
+    ) -> Result<Admitted> {
+        let (call, grounds) = permit.into_parts();
+        let (host, port, method, path) = request(&call)?;
+        let number = self.shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let asked = log::NetRequest {
+            r: number,
+            c: connection.number,
+            method: method.as_str().to_owned(),
+            host: host.to_string(),
+            port,
+            path: path.as_str().to_owned(),
+            query_h: query.map(|query| Digest(sha256(query.as_bytes()))),
+            rules: grounds.rules.iter().map(ToString::to_string).collect(),
+        };
+        let carried = uses.iter().map(|used| {
+            Record::new(log::SecretUse {
+                r: number,
+                name: used.name.clone(),
+                v: used.version,
+                host: host.to_string(),
+                place: used.place.clone(),
+                rule: used.rule.to_string(),
+            })
+        });
+        let waits = self.is_first(host, port) || !uses.is_empty();
+        self.append_first(waits, [Record::new(asked)].into_iter().chain(carried))?;
+        Ok(Admitted { number, call, rules: grounds.rules, uses, began: Instant::now() })
+    }
+
+    /// A request ended.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn answered(&self, admitted: Admitted, reply: Reply) -> Result<()> {
+        self.append(log::NetReply {
+            r: admitted.number,
+            status: reply.status,
+            addr: reply.addr,
+            up: reply.up_bytes,
+            down: reply.down_bytes,
+            first_us: micros(reply.first),
+            us: micros(admitted.began.elapsed()),
+            why: reply.fault.unwrap_or_else(|| "done".to_owned()),
+        })
+    }
+
+    /// A connection or request was refused.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn refuse(&self, connection: Option<&Connection>, wanted: Wanted, refusal: &Refusal) -> Result<()> {
+        let rule = refusal.rule.as_ref().map_or_else(|| "not granted".to_owned(), ToString::to_string);
+        self.refused(connection, wanted, rule, refusal.reason.clone())
+    }
+
+    /// A connection or request was refused by no rule: because it is malformed, or a limit was reached; `by` says which.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn refused(
+        &self,
+        connection: Option<&Connection>,
+        wanted: Wanted,
+        by: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<()> {
+        self.append(log::NetRefuse {
+            c: connection.map(|connection| connection.number),
+            host: wanted.host,
+            port: wanted.port,
+            method: wanted.method,
+            path: wanted.path,
+            rule: by.into(),
+            reason: reason.into(),
+        })
+    }
+
+    /// Nobody is there to be asked, so it is refused; the log says what would have been asked.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn unapproved(&self, connection: Option<&Connection>, wanted: Wanted, ask: Ask) -> Result<Refusal> {
+        let nobody = Approver::parse("nobody").map_err(|_| Error::bug("\"nobody\" is not an approver's name"))?;
+        let (_, refusal) = ask.refuse(&nobody).into_parts();
+        self.refuse(connection, wanted, &refusal)?;
+        Ok(refusal)
+    }
+
+    /// A placeholder was seen where it has no business; `name` where it is one of this session's.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn canary(
+        &self,
+        connection: Option<&Connection>,
+        name: Option<&str>,
+        host: &str,
+        place: impl Into<String>,
+    ) -> Result<()> {
+        self.append(log::SecretCanary {
+            c: connection.map(|connection| connection.number),
+            name: name.map(str::to_owned),
+            host: host.to_owned(),
+            place: place.into(),
+        })
+    }
+
+    /// Secrets came back, with the answer to a request, or in a command's output where there is none, and were taken out.
+    ///
+    /// # Errors
+    /// The log takes no more records: what came back must not be passed on.
+    pub fn scrubbed(&self, request: Option<&Admitted>, hits: Vec<Scrubbed>) -> Result<()> {
+        let records: Vec<Record> = hits
+            .into_iter()
+            .map(|hit| {
+                Record::new(log::SecretScrub {
+                    r: request.map(|admitted| admitted.number),
+                    name: hit.name,
+                    form: hit.form,
+                    count: hit.count,
+                    place: hit.place,
+                })
+            })
+            .collect();
+        self.log.append_all(&records).map(drop).map_err(failed)
+    }
+
+    /// Things happened at the outlet that are not in the log.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn gap(&self, lost: u64, why: &str) -> Result<()> {
+        self.log.gap(lost, why).map(drop).map_err(failed)
+    }
+
+    /// Notes a host as reached; whether this is the first time.
+    fn is_first(&self, host: &Host, port: u16) -> bool {
+        let mut reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.insert((host.clone(), port))
+    }
+
+    fn append(&self, body: impl Into<log::Body>) -> Result<()> {
+        self.log.append(Record::new(body)).map(drop).map_err(failed)
+    }
+
+    fn append_first(&self, waits: bool, records: impl IntoIterator<Item = Record>) -> Result<()> {
+        let records: Vec<Record> = records.into_iter().collect();
+        self.log.append_all(&records).map_err(failed)?;
+        if waits { self.log.barrier().map_err(failed) } else { Ok(()) }
+    }
+}
+
+/// The request that a call is.
+fn request(call: &Call) -> Result<(&Host, u16, &Method, &UrlPath)> {
+    match call.action() {
+        Action::Connect { host, port, method: Some(method), path: Some(path) } => Ok((host, *port, method, path)),
+        Action::Connect { .. }
+        | Action::Command(_)
+        | Action::Read { .. }
+        | Action::Write { .. }
+        | Action::Unix { .. }
+        | Action::Tool { .. } => Err(Error::bug("a permit that is not for a request came to the outlet")),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,2 @@
+//! The encrypted local store.
+//! It never writes a plaintext.
