@@ -169,7 +169,8 @@ def is_object(spec):
 
 NUM = number(2**64)
 TYPES = {
-    "num": NUM, "num32": number(2**32), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
+    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks tool"),
+    "rules": lambda v: type(v) is list and v != [] and all(type(rule) is str for rule in v), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
     "str": lambda v: type(v) is str, "text": lambda v: type(v) is str and v != "", "sid": matches(ULID.pattern[:-2]),
     "hex": matches("[0-9a-f]{64}"), "vkey": is_vkey, "digest": is_digest, "counts": is_counts,
     "origin": matches(ORIGIN.pattern[:-2]), "call": matches(r"[A-Za-z0-9._:\-]{1,64}"),
@@ -190,6 +191,13 @@ KINDS = {
     "result": "cause:cause status:int wall_us:num cpu_us:num p?:num out?:stream err?:stream",
     "proc.exit": "p:num pp?:num pid:num32 exe?:path cause:cause status:int cpu_us:num rss_kib:num",
     "limit": "which:str max:num seen:num", "fs.outcome": None,
+    "net.name": "name:str ty:str addr?:str", "net.open": "c:num host:str port:num16 via:via rules?:rules",
+    "net.close": "c:num up:num down:num us:num addr?:str why:str",
+    "net.request": "r:num c:num method:str host:str port:num16 path:str query_h?:hex rules:[str]",
+    "net.reply": "r:num status?:num16 addr?:str up:num down:num first_us:num us:num why:str",
+    "net.refuse": "c?:num host:str port?:num16 method?:str path?:str rule:str reason:str",
+    "secret.use": "r:num name:str v:num host:str place:str rule:str", "secret.canary": "c?:num name?:str host:str place:str",
+    "secret.scrub": "r?:num name:str form:str count:num place:str",
     "heartbeat": "running:num lost:num", "gap": "lost:num why:str", "apply": None, "discard": None, "undo": None,
     "redact": "leaf:num field:str reason:str by:str", "recovery": "size:num root:hex kept:num dropped:num tail_h?:hex",
     "ledger.init": "origin:origin vkey:vkey", "ledger.open": "sid:sid vkey:vkey tool:str profile_h:hex plan_h:hex",
@@ -197,7 +205,7 @@ KINDS = {
     "ledger.after": "sid:sid size:num root:hex",
 }
 LEVELS = one_of("claimed observed confirmed performed outcome")
-SESSION_KINDS = list(KINDS)[:11]
+SESSION_KINDS = list(KINDS)[:list(KINDS).index("gap") + 1]
 OBJECTS = {kind: is_object(spec) if spec else TYPES["act"] for kind, spec in KINDS.items()}
 OBJECTS["fs.outcome"] = is_change
 BELONGS = {"session": set(SESSION_KINDS), "after": {"apply", "discard", "undo", "redact", "recovery"},

@@ -12,11 +12,25 @@ EXIT = {"p": 1, "pid": 7, "cause": "exit", "status": 0, "cpu_us": 10, "rss_kib":
 LIMIT, CHANGE = {"which": "wall_s", "max": 1, "seen": 2}, {"path": "a", "op": "created", "a": {"ty": "file", "mode": 420, "z": 0}}
 GOOD = [("call", CALL, "c1"), ("permit", PERMIT, "c1"), ("proc.exit", EXIT, "c1"), ("fs.outcome", CHANGE, "c1"), ("result", RESULT, "c1")]
 ACT = [("apply", {"begin": 1}), ("apply", {"file": CHANGE}), ("apply", {"end": 1})]
+NET = [("net.open", {"c": 1, "host": "a.b", "port": 443, "via": "direct"}, None),
+       ("net.request", {"r": 1, "c": 1, "method": "GET", "host": "a.b", "port": 443, "path": "/", "rules": ["r"]}, None),
+       ("secret.use", {"r": 1, "name": "k", "v": 1, "host": "a.b", "place": "header authorization", "rule": "r"}, None),
+       ("secret.scrub", {"r": 1, "name": "k", "form": "raw", "count": 1, "place": "body"}, None),
+       ("net.reply", {"r": 1, "status": 200, "addr": "192.0.2.1:443", "up": 0, "down": 5, "first_us": 1, "us": 2, "why": "done"}, None),
+       ("net.close", {"c": 1, "up": 9, "down": 9, "us": 3, "why": "done"}, None)]
 BLOB = {"h": HASH, "c": OTHER, "z": 3}
 
 
 def instead(index, *records):
     return {"records": GOOD[:index] + list(records) + GOOD[index + 1:]}
+
+
+def net(*indices):
+    return {"records": [NET[index] for index in indices]}
+
+
+def netted(index, **changed):
+    return {"records": NET[:index] + [(NET[index][0], {**NET[index][1], **changed}, None)] + NET[index + 1:]}
 
 
 def result(**changed):
@@ -63,7 +77,12 @@ RULES = [
     ("no calls at all", {"records": []}, 0),
     ("a denied call", {"records": [("call", CALL, "c1"), ("deny", DENY, "c1")]}, 0),
     ("a heartbeat", {"records": [*GOOD, ("heartbeat", {"running": 0, "lost": 0}, None)]}, 0),
-    # Completeness, rules 1 to 6 of section 9.
+    ("a request", net(*range(6)), 0),
+    ("a name that has no address", {"records": [("net.name", {"name": "a.b", "ty": "A"}, None)]}, 0),
+    ("a refusal of no connection", {"records": [("net.refuse", {"host": "a.b", "rule": "r", "reason": "no"}, None)]}, 0),
+    ("a canary", {"records": [("secret.canary", {"c": 9, "name": "k", "host": "a.b", "place": "path"}, None)]}, 0),
+    ("a secret in output", {"records": [("secret.scrub", {"name": "k", "form": "raw", "count": 1, "place": "stdout"}, None)]}, 0),
+    # Completeness, rules 1 to 7 of section 9.
     ("1: a gap", {"records": [*GOOD, ("gap", {"lost": 2, "why": "full"}, None)],
                   "closing": close([*GOOD, ("gap", 0, 0)], lost=2)}, 3),
     ("1: lost without a gap", {"records": GOOD, "closing": close(GOOD, lost=2)}, 3),
@@ -101,15 +120,28 @@ RULES = [
     ("5: a limit without its record", result(cause="limit", status=9), 3),
     ("5: a limit with its record", {"records": [*GOOD[:2], ("limit", LIMIT, "c1"), GOOD[2], ("result", {**RESULT, "cause": "limit"}, "c1")]}, 0),
     ("5: a limit behind its result", {"records": [*result(cause="limit")["records"], ("limit", LIMIT, "c1")]}, 3),
-    ("6: no end", {"records": GOOD, "after": ACT[:2]}, 3),
-    ("6: no beginning", {"records": GOOD, "after": ACT[1:]}, 3),
-    ("6: the end of another act", {"records": GOOD, "after": [*ACT[:2], ("undo", {"end": 1})]}, 3),
-    ("6: more files than announced", {"records": GOOD, "after": [*ACT[:2], *ACT[1:]]}, 3),
-    ("6: fewer files than counted", {"records": GOOD, "after": [ACT[0], ACT[2]]}, 3),
-    ("6: fewer files than announced", {"records": GOOD, "after": [ACT[0], ("apply", {"end": 0})]}, 0),
-    ("6: an act in an act", {"records": GOOD, "after": [ACT[0], *ACT]}, 3),
-    ("6: two kinds at once", {"records": GOOD, "after": [ACT[0], ("undo", {"begin": 0}), *ACT[1:], ("undo", {"end": 0})]}, None),
-    ("6: a redaction in an act", {"records": GOOD, "after": [
+    ("6: a connection without an end", net(0, 1, 4), 3),
+    ("6: a request without an end", net(0, 1, 5), 3),
+    ("6: a request of no connection", net(1, 4), 3),
+    ("6: a request of a closed connection", net(0, 5, 1, 4), 3),
+    ("6: a reply to nothing", net(0, 4, 5), 3),
+    ("6: two replies", net(0, 1, 4, 4, 5), 3),
+    ("6: two closes of a connection", net(0, 5, 5), 3),
+    ("6: a connection's number again", net(0, 5, 0, 5), 3),
+    ("6: a request's number again", net(0, 1, 4, 1, 4, 5), 3),
+    ("6: a reply behind its connection", net(0, 1, 5, 4), 0),
+    ("6: a secret of no request", net(0, 2, 5), 3),
+    ("6: a secret behind its request", net(0, 1, 4, 2, 5), 3),
+    ("6: a scrub behind its request", net(0, 1, 4, 3, 5), 3),
+    ("7: no end", {"records": GOOD, "after": ACT[:2]}, 3),
+    ("7: no beginning", {"records": GOOD, "after": ACT[1:]}, 3),
+    ("7: the end of another act", {"records": GOOD, "after": [*ACT[:2], ("undo", {"end": 1})]}, 3),
+    ("7: more files than announced", {"records": GOOD, "after": [*ACT[:2], *ACT[1:]]}, 3),
+    ("7: fewer files than counted", {"records": GOOD, "after": [ACT[0], ACT[2]]}, 3),
+    ("7: fewer files than announced", {"records": GOOD, "after": [ACT[0], ("apply", {"end": 0})]}, 0),
+    ("7: an act in an act", {"records": GOOD, "after": [ACT[0], *ACT]}, 3),
+    ("7: two kinds at once", {"records": GOOD, "after": [ACT[0], ("undo", {"begin": 0}), *ACT[1:], ("undo", {"end": 0})]}, None),
+    ("7: a redaction in an act", {"records": GOOD, "after": [
         *ACT[:2], ("redact", {"leaf": 1, "field": "argv", "reason": "r", "by": "b"}), ACT[2]]}, 0),
     ("a redaction of no leaf", {"records": GOOD, "after": [("redact", {"leaf": 99, "field": "argv", "reason": "r", "by": "b"})]}, 2),
     ("a recovery of another root", {"records": GOOD, "after": [("recovery", RECOVERY)]}, 2),
@@ -208,6 +240,12 @@ RULES = [
     ("a result of a name of 64", {"records": [(kind, o, "c" * 64) for kind, o, _ in GOOD]}, 0),
     ("a name of 65", {"records": [(kind, o, "c" * 65) for kind, o, _ in GOOD]}, 2),
     ("a leaf of 8192 bytes", respelt(b'"exec"', b'"' + b"x" * 8080 + b'"'), 0),
+    ("a port that is too large", netted(0, port=2**16), 2),
+    ("a status that is no port", netted(4, status=2**16), 2),
+    ("an unknown way", netted(0, via="smoke"), 2),
+    ("a connection with no rules", netted(0, rules=[]), 2),
+    ("a connection with a rule", netted(0, rules=["r"]), 0),
+    ("a query that is no hash", netted(1, query_h="a=1"), 2),
     ("a later version of a leaf", edited(2, v=2), 4),
     ("a later version of the log", {"records": GOOD, "v": 2}, 4),
 ]

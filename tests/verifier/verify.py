@@ -301,6 +301,7 @@ def check_blobs(report, session):
 def count_records(incomplete, leaves):
     counts, lost, decided, results, limits = collections.Counter(), 0, {}, collections.Counter(), set()
     exits = {leaf["o"]["p"]: leaf["o"] for leaf in leaves if leaf["k"] == "proc.exit"}
+    outlet = {}
     ended = collections.Counter(leaf["o"]["p"] for leaf in leaves if leaf["k"] == "proc.exit")
     for leaf in leaves:
         kind, call, o = leaf["k"], leaf.get("tc"), leaf["o"]
@@ -327,6 +328,7 @@ def count_records(incomplete, leaves):
                 say("no call of that name was permitted before it")
             if kind == "limit":
                 limits.add(call)
+        check_outlet(say, outlet, kind, o)
         if kind == "result":
             results[call] += 1
             check_result(say, o, exits, call in limits)
@@ -335,9 +337,30 @@ def count_records(incomplete, leaves):
             incomplete(f"call {call} has {len(decisions)} decisions")
         if "permit" in decisions and results[call] != 1:
             incomplete(f"call {call} was permitted and has {results[call]} results")
+    for (what, number), under_way in outlet.items():
+        if under_way:
+            incomplete(f"{what} {number} has no end")
     for process, times in ended.items():
         if times > 1:
             incomplete(f"process {process} exits {times} times")
+
+
+def check_outlet(say, outlet, kind, o):
+    """`outlet` knows of each connection (`c`) and request (`r`) whether it is under way."""
+    if kind in ("net.open", "net.request"):
+        what = ("c", o["c"]) if kind == "net.open" else ("r", o["r"])
+        if what in outlet:
+            say("its number was used before")
+        if kind == "net.request" and not outlet.get(("c", o["c"])):
+            say("its connection is not open")
+        outlet[what] = True
+    elif kind in ("net.close", "net.reply"):
+        what = ("c", o["c"]) if kind == "net.close" else ("r", o["r"])
+        if not outlet.get(what):
+            say("what it ends is not under way")
+        outlet[what] = False
+    elif kind in ("secret.use", "secret.scrub") and "r" in o and not outlet.get(("r", o["r"])):
+        say("its request is not under way")
 
 
 def check_result(say, o, exits, limited):

@@ -7,6 +7,7 @@ mod blobs;
 mod complete;
 mod host;
 mod log;
+mod net;
 mod stream;
 mod tiles;
 

@@ -5,6 +5,7 @@ use super::Findings;
 use super::anchor::{Closed, Vouched};
 use super::host::Opened;
 use super::log::{LogFacts, LogKind};
+use super::net::Outlet;
 use super::session_of;
 use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,7 @@ pub(super) struct Rules<'a> {
     exits: HashMap<u64, (Cause, i32)>,
     /// Results whose process has not ended in the log yet: process, leaf, cause, status.
     awaited: BTreeMap<u64, (u64, Cause, i32)>,
+    outlet: Outlet,
     counts: BTreeMap<&'static str, u64>,
     close: Option<(u64, SessionClose)>,
     lost: u64,
@@ -47,6 +49,7 @@ impl<'a> Rules<'a> {
             calls: HashMap::new(),
             exits: HashMap::new(),
             awaited: BTreeMap::new(),
+            outlet: Outlet::default(),
             counts: BTreeMap::new(),
             close: None,
             lost: 0,
@@ -93,16 +96,13 @@ impl<'a> Rules<'a> {
                 self.lost += gap.lost;
                 findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
             }
-            Body::Heartbeat(_)
-            | Body::NetName(_)
-            | Body::NetOpen(_)
-            | Body::NetClose(_)
-            | Body::NetRequest(_)
-            | Body::NetReply(_)
-            | Body::NetRefuse(_)
-            | Body::SecretUse(_)
-            | Body::SecretCanary(_)
-            | Body::SecretScrub(_) => {}
+            Body::NetOpen(open) => self.outlet.opened(n, &open, findings),
+            Body::NetClose(close) => self.outlet.closed(n, &close, findings),
+            Body::NetRequest(request) => self.outlet.requested(n, &request, findings),
+            Body::NetReply(reply) => self.outlet.replied(n, &reply, findings),
+            Body::SecretUse(used) => self.outlet.secret(n, Some(used.r), findings),
+            Body::SecretScrub(scrubbed) => self.outlet.secret(n, scrubbed.r, findings),
+            Body::Heartbeat(_) | Body::NetName(_) | Body::NetRefuse(_) | Body::SecretCanary(_) => {}
             Body::Apply(_)
             | Body::Discard(_)
             | Body::Undo(_)
@@ -206,6 +206,7 @@ impl<'a> Rules<'a> {
         open.extend(
             self.awaited.values().map(|(leaf, _, _)| (*leaf, "a result whose process does not end in the log")),
         );
+        open.extend(self.outlet.unfinished());
         open.sort_unstable();
         for (leaf, text) in open {
             findings.incomplete(LOG, leaf, text);
