@@ -4,7 +4,10 @@
 mod body;
 mod leaf;
 mod ledger;
+#[cfg(any(test, debug_assertions))]
+mod respell;
 mod sense;
+mod strict;
 mod values;
 
 pub use body::*;

@@ -2,6 +2,7 @@
 //! It never holds a sensitive value in the clear: argv, environment and directories are disclosures.
 
 use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen};
+use super::strict::{StrictError, kept, read_one};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
 use serde::{Deserialize, Serialize};
@@ -39,10 +40,22 @@ macro_rules! kinds {
                 match self { $(Self::$name(body) => serde_json::to_writer(out, body),)* }
             }
 
-            /// The object of kind `kind` at the start of `json`, and how many bytes it has. `None` for an unknown kind.
+            /// The object of kind `kind` at the start of `json`, if it is in its one spelling, and what follows it. `None`
+            /// for an unknown kind.
+            pub(super) fn read<'a>(kind: &str, json: &'a str) -> Option<Result<(Self, &'a str), StrictError>> {
+                match kind {
+                    $($kind => Some(read_one::<$name>(json).map(|(body, rest)| (Self::$name(body), rest))),)*
+                    _ => None,
+                }
+            }
+
+            /// The same, in any spelling, and how many bytes it has.
+            #[cfg(any(test, debug_assertions))]
             pub(super) fn read_json(kind: &str, json: &[u8]) -> Option<serde_json::Result<(Self, usize)>> {
                 match kind {
-                    $($kind => Some(read_one::<$name>(json).map(|(body, len)| (Self::$name(body), len))),)*
+                    $($kind => Some(
+                        super::respell::read_any::<$name>(json).map(|(body, len)| (Self::$name(body), len))
+                    ),)*
                     _ => None,
                 }
             }
@@ -56,12 +69,6 @@ macro_rules! kinds {
             fn from(body: $name) -> Self { Record::new(body) }
         })*
     };
-}
-
-fn read_one<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<(T, usize)> {
-    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<T>();
-    let value = values.next().unwrap_or_else(|| Err(serde::de::Error::custom("no object")))?;
-    Ok((value, values.byte_offset()))
 }
 
 kinds! {
@@ -130,7 +137,7 @@ pub struct Layer {
     /// Whether it holds.
     pub state: LayerState,
     /// Why it does not, or not wholly. Empty when active.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "kept")]
     pub why: String,
 }
 
@@ -258,7 +265,7 @@ pub struct Stream {
     /// Bytes that came.
     pub z: u64,
     /// Bytes that were not kept.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "kept")]
     pub cut: u64,
     /// What was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
