@@ -7,14 +7,12 @@ mod killed;
 mod names;
 mod refused;
 mod review;
-#[path = "../conformance/stage.rs"]
-mod stage;
 mod tampered;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    stage::run_all("faults", || {
+    stockade_tests::story::run_all("faults", || {
         let parts = [
             refused::stories(),
             closed::stories(),
