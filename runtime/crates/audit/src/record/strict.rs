@@ -5,7 +5,8 @@
 //! struct in the order of its type (so none twice, and none unknown), the keys of a map in ascending order, no `null`.
 //! A member that the writer leaves out when it has its default is for its type to refuse, see [`kept`].
 
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer as _};
+use serde::de::{MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use std::borrow::Cow;
 use std::fmt;
@@ -233,7 +234,7 @@ impl<'de> Deserializer<'de> for &mut Strict<'de> {
         visitor: V,
     ) -> Result<V::Value> {
         self.byte(b'{')?;
-        visitor.visit_map(Members { strict: self, fields, left: fields, first: true })
+        visitor.visit_map(Members { strict: self, fields, next: 0, first: true })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -307,8 +308,8 @@ impl<'de> MapAccess<'de> for Keys<'_, 'de> {
 struct Members<'a, 'de> {
     strict: &'a mut Strict<'de>,
     fields: &'static [&'static str],
-    /// Those that may still come.
-    left: &'static [&'static str],
+    /// Number of the first that may still come.
+    next: usize,
     first: bool,
 }
 
@@ -320,12 +321,14 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
             return Ok(None);
         }
         let rest = self.strict.rest;
-        let named = |field: &str| rest.strip_prefix('"')?.strip_prefix(field)?.strip_prefix("\":");
-        let mut left = self.left.iter();
-        while let Some(field) = left.next() {
-            if let Some(rest) = named(field) {
-                (self.left, self.strict.rest) = (left.as_slice(), rest);
-                return seed.deserialize(de::value::BorrowedStrDeserializer::new(field)).map(Some);
+        let quote = |at: usize| rest.as_bytes().get(at) == Some(&b'"');
+        for (number, field) in self.fields.iter().enumerate().skip(self.next) {
+            // Most members that are not this one are told by their length.
+            let named = quote(0) && quote(1 + field.len()) && rest.get(1..1 + field.len()) == Some(field);
+            if named && let Some(rest) = rest.get(2 + field.len()..).and_then(|rest| rest.strip_prefix(':')) {
+                (self.next, self.strict.rest) = (number + 1, rest);
+                // What serde derives takes a member's number among `fields` for its name.
+                return seed.deserialize((number as u64).into_deserializer()).map(Some);
             }
         }
         let key = self.strict.string()?;
