@@ -7,6 +7,7 @@ mod killed;
 mod names;
 mod refused;
 mod review;
+mod states;
 mod tampered;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
             killed::stories(),
             names::stories(),
             review::stories(),
+            states::stories(),
             tampered::stories(),
         ];
         parts.into_iter().flatten().collect()
