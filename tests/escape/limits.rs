@@ -1,7 +1,6 @@
 //! Bombs, each bounded, each against the limit that has to stop it and say so.
 //! It never asks for more than the machine can stand when no wall holds.
 
-use std::time::Duration;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Story, Told, must};
 
@@ -52,8 +51,8 @@ const BOMBS: &[Bomb] = &[
         "disk",
         &["disk-bomb-many-files", "{ws}", "192"],
     ),
-    ended("processor_time_does_not_pass_its_limit", "cpu_s = 1", "cpu", &["spin", "6"]),
-    ended("processor_time_of_children_does_not_pass_its_limit", "cpu_s = 2", "cpu", &["spin-in-children", "8"]),
+    ended("processor_time_does_not_pass_its_limit", "cpu_s = 1", "cpu", &["spin", "3"]),
+    ended("processor_time_of_children_does_not_pass_its_limit", "cpu_s = 2", "cpu", &["spin-in-children", "5"]),
     ended("wall_time_does_not_pass_its_limit", "wall_s = 1", "wall", &["wait", "8"]),
     ended("output_does_not_pass_its_limit", "output_mib = 1", "output", &["output-bomb", "16"]),
 ];
@@ -69,7 +68,6 @@ fn explode(stage: &mut Stage, bomb: &Bomb) -> Told {
     let control = stage.plain(&command)?;
     must(control.code() == 0, || format!("the control did not succeed\n{}", control.told()))?;
     let profile = stage.probe_profile("bomb", &format!("[limits]\n{}\n", bomb.limit))?;
-    stage.patience = Duration::from_secs(60);
     let confined = stage.run(&["--profile", &profile], &command)?;
     must(confined.code() != 0 && !confined.out().contains("succeeded"), || {
         format!("NOT STOPPED\n{}", confined.told())

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The search path of everything that the tests start.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 /// Longest time for one step; a bound against hanging, not a measurement.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the kernel may take to bury what was killed.
 const BURIAL: Duration = Duration::from_secs(10);
 
