@@ -55,7 +55,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let outside = fs::read(root.join("outside")).expect("the file outside is still there");
     assert_eq!(outside, b"outside\n", "a state changed a file outside of the workspace");
-    let mut names: Vec<_> = fs::read_dir(root).expect("our directory").flatten().map(|entry| entry.file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(root).expect("our directory").flatten().map(|entry| entry.file_name()).collect();
     names.sort();
     assert_eq!(names, ["outside", "state", "workspace"], "a state made something outside of the workspace");
 });
