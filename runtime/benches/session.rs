@@ -20,6 +20,7 @@ use stockade::session::{Options, Outcome, Paths, Session, User, open, prepare, r
 use stockade::workspace::{Layer, Mode};
 use stockade_audit::Ledger;
 use stockade_audit::record::{self as log, Digest, Record, SessionOpen};
+use stockade_jail::Helper;
 use stockade_jail::plan::Wall;
 use stockade_policy::{Action, Call, Command, Decision, ExpandedProfile, Stdin, ToolName};
 
@@ -31,7 +32,10 @@ fn main() -> Result<()> {
     stockade_jail::run_as_init_if_asked();
     let scratch = Scratch::new();
     let ledger = journal::ledger(&scratch.0, "bench")?;
-    let mut whole = Session::open(options(&scratch.0, "whole")?, Arc::clone(&ledger))?;
+    let options_of_whole = options(&scratch.0, "whole")?;
+    let (log, id) = (options_of_whole.paths.log.clone(), options_of_whole.id.clone());
+    let draft = || Journal::draft(&log, Arc::clone(&ledger), &id);
+    let mut whole = Session::open(options_of_whole, helper()?, draft)?;
     let mut steps = Steps::open(options(&scratch.0, "steps")?, ledger)?;
     let mut series = Series::default();
     for _ in 0..TURNS {
@@ -61,6 +65,10 @@ impl Drop for Scratch {
     }
 }
 
+fn helper() -> Result<Helper> {
+    Helper::begin().map_err(|error| stockade::backend::process::failed(&error))
+}
+
 /// A session in parts, so that each step of a call can be timed; the order is that of `Session::call`.
 struct Steps {
     profile: ExpandedProfile,
@@ -75,9 +83,11 @@ impl Steps {
         let prepared = prepare(&options, Wall::Namespaces, open::method(&options)?)?;
         let workspace = options.paths.workspace.clone();
         let moved = Moved { from: workspace.clone(), to: workspace };
-        let wall = ProcessWall::start(&prepared.plan, options.id.as_str(), moved, std::collections::BTreeMap::new())
-            .map_err(|error| stockade::backend::process::failed(&error))?;
-        let journal = Journal::begin(&options.paths.log, ledger, opening(&options))?;
+        let helper = Helper::begin().map_err(|error| stockade::backend::process::failed(&error))?;
+        let wall =
+            ProcessWall::start(helper, &prepared.plan, options.id.as_str(), moved, std::collections::BTreeMap::new())
+                .map_err(|error| stockade::backend::process::failed(&error))?;
+        let journal = Journal::draft(&options.paths.log, ledger, &options.id)?.begin(opening(&options))?;
         Ok(Self { profile: options.profile, journal, wall, layer: prepared.layer, known: Known::default() })
     }
 

@@ -1,8 +1,9 @@
 //! Every other subcommand: help, completions, manual, explain, profiles, doctor; and `--json` that parses.
 //! It never compares prose: only that it is there, is whole, and that scripts can read what is for them.
 
-use crate::stage::{Stage, Story, Told, must, same};
 use serde_json::Value;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Story, Told, must, same};
 
 const SUBCOMMANDS: &[&str] = &[
     "run",

@@ -1,8 +1,9 @@
 //! The wall where user namespaces are forbidden: Landlock and seccomp alone, with its lower grade.
 //! It never changes the machine: the tests start inside a user namespace whose own limit is 0.
 
-use crate::stage::{Stage, Stop, Story, Told, must, same};
 use stockade_tests::process::Ended;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// Takes the right to make user namespaces away from what follows, and nothing else.
 const FORBID: &str = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";

@@ -1,8 +1,9 @@
 //! Limits: what goes beyond is stopped, and said on standard error, in the report and in the log.
 //! It never measures how fast.
 
-use crate::stage::{Stage, Stop, Story, Told, must};
 use serde_json::Value;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must};
 
 /// A limit and a text that goes beyond it.
 struct Case {

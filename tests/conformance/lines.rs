@@ -1,8 +1,9 @@
 //! `stockade session`: calls as JSON lines in one warm session.
 //! It never takes an answer for another's: ids and order are looked at in every test.
 
-use crate::stage::{Stage, Stop, Story, Told, must, same};
 use serde_json::{Value, json};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// A line and what its answer must hold; a key with null must be absent.
 type Line = (&'static str, &'static str, &'static str);

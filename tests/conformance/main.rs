@@ -6,14 +6,13 @@ mod fallback;
 mod limits;
 mod lines;
 mod signals;
-mod stage;
 mod streams;
 mod surroundings;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    stage::run_all("conformance", || {
+    stockade_tests::story::run_all("conformance", || {
         let parts = [
             streams::stories(),
             signals::stories(),

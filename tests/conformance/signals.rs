@@ -1,9 +1,10 @@
 //! Signals to `stockade` are signals to the command, and its end is told as a shell tells it.
 //! It never waits by the clock: the guest says when it is ready.
 
-use crate::stage::{Stage, Stop, Story, Told, must, run_words};
 use std::io::{BufRead as _, BufReader, Read as _};
 use stockade_tests::process::kill_group;
+use stockade_tests::stage::{Stage, run_words};
+use stockade_tests::story::{Stop, Story, Told, must};
 
 /// Signal, number, whether the guest handles it.
 const SENT: &[(&str, i32)] = &[("INT", 2), ("TERM", 15), ("HUP", 1), ("QUIT", 3)];

@@ -1,7 +1,8 @@
 //! Commands whose output, errors and exit code are the same confined and not.
 //! It never compares what must differ; that has tests of its own.
 
-use crate::stage::{Stage, Story, Told, must, run_words};
+use stockade_tests::stage::{Stage, run_words};
+use stockade_tests::story::{Story, Told, must};
 
 /// Name and shell text.
 const SAME: &[(&str, &str)] = &[

@@ -1,8 +1,9 @@
 //! What a command finds around itself: variables, directories, umask, ids.
 //! It never depends on the machine's own settings: each test sets what it compares.
 
-use crate::stage::{PATH, Stage, Story, Told, masked, must, same};
 use std::collections::BTreeMap;
+use stockade_tests::stage::{PATH, Stage, masked};
+use stockade_tests::story::{Story, Told, must, same};
 
 /// Variables of the host, most of which nobody inside should see.
 const HOST: &[(&str, &str)] = &[
@@ -40,7 +41,12 @@ pub(crate) fn stories() -> Vec<Story> {
         }),
         Story::new("surroundings::the_working_directory_is_not_another", directories),
         Story::new("surroundings::a_working_directory_outside_is_not_entered", outside),
-        Story::new("surroundings::the_umask_is_not_another", umask).gap("commands always start with umask 022"),
+        Story::new("surroundings::the_umask_is_not_another", |stage| {
+            umask(stage, &["0022", "0077", "0002", "0027"], &[])
+        }),
+        Story::new("surroundings::files_are_not_everybodys_to_write_unasked", |stage| {
+            umask(stage, &["0000"], &["0002"])
+        }),
         Story::new("surroundings::the_home_is_not_the_hosts", home),
         Story::new("surroundings::the_temporary_directory_is_not_the_hosts", temporary),
         Story::new("surroundings::the_guest_is_not_root", identity),
@@ -115,11 +121,12 @@ fn outside(stage: &mut Stage) -> Told {
     Ok(())
 }
 
-fn umask(stage: &mut Stage) -> Told {
-    for mask in ["0022", "0077", "0002"] {
+/// Commands start with the caller's mask, or with the one that is named instead.
+fn umask(stage: &Stage, callers: &[&str], instead: &[&str]) -> Told {
+    for (at, mask) in callers.iter().enumerate() {
         let text = format!("umask {mask}; '{{bin}}/stockade' run -q -w '{{ws}}' -- /bin/bash -c umask");
         let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(&text)])?;
-        same("umask", ended.out(), format!("{mask}\n"))?;
+        same("umask", ended.out(), format!("{}\n", instead.get(at).unwrap_or(mask)))?;
     }
     Ok(())
 }

@@ -5,35 +5,20 @@ use crate::helper::Helper;
 use crate::table::{Attack, Confined, Control, Prop, SHELL_RAN, Telling};
 use libtest_mimic::{Completion, Failed};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::path::Path;
 use std::time::Duration;
-use stockade_tests::binaries;
+use stockade_tests::binaries::under_test;
 use stockade_tests::people::Person;
 use stockade_tests::process::{Ended, Program};
 use stockade_tests::said::{Outcome, Said};
 use stockade_tests::scene::Scene;
+use stockade_tests::stage::usual_environment;
+use stockade_tests::story::skip;
 
 /// Longest time that one run of an attack may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Exit code of a command that the seccomp filter killed (SIGSYS).
 const KILLED_BY_FILTER: i32 = 128 + 31;
-/// The search path of everything that the tests start.
-pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
-
-/// Attacks that could not be carried out: name and reason.
-static SKIPPED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
-
-/// The binary under test. `None` when only controls are wanted (`STOCKADE_TESTS=controls`).
-pub(crate) fn under_test() -> Result<Option<PathBuf>, String> {
-    static FOUND: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-    let find = || match binaries::variable("STOCKADE_TESTS") {
-        Some(word) if word == "controls" => Ok(None),
-        Some(_) | None => binaries::stockade().map(Some),
-    };
-    FOUND.get_or_init(find).clone()
-}
-
 /// A stage with the binary under test and the probe in `{bin}`.
 pub(crate) fn stage(person: Person) -> Result<Scene, String> {
     let probe = Path::new(env!("CARGO_BIN_EXE_stockade-probe"));
@@ -58,20 +43,6 @@ fn address_of_an_interface() -> Option<String> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip().to_string())
-}
-
-/// Notes an attack that could not be carried out, and ends the test as neither passed nor failed.
-pub(crate) fn skip(name: &str, reason: &str) -> Completion {
-    let mut skipped = SKIPPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    skipped.push((name.to_owned(), reason.to_owned()));
-    Completion::ignored_with(reason)
-}
-
-/// Everything that was skipped, sorted.
-pub(crate) fn skipped() -> Vec<(String, String)> {
-    let mut all = SKIPPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    all.sort();
-    all
 }
 
 /// What one run showed.
@@ -230,7 +201,7 @@ fn program(attack: &Attack, scene: &Scene, binary: Option<&Path>) -> Result<Prog
         }
         None => argv.extend(fill(attack.control.as_ref().unwrap_or(&attack.command))),
     }
-    let mut environment = base_environment(scene);
+    let mut environment = usual_environment(scene);
     environment.extend(attack.environment.iter().map(|(name, value)| (name.into(), scene.fill(value).into())));
     Ok(Program {
         argv,
@@ -240,12 +211,4 @@ fn program(attack: &Attack, scene: &Scene, binary: Option<&Path>) -> Result<Prog
         input: Vec::new(),
         limit: PATIENCE,
     })
-}
-
-/// The environment of whoever starts something on a stage.
-pub(crate) fn base_environment(scene: &Scene) -> Vec<(OsString, OsString)> {
-    [("PATH", PATH), ("HOME", "{home}"), ("STOCKADE_STATE", "{state}"), ("LANG", "C.UTF-8")]
-        .iter()
-        .map(|(name, value)| (name.into(), scene.fill(value).into()))
-        .collect()
 }

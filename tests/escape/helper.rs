@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use stockade_tests::process::{Program, kill_group};
 use stockade_tests::scene::Scene;
 
-use crate::check::base_environment;
+use stockade_tests::stage::usual_environment;
 
 /// Longest time until a helper is ready, and until it is gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ impl Helper {
         let program = Program {
             argv: argv.map(|word| scene.fill(&word).into()).collect(),
             directory: scene.path("{root}"),
-            environment: [base_environment(scene), vec![("VICTIM".into(), scene.fill("{canary}").into())]].concat(),
+            environment: [usual_environment(scene), vec![("VICTIM".into(), scene.fill("{canary}").into())]].concat(),
             person: scene.person(),
             input: Vec::new(),
             limit: PATIENCE,

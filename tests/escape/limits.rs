@@ -1,8 +1,8 @@
 //! Bombs, each bounded, each against the limit that has to stop it and say so.
 //! It never asks for more than the machine can stand when no wall holds.
 
-use crate::story::{Stage, Story, Told, must};
-use std::time::Duration;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Story, Told, must};
 
 /// A bomb: what must not happen, the limit's line in the profile, the word by which it is reported, the probe's words.
 struct Bomb {
@@ -51,8 +51,8 @@ const BOMBS: &[Bomb] = &[
         "disk",
         &["disk-bomb-many-files", "{ws}", "192"],
     ),
-    ended("processor_time_does_not_pass_its_limit", "cpu_s = 1", "cpu", &["spin", "6"]),
-    ended("processor_time_of_children_does_not_pass_its_limit", "cpu_s = 2", "cpu", &["spin-in-children", "8"]),
+    ended("processor_time_does_not_pass_its_limit", "cpu_s = 1", "cpu", &["spin", "3"]),
+    ended("processor_time_of_children_does_not_pass_its_limit", "cpu_s = 2", "cpu", &["spin-in-children", "5"]),
     ended("wall_time_does_not_pass_its_limit", "wall_s = 1", "wall", &["wait", "8"]),
     ended("output_does_not_pass_its_limit", "output_mib = 1", "output", &["output-bomb", "16"]),
 ];
@@ -68,8 +68,7 @@ fn explode(stage: &mut Stage, bomb: &Bomb) -> Told {
     let control = stage.plain(&command)?;
     must(control.code() == 0, || format!("the control did not succeed\n{}", control.told()))?;
     let profile = stage.probe_profile("bomb", &format!("[limits]\n{}\n", bomb.limit))?;
-    stage.patience = Duration::from_secs(60);
-    let confined = stage.confined(&["--profile", &profile], &command)?;
+    let confined = stage.run(&["--profile", &profile], &command)?;
     must(confined.code() != 0 && !confined.out().contains("succeeded"), || {
         format!("NOT STOPPED\n{}", confined.told())
     })?;
@@ -95,6 +94,6 @@ fn inodes(stage: &mut Stage) -> Told {
     let profile = stage.probe_profile("inodes", "[limits]\nmemory_mib = 128\ndisk_mib = 32\nwall_s = 60\n")?;
     let control = stage.plain(&["{bin}/stockade-probe", "file-bomb", "{hidden}", "20000"])?;
     must(control.code() == 0, || format!("the control did not succeed\n{}", control.told()))?;
-    let confined = stage.confined(&["--profile", &profile], &command)?;
+    let confined = stage.run(&["--profile", &profile], &command)?;
     must(confined.code() != 0 && confined.code() != 125, || format!("NOT STOPPED\n{}", confined.told()))
 }

@@ -5,33 +5,29 @@ mod check;
 mod files;
 mod helper;
 mod kernel;
+mod later;
 mod limits;
 mod network;
 mod plants;
 mod processes;
 mod startup;
-mod story;
 mod table;
 mod traces;
 mod twins;
 mod unix;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use std::process::ExitCode;
-use stockade_tests::people::{Person, everybody};
-use stockade_tests::scene;
+use stockade_tests::people::Person;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Theatre, run_trials};
 use table::Attack;
 
+/// Stories are told where the attack program is at hand; what a control leaves behind is the control's.
+const WITH_PROBE: Theatre = Theatre { stage: |person| check::stage(person).map(Stage::on), afterwards: |_| Ok(()) };
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let (people, missing) = everybody();
-    let trials: Vec<Trial> = people.iter().flat_map(|person| trials(*person)).collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    scene::clean_up();
-    if !arguments.list {
-        tell(&conclusion, missing.as_deref());
-    }
-    conclusion.exit_code()
+    run_trials("escape", trials)
 }
 
 fn trials(person: Person) -> Vec<Trial> {
@@ -53,32 +49,12 @@ fn trials(person: Person) -> Vec<Trial> {
     let stories = [
         startup::stories(),
         plants::stories(),
+        later::stories(),
         limits::stories(),
         processes::stories(),
         traces::stories(),
         twins::stories(),
     ];
-    let stories = stories.into_iter().flatten().map(|story| {
-        let name = format!("{}::{}", story.name, person.label());
-        Trial::ignorable_test(name.clone(), move || story.run(person, &name))
-    });
+    let stories = stories.into_iter().flatten().map(|story| story.trial(person, WITH_PROBE));
     attacks.chain(stories).collect()
-}
-
-/// Says what was not shown, so that nobody takes it for shown.
-#[expect(clippy::print_stdout, reason = "the summary of a test program")]
-fn tell(conclusion: &libtest_mimic::Conclusion, missing: Option<&str>) {
-    let skipped = check::skipped();
-    for (name, reason) in &skipped {
-        println!("SKIPPED {name}: {reason}");
-    }
-    if let Some(missing) = missing {
-        println!("SKIPPED everything for other people: {missing}");
-    }
-    println!(
-        "escape: {} stopped or working, {} FAILED, {} SKIPPED (not carried out here: nothing is shown about them)",
-        conclusion.num_passed,
-        conclusion.num_failed,
-        skipped.len()
-    );
 }

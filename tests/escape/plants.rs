@@ -1,7 +1,8 @@
 //! Files that would run later on the host: planted in review they must wait for consent, in place they must be refused.
 //! It never runs what was planted.
 
-use crate::story::{Stage, Story, Told, must};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must};
 
 /// Groups of paths that some program on the host runs or obeys without being asked.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -180,12 +181,12 @@ fn held(stage: &mut Stage, paths: &[&str], before: Before, then: Then) -> Told {
         }
     }
     let profile = planting_profile(stage)?;
-    let ran = stage.confined(&["--profile", &profile], &[&script[..], &["ordinary"]].concat())?;
+    let ran = stage.run(&["--profile", &profile], &[&script[..], &["ordinary"]].concat())?;
     let refused = ran.code() != 0;
     // A change that was refused inside is as good as one that is held; the rest of the list is then planted singly.
     if refused {
         for path in paths {
-            stage.confined(&["--profile", &profile], &["/bin/bash", "-c", write, "plant", path])?;
+            stage.run(&["--profile", &profile], &["/bin/bash", "-c", write, "plant", path])?;
             stage.stockade(&["apply", "last"])?;
         }
     } else {
@@ -205,7 +206,7 @@ fn held(stage: &mut Stage, paths: &[&str], before: Before, then: Then) -> Told {
 }
 
 /// The shell's profile with nothing protected that is only to be held.
-fn planting_profile(stage: &Stage) -> Result<String, crate::story::Stop> {
+fn planting_profile(stage: &Stage) -> Result<String, Stop> {
     stage.probe_profile("plants", "")
 }
 
@@ -235,7 +236,7 @@ fn protected(stage: &mut Stage, words: &[&str]) -> Told {
     let prints = |stage: &Stage| ["{ws}/.git", "{ws}/sub", "{ws}/stockade.toml"].map(|path| stage.scene.print(path));
     let before = prints(stage);
     let profile = planting_profile(stage)?;
-    let confined = stage.confined(&["--profile", &profile, "--mode", "direct"], &command)?;
+    let confined = stage.run(&["--profile", &profile, "--mode", "direct"], &command)?;
     must(confined.code() == 10, || format!("ESCAPED, or never tried\n{}", confined.told()))?;
     must(before == prints(stage), || format!("ESCAPED: changed though refused\n{}", confined.told()))
 }
@@ -249,7 +250,7 @@ fn bare_repository(stage: &mut Stage) -> Told {
     let control = stage.plain(&script)?;
     must(stage.exists("{ws}/data/config"), || format!("the control planted nothing\n{}", control.told()))?;
     std::fs::remove_dir_all(stage.scene.path("{ws}/data"))?;
-    let ran = stage.confined(&["--profile", &profile], &script)?;
+    let ran = stage.run(&["--profile", &profile], &script)?;
     must(ran.code() == 0, || format!("not even tried\n{}", ran.told()))?;
     stage.stockade(&["apply", "last"])?;
     must(!stage.exists("{ws}/data/config") && !stage.exists("{ws}/data/hooks/post-update"), || {
@@ -270,7 +271,7 @@ fn other_case(stage: &mut Stage) -> Told {
 fn planted_link(stage: &mut Stage) -> Told {
     stage.scene.file("{hidden}/file", "content of the host\n")?;
     let script = "ln -s {hidden} out; ln -s {hidden}/file f; ln -s ../hidden up; echo x > ordinary";
-    let ran = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
+    let ran = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
     must(ran.code() == 0, || format!("not even tried\n{}", ran.told()))?;
     let before = stage.scene.print("{hidden}");
     stage.stockade(&["apply", "last"])?;
@@ -287,7 +288,7 @@ fn turned_into_link(stage: &mut Stage) -> Told {
     stage.scene.file("{hidden}/file", "content of the host\n")?;
     let before = stage.scene.print("{hidden}");
     let first =
-        stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", "echo changed > dir/file; echo new > dir/new"])?;
+        stage.run(&["--profile", "shell"], &["/bin/bash", "-c", "echo changed > dir/file; echo new > dir/new"])?;
     must(first.code() == 0, || format!("not even tried\n{}", first.told()))?;
     // Meanwhile, on the host, the directory has become a link: applying must notice.
     std::fs::rename(stage.scene.path("{ws}/dir"), stage.scene.path("{ws}/dir.old"))?;
@@ -307,7 +308,7 @@ fn hosts_link(stage: &mut Stage) -> Told {
     stage.scene.link("{ws}/link", "{hidden}/file")?;
     let before = stage.scene.print("{hidden}");
     let script = "rm link; echo guest > link";
-    let ran = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
+    let ran = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
     must(ran.code() == 0, || format!("not even tried\n{}", ran.told()))?;
     stage.stockade(&["apply", "last"])?;
     must(before == stage.scene.print("{hidden}"), || "ESCAPED: applying wrote through a link".to_owned())
@@ -321,7 +322,7 @@ fn set_user_id(stage: &mut Stage) -> Told {
         |stage: &Stage| std::fs::metadata(stage.scene.path("{ws}/tool")).map_or(0, |data| data.permissions().mode());
     must(mode(stage) & 0o6000 != 0, || format!("the control did not succeed\n{}", control.told()))?;
     std::fs::remove_file(stage.scene.path("{ws}/tool"))?;
-    stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
+    stage.run(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
     stage.stockade(&["apply", "last"])?;
     must(mode(stage) & 0o6000 == 0, || format!("ESCAPED: applied with mode {:o}", mode(stage)))
 }
@@ -330,7 +331,7 @@ fn unapplied(stage: &mut Stage) -> Told {
     stage.scene.file("{ws}/file", "content of the host\n")?;
     let before = stage.scene.print("{ws}");
     let script = "echo x > file; echo y > new; mkdir d; ln -s / root; chmod 600 file; rm -rf .git";
-    let ran = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
+    let ran = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
     must(ran.code() == 0, || format!("not even tried\n{}", ran.told()))?;
     must(before == stage.scene.print("{ws}"), || "ESCAPED: review changed the workspace".to_owned())?;
     stage.stockade(&["discard", "last"])?;

@@ -1,9 +1,10 @@
 //! Attacks on processes that are not the guest's: a victim on the host, the init of the session, the supervisor.
 //! It never aims at a process that the test did not start.
 
-use crate::story::{Stage, Stop, Story, Told, must};
 use crate::table::Attack;
 use std::time::Duration;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must};
 
 pub(crate) fn attacks() -> Vec<Attack> {
     [victims(), inits(), supervisors(), identity(), terminals()].concat()
@@ -211,7 +212,7 @@ fn outlives(stage: &mut Stage, words: &[&str]) -> Told {
     }
     std::fs::remove_file(stage.scene.path("{ws}/beat"))?;
     let profile = stage.probe_profile("daemon", "")?;
-    let confined = stage.confined(&["--profile", &profile, "--mode", "direct"], words)?;
+    let confined = stage.run(&["--profile", &profile, "--mode", "direct"], words)?;
     must(stage.exists("{ws}/beat"), || format!("the daemon was not even tried\n{}", confined.told()))?;
     must(!beats(stage), || format!("ESCAPED: a process survived its call\n{}", confined.told()))
 }
@@ -248,7 +249,7 @@ fn ignores_signals(stage: &mut Stage) -> Told {
     let profile = stage.probe_profile("patient", "[limits]\nwall_s = 2\n")?;
     let control = stage.plain(&["{bin}/stockade-probe", "ignore-and-wait", "3"])?;
     must(control.code() == 0, || format!("the control did not wait\n{}", control.told()))?;
-    let ended = stage.confined(&["--profile", &profile], &["{bin}/stockade-probe", "ignore-and-wait", "30"])?;
+    let ended = stage.run(&["--profile", &profile], &["{bin}/stockade-probe", "ignore-and-wait", "30"])?;
     must(ended.took < Duration::from_secs(15), || format!("ended after {:?}", ended.took))?;
     if ended.err().contains("limit wall") {
         Ok(())

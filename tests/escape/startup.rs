@@ -1,8 +1,9 @@
 //! Attacks before anything runs: profiles, the project's own rules, variables, arguments, and a kernel that lacks a layer.
 //! It never edits a built-in profile.
 
-use crate::story::{Stage, Stop, Story, Told, must};
 use crate::table::Attack;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must};
 
 pub(crate) fn attacks() -> Vec<Attack> {
     vec![
@@ -95,16 +96,16 @@ fn project(stage: &mut Stage, rules: &str) -> Told {
     let grants: String =
         rules.lines().skip_while(|line| line.starts_with("extends")).map(|line| format!("{line}\n")).collect();
     let own = stage.profile("own", &format!("{extends}\n{grants}"))?;
-    let control = stage.confined(&["--profile", &own], &read)?;
+    let control = stage.run(&["--profile", &own], &read)?;
     must(control.out().contains(&canary), || format!("the control does not read it\n{}", control.told()))?;
     stage.scene.file("{ws}/stockade.toml", &format!("profile = 1\n{rules}"))?;
-    let ended = stage.confined(&["--profile", "shell"], &read)?;
+    let ended = stage.run(&["--profile", "shell"], &read)?;
     must(!ended.out().contains(&canary), || format!("ESCAPED: the project widened its profile\n{}", ended.told()))?;
     must(ended.code() == 125, || format!("not refused loudly\n{}", ended.told()))
 }
 
 fn project_link(stage: &mut Stage) -> Told {
-    let run = |stage: &Stage| stage.confined(&["--profile", "shell"], &["/bin/echo", "ran"]);
+    let run = |stage: &Stage| stage.run(&["--profile", "shell"], &["/bin/echo", "ran"]);
     stage.scene.file("{ws}/stockade.toml", "profile = 1\n")?;
     let control = run(stage)?;
     must(control.code() == 0, || format!("the control did not run\n{}", control.told()))?;
@@ -124,10 +125,10 @@ fn project_link(stage: &mut Stage) -> Told {
 /// The twin of the attacks above: what a project may say is heard.
 fn project_tightens(stage: &mut Stage) -> Told {
     stage.scene.file("{ws}/stockade.toml", "profile = 1\n[limits]\nopen_files = 77\n")?;
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", "ulimit -n"])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", "ulimit -n"])?;
     must(ended.out().trim() == "77", || format!("the project's limit is not in force\n{}", ended.told()))?;
     stage.scene.file("{ws}/stockade.toml", "profile = 1\n[limits]\nopen_files = 1000000\n")?;
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", "ulimit -n"])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", "ulimit -n"])?;
     must(ended.out().trim() != "1000000", || format!("the project raised a limit\n{}", ended.told()))
 }
 
@@ -138,7 +139,7 @@ fn project_variables(stage: &mut Stage) -> Told {
     let control = stage.plain(&["/bin/bash", "-c", ". ./.env && mkdir -p $STOCKADE_STATE"])?;
     must(stage.exists("{hidden}/evil"), || format!("the control did not succeed\n{}", control.told()))?;
     std::fs::remove_dir(stage.scene.path("{hidden}/evil"))?;
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/true"])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/true"])?;
     must(ended.code() == 0, || format!("it did not run\n{}", ended.told()))?;
     must(!stage.exists("{hidden}/evil"), || "ESCAPED: the project chose the state directory".to_owned())
 }
@@ -146,7 +147,7 @@ fn project_variables(stage: &mut Stage) -> Told {
 fn writable_profile(stage: &mut Stage) -> Told {
     use std::os::unix::fs::PermissionsExt as _;
     let path = stage.profile("mine", "extends = [\"shell\"]\n")?;
-    let run = |stage: &Stage| stage.confined(&["--profile", &path], &["/bin/echo", "ran"]);
+    let run = |stage: &Stage| stage.run(&["--profile", &path], &["/bin/echo", "ran"]);
     let control = run(stage)?;
     must(control.code() == 0, || format!("the control did not run\n{}", control.told()))?;
     for mode in [0o666, 0o664, 0o646] {
@@ -159,7 +160,7 @@ fn writable_profile(stage: &mut Stage) -> Told {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
     // In a directory that others can write, anybody can put another file in its place.
     stage.scene.file_with_mode("{hidden}/p.toml", "profile = 1\nname = \"p\"\nextends = [\"shell\"]\n", 0o644)?;
-    let ended = stage.confined(&["--profile", "{hidden}/p.toml"], &["/bin/echo", "ran"])?;
+    let ended = stage.run(&["--profile", "{hidden}/p.toml"], &["/bin/echo", "ran"])?;
     must(ended.code() == 125 && !ended.out().contains("ran"), || {
         format!("used from a directory that others can write\n{}", ended.told())
     })
@@ -173,7 +174,7 @@ fn foreign_profile(stage: &mut Stage) -> Told {
     }
     const NOBODY: u32 = 65_534;
     std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY))?;
-    let ended = stage.confined(&["--profile", &path], &["/bin/echo", "ran"])?;
+    let ended = stage.run(&["--profile", &path], &["/bin/echo", "ran"])?;
     must(ended.code() == 125 && !ended.out().contains("ran"), || format!("used\n{}", ended.told()))
 }
 
@@ -183,7 +184,7 @@ fn shadowed_profile(stage: &mut Stage) -> Told {
     for name in ["shell", "shell.toml", "sandbox-profiles/shell.toml", ".stockade/shell.toml", "profiles/shell.toml"] {
         stage.scene.file_with_mode(&format!("{{ws}}/{name}"), text, 0o644)?;
     }
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/cat", "{hidden}/secret"])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/cat", "{hidden}/secret"])?;
     must(!ended.out().contains(&stage.scene.fill("{canary}")), || {
         format!("ESCAPED: the project's file was used\n{}", ended.told())
     })?;
@@ -223,10 +224,10 @@ fn refused_profile(stage: &mut Stage, body: &str) -> Told {
     stage.scene.file_with_mode("{hidden}/wide.toml", "profile = 1\nname = \"wide\"\nextends = [\"shell\"]\n", 0o644)?;
     stage.scene.file_with_mode("{root}/wide.toml", "profile = 1\nname = \"wide\"\nextends = [\"shell\"]\n", 0o644)?;
     let control = stage.profile("right", "extends = [\"shell\"]\n")?;
-    let control = stage.confined(&["--profile", &control], &["/bin/echo", "ran"])?;
+    let control = stage.run(&["--profile", &control], &["/bin/echo", "ran"])?;
     must(control.code() == 0, || format!("the control did not run\n{}", control.told()))?;
     let wrong = stage.profile("wrong", body)?;
-    let ended = stage.confined(&["--profile", &wrong], &["/bin/echo", "ran"])?;
+    let ended = stage.run(&["--profile", &wrong], &["/bin/echo", "ran"])?;
     must(ended.code() == 125 && !ended.out().contains("ran"), || format!("not refused\n{}", ended.told()))?;
     must(ended.err().contains("hint"), || format!("refused without a hint\n{}", ended.told()))
 }
@@ -235,7 +236,7 @@ fn empty_profile(stage: &mut Stage) -> Told {
     stage.scene.file("{ws}/file", "{canary}")?;
     let empty = stage.profile("empty", "")?;
     for command in [&["/bin/cat", "{ws}/file"][..], &["/bin/echo", "{canary}"], &["{ws}/file"]] {
-        let ended = stage.confined(&["--profile", &empty], command)?;
+        let ended = stage.run(&["--profile", &empty], command)?;
         let out = ended.out();
         must(!out.contains(&stage.scene.fill("{canary}")), || format!("ESCAPED: {command:?} ran\n{}", ended.told()))?;
         must(matches!(ended.code(), 125..=127), || format!("an exit code of its own\n{}", ended.told()))?;
@@ -256,10 +257,10 @@ fn working_directory(stage: &mut Stage, cwd: &str) -> Told {
     stage.scene.link("{ws}/link", "{hidden}")?;
     stage.scene.folder("{ws}/sub")?;
     let write = ["/bin/bash", "-c", "pwd; echo guest > file"];
-    let control = stage.confined(&["--profile", "shell", "--mode", "direct", "--cwd", "sub"], &write)?;
+    let control = stage.run(&["--profile", "shell", "--mode", "direct", "--cwd", "sub"], &write)?;
     must(stage.exists("{ws}/sub/file"), || format!("the control did not write\n{}", control.told()))?;
     let before = stage.scene.print("{hidden}");
-    let ended = stage.confined(&["--profile", "shell", "--mode", "direct", "--cwd", cwd], &write)?;
+    let ended = stage.run(&["--profile", "shell", "--mode", "direct", "--cwd", cwd], &write)?;
     must(before == stage.scene.print("{hidden}"), || {
         format!("ESCAPED: a working directory widened\n{}", ended.told())
     })?;
@@ -271,13 +272,13 @@ fn nested(stage: &mut Stage) -> Told {
     stage.scene.file("{hidden}/secret", "{canary}")?;
     let wide = "extends = [\"shell\"]\n[[grant.read]]\npath = \"{hidden}\"\nreason = \"because\"\n";
     let path = stage.profile("wide", &stage.scene.fill(wide))?;
-    let control = stage.confined(&["--profile", &path], &["/bin/cat", "{hidden}/secret"])?;
+    let control = stage.run(&["--profile", &path], &["/bin/cat", "{hidden}/secret"])?;
     let canary = stage.scene.fill("{canary}");
     must(control.out().contains(&canary), || format!("the control does not read it\n{}", control.told()))?;
     stage.scene.file_with_mode("{ws}/wide.toml", &format!("profile = 1\nname = \"wide\"\n{wide}"), 0o644)?;
     let profile = stage.probe_profile("outer", "")?;
     let script = "export STOCKADE_STATE=/tmp/state; {bin}/stockade run --profile {ws}/wide.toml --workspace {ws} -- cat {hidden}/secret; echo inner-ended-$?";
-    let ended = stage.confined(&["--profile", &profile], &["/bin/bash", "-c", script])?;
+    let ended = stage.run(&["--profile", &profile], &["/bin/bash", "-c", script])?;
     must(ended.out().contains("inner-ended"), || format!("not even tried\n{}", ended.told()))?;
     must(!ended.out().contains(&canary), || format!("ESCAPED: a session inside is wider\n{}", ended.told()))
 }
@@ -294,7 +295,7 @@ fn planted_mount_target(stage: &mut Stage) -> Told {
                 format!("extends = [\"shell\"]\n[[grant.{kind}]]\npath = \"./a/b\"\nreason = \"because\"\n{optional}");
             let profile = stage.profile("below", &body)?;
             let before = stage.scene.print("{hidden}");
-            let ended = stage.confined(&["--profile", &profile, "--mode", mode], &["/bin/true"])?;
+            let ended = stage.run(&["--profile", &profile, "--mode", mode], &["/bin/true"])?;
             must(before == stage.scene.print("{hidden}"), || {
                 format!("ESCAPED: setting up wrote outside\n{}", ended.told())
             })?;
@@ -311,7 +312,7 @@ fn planted_protect_target(stage: &mut Stage) -> Told {
     std::fs::remove_dir(stage.scene.path("{hidden}/hooks"))?;
     let before = stage.scene.print("{hidden}");
     for mode in ["direct", "review", "discard"] {
-        let ended = stage.confined(&["--profile", "shell", "--mode", mode], &["/bin/true"])?;
+        let ended = stage.run(&["--profile", "shell", "--mode", mode], &["/bin/true"])?;
         must(before == stage.scene.print("{hidden}"), || {
             format!("ESCAPED: setting up wrote outside\n{}", ended.told())
         })?;
@@ -335,7 +336,7 @@ fn program_of_the_workspace(stage: &mut Stage) -> Told {
     let control = stage.plain(&["/bin/bash", "-c", "git"])?;
     must(stage.exists("{hidden}/git"), || format!("the control did not succeed\n{}", control.told()))?;
     std::fs::remove_file(stage.scene.path("{hidden}/git"))?;
-    stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", "echo x > new; echo y >> sh"])?;
+    stage.run(&["--profile", "shell"], &["/bin/bash", "-c", "echo x > new; echo y >> sh"])?;
     for words in [&["diff", "last"][..], &["apply", "last"], &["undo", "last"], &["verify", "last"], &["doctor"]] {
         stage.stockade(words)?;
     }

@@ -1,7 +1,8 @@
 //! Attacks on the log and the state directory: reaching them, and writing what misleads their reader.
 //! It never changes a log by hand; what a verifier makes of altered logs is tested where the format is.
 
-use crate::story::{Stage, Story, Told, must};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Story, Told, must};
 
 /// Text that a terminal would obey: a clipboard write, a title, a colour, a line break with a forged line, bidi.
 const HOSTILE: &[(&str, &str)] = &[
@@ -69,7 +70,7 @@ fn reach(stage: &mut Stage, words: &[&str], rules: &str) -> Told {
     plant(stage)?;
     let before = std::fs::read(stage.scene.path("{state}/planted"))?;
     let profile = stage.probe_profile("state", &stage.scene.fill(rules))?;
-    let confined = stage.confined(&["--profile", &profile, "--mode", "direct"], &command)?;
+    let confined = stage.run(&["--profile", &profile, "--mode", "direct"], &command)?;
     // Refusing to start with such a grant is as good as hiding the state.
     let stopped = confined.code() == 10 || (confined.code() == 125 && !rules.is_empty());
     must(stopped, || format!("ESCAPED, or never tried\n{}", confined.told()))?;
@@ -138,7 +139,7 @@ fn file_name(stage: &mut Stage, text: &str) -> Told {
     let control = stage.plain(&["/usr/bin/find", "{ws}"])?;
     must(control.out().contains(text), || format!("the control does not print the name\n{}", control.told()))?;
     std::fs::remove_file(stage.scene.path("{ws}").join(text))?;
-    let run = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", "echo x > \"$0\"", text])?;
+    let run = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", "echo x > \"$0\"", text])?;
     must(run.code() == 0, || format!("the file was not made\n{}", run.told()))?;
     must(!obeys(&run.err, Reader::Person), || format!("the summary prints {text:?} raw: {:?}", run.err()))?;
     shown_harmlessly(stage, text)
@@ -147,7 +148,7 @@ fn file_name(stage: &mut Stage, text: &str) -> Told {
 fn argument(stage: &mut Stage, text: &str) -> Told {
     let control = stage.plain(&["/bin/echo", text])?;
     must(control.out().contains(text), || format!("the control does not print it\n{}", control.told()))?;
-    let run = stage.confined(&["--profile", "shell"], &["/bin/true", text])?;
+    let run = stage.run(&["--profile", "shell"], &["/bin/true", text])?;
     must(run.code() == 0, || format!("it was not run\n{}", run.told()))?;
     must(!obeys(&run.err, Reader::Person), || format!("the summary prints {text:?} raw: {:?}", run.err()))?;
     shown_harmlessly(stage, text)
@@ -157,7 +158,7 @@ fn state_inside(stage: &mut Stage) -> Told {
     stage.environment.push(("STOCKADE_STATE".into(), stage.scene.fill("{ws}/.state").into()));
     let script =
         "cd {ws}/.state && ls -R | grep -q . && echo {canary}; echo x > {ws}/.state/s/x && echo {canary}; true";
-    let confined = stage.confined(&["--profile", "shell", "--mode", "direct"], &["/bin/bash", "-c", script])?;
+    let confined = stage.run(&["--profile", "shell", "--mode", "direct"], &["/bin/bash", "-c", script])?;
     must(!confined.out().contains(&stage.scene.fill("{canary}")), || {
         format!("ESCAPED: the guest has the state\n{}", confined.told())
     })
@@ -165,12 +166,12 @@ fn state_inside(stage: &mut Stage) -> Told {
 
 fn state_writable(stage: &mut Stage) -> Told {
     use std::os::unix::fs::PermissionsExt as _;
-    let control = stage.confined(&["--profile", "shell"], &["/bin/true"])?;
+    let control = stage.run(&["--profile", "shell"], &["/bin/true"])?;
     must(control.code() == 0, || format!("the control did not run\n{}", control.told()))?;
     for place in ["{state}", "{state}/s"] {
         let path = stage.scene.path(place);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
-        let ended = stage.confined(&["--profile", "shell"], &["/bin/echo", "ran"])?;
+        let ended = stage.run(&["--profile", "shell"], &["/bin/echo", "ran"])?;
         must(ended.code() == 125 && !ended.out().contains("ran"), || format!("{place}: used\n{}", ended.told()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
     }
@@ -180,13 +181,13 @@ fn state_writable(stage: &mut Stage) -> Told {
 fn state_link(stage: &mut Stage) -> Told {
     stage.scene.link("{root}/linked", "{state}")?;
     stage.environment.push(("STOCKADE_STATE".into(), stage.scene.fill("{root}/linked").into()));
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/echo", "ran"])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/echo", "ran"])?;
     must(ended.code() == 125 && !ended.out().contains("ran"), || format!("used\n{}", ended.told()))
 }
 
 fn forged_record(stage: &mut Stage) -> Told {
     let line = r#"{"v":1,"k":"session.close","n":99,"outcome":"everything verified"}"#;
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/echo", line])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/echo", line])?;
     must(ended.code() == 0, || format!("it was not run\n{}", ended.told()))?;
     let exported = stage.stockade(&["log", "export", "last", "--jsonl"])?;
     let forged = exported.out().lines().any(|shown| shown.trim() == line);
@@ -197,7 +198,7 @@ fn forged_record(stage: &mut Stage) -> Told {
 
 fn odd_bytes(stage: &mut Stage) -> Told {
     let script = "printf x > $'not-\\xff\\xfe-utf8'; mkdir $'d\\xf0'; printf y > $'d\\xf0/f'; ln -s $'to-\\xff' link; printf z > -; printf q > ' '";
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
     must(ended.code() == 0, || format!("it was not run\n{}", ended.told()))?;
     shown_harmlessly(stage, "\u{fffd}")?;
     use std::os::unix::ffi::OsStrExt as _;
@@ -207,7 +208,7 @@ fn odd_bytes(stage: &mut Stage) -> Told {
 
 fn long_argument(stage: &mut Stage) -> Told {
     let long = "a".repeat(120_000);
-    let ended = stage.confined(&["--profile", "shell"], &["/bin/echo", &long])?;
+    let ended = stage.run(&["--profile", "shell"], &["/bin/echo", &long])?;
     must(ended.code() == 0 && ended.out().trim() == long, || format!("it was not run: exit {}", ended.code()))?;
     let verified = stage.stockade(&["verify", "last"])?;
     must(verified.code() == 0, || format!("does not verify\n{}", verified.told()))

@@ -1,9 +1,9 @@
 //! The harmless twins: what people do all day must work inside as it does outside.
 //! It never needs the network, nor a program that is not there: such a twin is skipped and said to be.
 
-use crate::check::PATH;
-use crate::story::{Stage, Stop, Story, Told, must};
 use stockade_tests::process::found_in;
+use stockade_tests::stage::{PATH, Stage};
+use stockade_tests::story::{Stop, Story, Told, must};
 
 /// One thing that must work: name, profile, the programs it needs, a script that ends by printing `works`.
 struct Twin {
@@ -266,7 +266,7 @@ fn works(stage: &mut Stage, twin: &Twin, mode: &str) -> Told {
         return Err(Stop::Skip(format!("does not work unconfined either: {}", control.told().replace('\n', " | "))));
     }
     std::fs::remove_dir_all(stage.scene.path("{ws}/t"))?;
-    let ended = stage.confined(&["--profile", twin.profile, "--mode", mode], &["/bin/bash", "-c", &script])?;
+    let ended = stage.run(&["--profile", twin.profile, "--mode", mode], &["/bin/bash", "-c", &script])?;
     must(ended.code() == 0 && ended.out().lines().any(|line| line == "works"), || {
         format!("does not work inside\n{}", ended.told())
     })?;
@@ -284,39 +284,37 @@ fn exit_codes(stage: &mut Stage) -> Told {
         ("kill -KILL $$", 137),
         ("kill -SEGV $$", 139),
     ] {
-        let ended = stage.confined(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
+        let ended = stage.run(&["--profile", "shell"], &["/bin/bash", "-c", script])?;
         must(ended.code() == code, || format!("{script}: not {code}\n{}", ended.told()))?;
     }
-    let absent = stage.confined(&["--profile", "shell"], &["certainly-absent"])?;
+    let absent = stage.run(&["--profile", "shell"], &["certainly-absent"])?;
     must(absent.code() == 127, || format!("an absent command: not 127\n{}", absent.told()))?;
     stage.scene.file("{ws}/not-executable", "x")?;
-    let not = stage.confined(&["--profile", "shell"], &["./not-executable"])?;
+    let not = stage.run(&["--profile", "shell"], &["./not-executable"])?;
     must(not.code() == 126, || format!("not executable: not 126\n{}", not.told()))
 }
 
 fn streams(stage: &mut Stage) -> Told {
     let script = "for i in $(seq 2000); do echo out$i; echo err$i >&2; done; printf 'no newline'";
-    let ended = stage.confined(&["--profile", "shell", "--quiet"], &["/bin/bash", "-c", script])?;
+    let ended = stage.run(&["--profile", "shell", "--quiet"], &["/bin/bash", "-c", script])?;
     let expected: String = (1..=2000).map(|i| format!("out{i}\n")).collect();
     must(ended.out() == format!("{expected}no newline"), || format!("standard output differs\n{}", ended.told()))?;
     let expected: String = (1..=2000).map(|i| format!("err{i}\n")).collect();
     must(ended.err() == expected, || format!("standard error differs\n{}", ended.told()))?;
-    let bytes = stage.confined(
-        &["--profile", "shell"],
-        &["/bin/bash", "-c", "head -c 3000000 /dev/urandom | tee f; sha256sum f >&2"],
-    )?;
+    let bytes = stage
+        .run(&["--profile", "shell"], &["/bin/bash", "-c", "head -c 3000000 /dev/urandom | tee f; sha256sum f >&2"])?;
     must(bytes.out.len() == 3_000_000, || format!("{} bytes of 3000000 came out", bytes.out.len()))
 }
 
 fn terminal(stage: &mut Stage) -> Told {
     let script = "test -t 0 && test -t 1 && test -t 2 && tty && stty size && echo works";
-    let ended = stage.confined(&["--profile", "shell", "--tty"], &["/bin/bash", "-c", script])?;
+    let ended = stage.run(&["--profile", "shell", "--tty"], &["/bin/bash", "-c", script])?;
     must(ended.code() == 0 && ended.out().contains("works"), || format!("no terminal\n{}", ended.told()))
 }
 
 fn built_in(stage: &mut Stage) -> Told {
     for profile in ["base", "shell", "rust-dev", "node-dev", "python-dev", "git", "review-only", "ci", "locked"] {
-        let ended = stage.confined(&["--profile", profile], &["/bin/sh", "-c", "echo works"])?;
+        let ended = stage.run(&["--profile", profile], &["/bin/sh", "-c", "echo works"])?;
         must(ended.out().contains("works"), || format!("{profile}: nothing can be run\n{}", ended.told()))?;
     }
     Ok(())

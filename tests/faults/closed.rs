@@ -1,10 +1,11 @@
 //! Streams that are closed or go away, and more output than anybody wants.
 //! It never takes the absence of a reader for a failure of the command.
 
-use crate::stage::{Stage, Stop, Story, Told, must, run_words, same};
 use std::io::Read as _;
 use std::time::Duration;
 use stockade_tests::process::kill_group;
+use stockade_tests::stage::{Stage, run_words};
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// Most memory of ours while a gigabyte passes, KiB.
 const PEAK_KIB_MAX: u64 = 128 * 1024;

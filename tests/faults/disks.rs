@@ -1,9 +1,10 @@
 //! File systems that refuse: full, without overlays, without room for a log.
 //! It never mounts anything that it does not unmount, and skips where only root could.
 
-use crate::stage::{Stage, Stop, Story, Told, must, same};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// A mount of the test's own; dropping it takes it away.
 struct Mounted(String);

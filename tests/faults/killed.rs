@@ -1,8 +1,9 @@
 //! Sudden deaths of `stockade`, and several of it at once.
 //! It never kills a process that the test did not start.
 
-use crate::stage::{Stage, Stop, Story, Told, must, run_words, same};
 use std::io::{BufRead as _, BufReader};
+use stockade_tests::stage::{Stage, run_words};
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 pub(crate) fn stories() -> Vec<Story> {
     let follow_ups = [("diff", "diff"), ("apply", "apply"), ("discard", "discard"), ("gc", "gc")];

@@ -7,14 +7,13 @@ mod killed;
 mod names;
 mod refused;
 mod review;
-#[path = "../conformance/stage.rs"]
-mod stage;
+mod states;
 mod tampered;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    stage::run_all("faults", || {
+    stockade_tests::story::run_all("faults", || {
         let parts = [
             refused::stories(),
             closed::stories(),
@@ -22,6 +21,7 @@ fn main() -> ExitCode {
             killed::stories(),
             names::stories(),
             review::stories(),
+            states::stories(),
             tampered::stories(),
         ];
         parts.into_iter().flatten().collect()

@@ -1,13 +1,14 @@
 //! Names that are not text, deep trees and many files.
 //! It never prints a name as it is: a terminal may be reading.
 
-use crate::stage::{Stage, Stop, Story, Told, must, same};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::time::Duration;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// Not UTF-8.
 const ODD: &[u8] = b"odd-\xff\xfe";

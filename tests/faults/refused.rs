@@ -1,9 +1,10 @@
 //! What is refused before anything runs, with the whole message that a person reads.
 //! It never accepts a refusal after which the command ran all the same.
 
-use crate::stage::{Stage, Stop, Story, Told, must, same};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// Something wrong, and what is said about it.
 struct Case {

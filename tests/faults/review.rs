@@ -1,7 +1,8 @@
 //! Changes that meet another truth on the host: conflicts, held and protected files, paths that are none.
 //! It never accepts an apply that took part of what it refused.
 
-use crate::stage::{Stage, Story, Told, masked, must, same};
+use stockade_tests::stage::{Stage, masked};
+use stockade_tests::story::{Story, Told, must, same};
 
 /// What the host does between the run and the apply.
 const CONFLICTS: &[(&str, &str)] = &[

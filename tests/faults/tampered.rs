@@ -1,10 +1,11 @@
 //! Logs that another version, another user or another hand has written.
 //! It never takes the place of the tamper matrix beside the format: here is what a person sees.
 
-use crate::stage::{Stage, Stop, Story, Told, must, same};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 pub(crate) fn stories() -> Vec<Story> {
     vec![

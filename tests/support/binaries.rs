@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// One variable of the environment of the tests.
 pub fn variable(name: &str) -> Option<OsString> {
@@ -27,4 +28,17 @@ pub fn stockade() -> Result<PathBuf, String> {
         return Ok(binary);
     }
     Err(format!("{} is not built: cargo build -p stockade, or set STOCKADE_BIN", binary.display()))
+}
+
+/// The binary under test; `None` when only the controls of attacks are wanted (`STOCKADE_TESTS=controls`).
+///
+/// # Errors
+/// As [`stockade`].
+pub fn under_test() -> Result<Option<PathBuf>, String> {
+    static FOUND: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
+    let find = || match variable("STOCKADE_TESTS") {
+        Some(word) if word == "controls" => Ok(None),
+        Some(_) | None => stockade().map(Some),
+    };
+    FOUND.get_or_init(find).clone()
 }

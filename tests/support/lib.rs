@@ -7,3 +7,5 @@ pub mod process;
 pub mod report;
 pub mod said;
 pub mod scene;
+pub mod stage;
+pub mod story;

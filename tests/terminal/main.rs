@@ -1,17 +1,15 @@
 //! Interactive use: a person at a terminal, with `stockade run --tty` between them and a shell.
 //! It never waits by the clock: every step waits for what the shell says, with a bound against hanging.
 
-#[expect(dead_code, reason = "the stage is shared, and this program needs a part of it")]
-#[path = "../conformance/stage.rs"]
-mod stage;
 mod user;
 
-use stage::{Stage, Story, Told, must, same};
 use std::process::ExitCode;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Story, Told, must, same};
 use user::User;
 
 fn main() -> ExitCode {
-    stage::run_all("terminal", stories)
+    stockade_tests::story::run_all("terminal", stories)
 }
 
 /// Output that a terminal would act on, and what of it must not arrive.

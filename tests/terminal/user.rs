@@ -1,7 +1,6 @@
 //! A person at a terminal: types, reads, resizes the window, leaves.
 //! It never gives the terminal to anything but `stockade`, which it becomes the controlling terminal of.
 
-use crate::stage::{Stage, Stop, Told};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -11,6 +10,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Told};
 
 /// Longest time that one word is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);

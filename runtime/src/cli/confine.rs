@@ -7,11 +7,12 @@ use crate::config::environment::Environment;
 use crate::config::profiles::{self, Sources};
 use crate::config::state::State;
 use crate::error::{Error, Result};
-use crate::journal;
-use crate::session::{Options, Paths, Session, User};
+use crate::journal::{self, Journal};
+use crate::session::{self, Options, Paths, Session, User};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use stockade_audit::record::SessionId;
+use stockade_jail::Helper;
 
 /// A session's options, and the texts of its profile.
 #[derive(Debug)]
@@ -38,14 +39,23 @@ pub(super) struct Started {
 /// # Errors
 /// Operator: no such profile or workspace, or mistakes in the profile. Host: as [`Session::open`].
 pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) -> Result<Started> {
+    // First of all: the helper comes up while the profile is read, and the log's files are made beside both.
+    let helper = Helper::begin().map_err(|e| crate::backend::process::failed(&e))?;
     let state = State::open(&context.environment)?;
     let id = journal::new_session_id()?;
     let (log, layer) = (state.log(&id), state.layer(&id));
-    let Confined { options, sources } = confined(args, id.clone(), &state, via, context)?;
-    let ledger = journal::ledger(state.root(), &context.environment.user)?;
-    let session = Session::open(options, ledger)?;
-    sources.keep(&layer)?;
-    Ok(Started { session, id, log })
+    let opened: Result<Session> = std::thread::scope(|scope| {
+        let drafted = scope.spawn(|| {
+            let ledger = journal::ledger(state.root(), &context.environment.user)?;
+            Journal::draft(&log, ledger, &id)
+        });
+        let draft = || drafted.join().map_err(|_| Error::bug("making the log's files panicked"))?;
+        let Confined { options, sources } = confined(args, id.clone(), &state, via, context)?;
+        session::make_layer_directory(&options)?;
+        sources.keep(&layer)?;
+        Session::open(options, helper, draft)
+    });
+    Ok(Started { session: opened?, id, log })
 }
 
 /// Reads what confines.

@@ -35,9 +35,9 @@ fn open(session: &str, context: &Context) -> Result<Opened> {
     let directory = state.layer(&id);
     let sources = Sources::kept(&directory)?;
     // The workspace is the layer's: where the session took place, wherever we are now.
-    let workspace = Layer::open(&directory).map_err(crate::session::settle::failed)?.workspace().to_owned();
-    let profile = profiles::placed(&sources.profile()?, &workspace, &context.environment)?;
-    let review = Review::open(&directory, profile.profile().clone())?;
+    let layer = Layer::open(&directory).map_err(crate::session::settle::failed)?;
+    let profile = profiles::placed(&sources.profile()?, layer.workspace(), &context.environment)?;
+    let review = Review::of(layer, profile.profile().clone())?;
     Ok(Opened { state, user: context.environment.user.clone(), id, review })
 }
 

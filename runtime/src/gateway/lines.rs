@@ -19,29 +19,57 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use stockade_audit::record::Digest;
 use stockade_jail::Status;
-use stockade_policy::{Action, CALL_BYTES_MAX, RawCall};
+use stockade_policy::{Action, CALL_BYTES_MAX, Call, RawCall};
 
 /// Longest line, bytes: a call and its envelope.
 const LINE_BYTES_MAX: usize = CALL_BYTES_MAX + 4096;
+/// Longest id, bytes.
+const ID_BYTES_MAX: usize = 128;
 /// Most output of one stream in an answer, bytes.
 const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A command, under the name that its answer bears.
+    Command(Value, Call),
+    /// Nothing that can be done: the answer.
+    Refused(Value),
+}
 
 /// Serves calls until the input ends.
 ///
 /// # Errors
 /// Host: the input or output fails, or the session can take no more calls.
 pub fn serve(session: &mut Session, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<()> {
-    while let Some(line) = read_line(input)? {
-        let answer = match line {
-            Line::TooLong => json!({ "id": null, "error": format!("line has more than {LINE_BYTES_MAX} bytes") }),
-            Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
-            Line::Whole(bytes) => answer(session, &bytes)?,
+    while let Some(asked) = read(input)? {
+        let answer = match asked {
+            Asked::Command(id, call) => answer(session, id, call)?,
+            Asked::Refused(answer) => answer,
         };
         let written = serde_json::to_writer(&mut *output, &answer).map_err(io::Error::from);
         let written = written.and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush());
         written.map_err(|e| Error::host(format!("write an answer: {}", crate::error::plain(&e))))?;
     }
     Ok(())
+}
+
+/// Reads up to the next line that asks for something; `None` at the end of the input.
+///
+/// # Errors
+/// Host: the input fails.
+pub fn read(input: &mut dyn BufRead) -> Result<Option<Asked>> {
+    while let Some(line) = read_line(input)? {
+        match line {
+            Line::TooLong => {
+                let error = format!("line has more than {LINE_BYTES_MAX} bytes");
+                return Ok(Some(Asked::Refused(json!({ "id": null, "error": error }))));
+            }
+            Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => {}
+            Line::Whole(bytes) => return Ok(Some(asked(&bytes).unwrap_or_else(Asked::Refused))),
+        }
+    }
+    Ok(None)
 }
 
 /// One line of the input.
@@ -88,30 +116,35 @@ struct Envelope<'a> {
     call: &'a RawValue,
 }
 
-/// Runs one call. Only what makes the session unusable is an error; the rest is an answer.
-fn answer(session: &mut Session, line: &[u8]) -> Result<Value> {
+/// Reads one line; the error is its answer.
+fn asked(line: &[u8]) -> std::result::Result<Asked, Value> {
     // serde would take an array for an envelope too, its members by their places.
     if line.trim_ascii_start().first() != Some(&b'{') {
-        return Ok(json!({ "id": null, "error": "not a call: the line is not an object" }));
+        return Err(json!({ "id": null, "error": "not a call: the line is not an object" }));
     }
-    let envelope: Envelope<'_> = match serde_json::from_slice(line) {
-        Ok(envelope) => envelope,
-        Err(error) => return Ok(json!({ "id": null, "error": format!("not a call: {error}") })),
-    };
+    let envelope: Envelope<'_> =
+        serde_json::from_slice(line).map_err(|error| json!({ "id": null, "error": format!("not a call: {error}") }))?;
     // An id comes back as it came, so it must be small; nobody needs a structure for one.
-    if !matches!(&envelope.id, Value::Null | Value::Number(_)) && envelope.id.as_str().is_none_or(|id| id.len() > 128) {
-        return Ok(json!({ "id": null, "error": "the id is not a number or a short string" }));
+    if !matches!(&envelope.id, Value::Null | Value::Number(_))
+        && envelope.id.as_str().is_none_or(|id| id.len() > ID_BYTES_MAX)
+    {
+        return Err(json!({ "id": null, "error": "the id is not a number or a short string" }));
     }
     let call = match RawCall::new(envelope.call.get().as_bytes()).parse() {
         Ok(call) => call,
-        Err(flaw) => return Ok(json!({ "id": envelope.id, "error": flaw.what, "hint": flaw.hint })),
+        Err(flaw) => return Err(json!({ "id": envelope.id, "error": flaw.what, "hint": flaw.hint })),
     };
     // A session's wall runs commands; what else a harness may ask for is refused before it is claimed, so that the log
     // never has a permit that nothing carries out.
     if !matches!(call.action(), Action::Command(_)) {
         let hint = "ask for a command; files of the workspace can be read and written by one";
-        return Ok(json!({ "id": envelope.id, "error": "this session runs commands only", "hint": hint }));
+        return Err(json!({ "id": envelope.id, "error": "this session runs commands only", "hint": hint }));
     }
+    Ok(Asked::Command(envelope.id, call))
+}
+
+/// Runs one call. Only what makes the session unusable is an error; the rest is an answer.
+fn answer(session: &mut Session, id: Value, call: Call) -> Result<Value> {
     let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
     let io = Io { input: Input::Empty, stdout: &mut stdout, stderr: &mut stderr, outside: &mut Alone };
     let mut answer = match session.call(call, io)? {
@@ -123,7 +156,7 @@ fn answer(session: &mut Session, line: &[u8]) -> Result<Value> {
         Outcome::Ran(sealed) => ran(&sealed, stdout, stderr),
     };
     if let Value::Object(members) = &mut answer {
-        members.insert("id".to_owned(), envelope.id);
+        members.insert("id".to_owned(), id);
     }
     Ok(answer)
 }
@@ -211,6 +244,44 @@ mod tests {
     fn lines_end_where_they_end() {
         assert_eq!(lines(b"abc\n\nlonger than the buffer\nlast"), [Some(3), Some(0), Some(22), Some(4)]);
         assert_eq!(lines(b""), []);
+    }
+
+    /// What a text asks for: `run` or the beginning of the answer.
+    #[track_caller]
+    fn check(line: &[u8], expected: &[&str]) {
+        let mut input = io::BufReader::new(line);
+        for expected in expected {
+            let found = match read(&mut input).expect("reading memory works") {
+                Some(Asked::Command(id, _)) => format!("run {id}"),
+                Some(Asked::Refused(answer)) => answer.to_string(),
+                None => "end".to_owned(),
+            };
+            assert!(found.contains(expected), "{:?}: {found}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn hostile_lines_are_answered_and_nothing_else() {
+        let call = r#"{"tool":"t","command":{"argv":["true"]}}"#;
+        let with_id = |id: &str| format!("{{\"id\":{id},\"call\":{call}}}");
+        check(with_id("7").as_bytes(), &["run 7", "end"]);
+        check(with_id("-1.5e3").as_bytes(), &["run -1500"]);
+        check(with_id(&format!("\"{}\"", "x".repeat(ID_BYTES_MAX))).as_bytes(), &["run"]);
+        for id in ["{}", "[1]", "true", &format!("\"{}\"", "x".repeat(ID_BYTES_MAX + 1))] {
+            check(with_id(id).as_bytes(), &["the id is not a number or a short string", "end"]);
+        }
+        check(b" \t\r\n\n", &["end"]);
+        check(format!("[7,{call}]").as_bytes(), &["the line is not an object"]);
+        check(format!("{{\"id\":1,\"id\":2,\"call\":{call}}}").as_bytes(), &["duplicate field"]);
+        check(format!("{{\"call\":{call},\"call\":{call}}}").as_bytes(), &["duplicate field"]);
+        check(format!("{{\"call\":{call},\"sandbox\":false}}").as_bytes(), &["unknown field"]);
+        check(format!("{}{}", with_id("1"), with_id("2")).as_bytes(), &["trailing characters", "end"]);
+        check(format!("\u{feff}{}", with_id("1")).as_bytes(), &["the line is not an object"]);
+        check(b"{\"id\":1,\"call\":\xff}", &["not a call"]);
+        check(&[b"{\"call\":".repeat(10_000), b"\n".to_vec(), with_id("3").into()].concat(), &["not a call", "run 3"]);
+        check(&[vec![b'['; LINE_BYTES_MAX], b"\n".to_vec(), with_id("4").into()].concat(), &["not an object", "run 4"]);
+        let nested = format!("{{\"id\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+        check(nested.as_bytes(), &["not a call", "end"]);
     }
 
     #[test]

@@ -3,4 +3,4 @@
 
 mod lines;
 
-pub use lines::serve;
+pub use lines::{Asked, read, serve};

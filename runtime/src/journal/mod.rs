@@ -22,6 +22,9 @@ use stockade_policy::{Call, Grounds, Permit, Refusal};
 /// Time between two heartbeats: a session that dies is known to be dead after two of them.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// It writes two small records.
+const HEART_STACK_BYTES: usize = 256 * 1024;
+
 /// A call that is in the log and waits for its decision: it is used up by [`Journal::commit`] or [`Journal::deny`], so
 /// that each call has one.
 #[derive(Debug)]
@@ -127,6 +130,24 @@ pub struct Journal {
     heart: Option<Heart>,
 }
 
+/// The files of a journal that has no record yet. Dropped, they are removed.
+#[derive(Debug)]
+pub struct Draft(stockade_audit::Draft);
+
+impl Draft {
+    /// Begins the log with its first record.
+    ///
+    /// # Errors
+    /// As [`stockade_audit::Draft::open`].
+    pub fn begin(self, open: SessionOpen) -> Result<Journal> {
+        let durability = open.durability;
+        let log = Arc::new(self.0.open(open).map_err(failed)?);
+        let running = Arc::new(AtomicU64::new(0));
+        let heart = Some(Heart::start(Arc::clone(&log), Arc::clone(&running))?);
+        Ok(Journal { log, durability, calls: AtomicU64::new(0), processes: AtomicU64::new(0), running, heart })
+    }
+}
+
 /// The thread that writes heartbeats; it ends when `stop` is dropped.
 #[derive(Debug)]
 struct Heart {
@@ -135,16 +156,12 @@ struct Heart {
 }
 
 impl Journal {
-    /// Begins the log of a session; its directory's name is the session's id.
+    /// Makes the files of a session's log, whose directory's name is the session's id.
     ///
     /// # Errors
-    /// As [`SessionLog::create`].
-    pub fn begin(directory: &Path, ledger: Arc<Ledger>, open: SessionOpen) -> Result<Self> {
-        let durability = open.durability;
-        let log = Arc::new(SessionLog::create(directory, ledger, open).map_err(failed)?);
-        let running = Arc::new(AtomicU64::new(0));
-        let heart = Some(Heart::start(Arc::clone(&log), Arc::clone(&running))?);
-        Ok(Self { log, durability, calls: AtomicU64::new(0), processes: AtomicU64::new(0), running, heart })
+    /// As [`stockade_audit::Draft::make`].
+    pub fn draft(directory: &Path, ledger: Arc<Ledger>, id: &SessionId) -> Result<Draft> {
+        Ok(Draft(stockade_audit::Draft::make(directory, ledger, id).map_err(failed)?))
     }
 
     /// Writes down what is asked for, before anybody judges it.
@@ -275,6 +292,7 @@ impl Heart {
         };
         let thread = std::thread::Builder::new()
             .name("heartbeat".to_owned())
+            .stack_size(HEART_STACK_BYTES)
             .spawn(beat)
             .map_err(|e| Error::host(format!("start the heartbeat: {}", crate::error::plain(&e))))?;
         Ok(Self { stop, thread })

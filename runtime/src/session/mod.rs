@@ -7,7 +7,7 @@ pub mod review;
 pub mod settle;
 mod tee;
 
-pub use open::{Options, Paths, Prepared, User, method, prepare};
+pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
 use crate::error::{Error, Result};
@@ -108,12 +108,17 @@ impl Session {
     pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
         let Self { id, journal, wall, layer, .. } = self;
         // The kernel takes its time to end a sandbox; the log does not depend on it, since no call runs any more.
-        let ending = std::thread::spawn(move || drop(wall));
-        let closed = journal.close(cause, status);
-        ending.join().map_err(|_| Error::bug("ending the sandbox panicked"))?;
-        if layer.mode() == Mode::Discard {
-            layer.discard().map_err(settle::failed)?;
-        }
+        wall.end();
+        let (closed, left) = std::thread::scope(|scope| {
+            let ending = scope.spawn(|| {
+                let kept = layer.keep();
+                drop(wall);
+                kept.and_then(|()| if layer.mode() == Mode::Discard { layer.discard() } else { Ok(()) })
+            });
+            let closed = journal.close(cause, status);
+            (closed, ending.join().map_err(|_| Error::bug("ending the sandbox panicked")))
+        });
+        left?.map_err(settle::failed)?;
         Ok(Left { id, checkpoint: closed?.checkpoint })
     }
 

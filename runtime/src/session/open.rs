@@ -7,7 +7,7 @@ use crate::backend::process::layout::{Granted, Grants, Screens};
 use crate::backend::process::plan::{self, Guest, Site, View};
 use crate::backend::process::{self, ProcessWall};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::Draft;
 use crate::session::settle::{self, Guards, Known};
 use crate::session::{Session, digest, records};
 use crate::workspace::{Changes, Layer, Method, Mode, Treatment};
@@ -17,12 +17,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use stockade_audit::Ledger;
 use stockade_audit::record::{self as log, SessionId, SessionOpen};
 use stockade_jail::enforced::{LayerState, State};
 use stockade_jail::plan::{Owner, Plan, Wall};
-use stockade_jail::{ErrorKind, JailError};
+use stockade_jail::{ErrorKind, Helper, JailError};
 use stockade_policy::{Access, ExpandedProfile, Floor};
 
 /// Everything that a session is made of, chosen by whoever starts it.
@@ -133,17 +131,26 @@ fn keep_state(options: &Options) -> Result<()> {
 }
 
 impl Session {
-    /// Opens a session.
+    /// Opens a session. `helper` is to become its sandbox, and `draft` gives its log, which is made meanwhile: it is asked
+    /// for when the sandbox is there.
     ///
     /// # Errors
     /// As [`prepare`]; Host: the machine cannot enforce what the profile's floor asks for, or the log cannot be written.
-    pub fn open(options: Options, ledger: Arc<Ledger>) -> Result<Self> {
-        let (prepared, wall) = start(&options)?;
+    pub fn open(options: Options, helper: Helper, draft: impl FnOnce() -> Result<Draft>) -> Result<Self> {
+        let (prepared, wall) = start(&options, helper)?;
         let record = opening(&options, &prepared.plan, &wall)?;
-        let journal = Journal::begin(&options.paths.log, ledger, record)?;
+        let journal = draft()?.begin(record)?;
         let Options { id, profile, via, .. } = options;
         Ok(Self { id, profile, journal, wall, layer: prepared.layer, via, known: Known::default() })
     }
+}
+
+/// Makes the directory of a session's layer, if it is not there.
+///
+/// # Errors
+/// Host: it cannot be made.
+pub fn make_layer_directory(options: &Options) -> Result<()> {
+    make_private(&options.paths.layer)
 }
 
 /// How a session's layer is made where its state lies; makes the layer's directory.
@@ -156,14 +163,16 @@ pub fn method(options: &Options) -> Result<Method> {
 }
 
 /// Starts the strongest wall that the machine has, down to the profile's floor.
-fn start(options: &Options) -> Result<(Prepared, ProcessWall)> {
+fn start(options: &Options, helper: Helper) -> Result<(Prepared, ProcessWall)> {
     let mut attempt = (Wall::Namespaces, method(options)?);
+    let mut helper = Some(helper);
     loop {
         let (wall, method) = attempt;
         let prepared = prepare(options, wall, method)?;
         let Prepared { plan, environment, inside, .. } = &prepared;
         let moved = process::Moved { from: options.paths.workspace.clone(), to: inside.clone() };
-        let error = match ProcessWall::start(plan, options.id.as_str(), moved, environment.clone()) {
+        let helper = helper.take().map_or_else(Helper::begin, Ok).map_err(|e| process::failed(&e))?;
+        let error = match ProcessWall::start(helper, plan, options.id.as_str(), moved, environment.clone()) {
             Ok(started) => return above_floor(options, prepared, started),
             Err(error) => error,
         };

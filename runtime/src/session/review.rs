@@ -6,7 +6,6 @@ use crate::journal::{Act, After};
 use crate::session::records;
 use crate::session::settle::{Guards, failed};
 use crate::workspace::{Applied, AppliedFile, Changes, Freshness, Layer, Plan, RelPath, Selection};
-use std::path::Path;
 use stockade_audit::record::FsOutcome;
 use stockade_policy::{AbsolutePath, Profile};
 
@@ -19,12 +18,11 @@ pub struct Review {
 }
 
 impl Review {
-    /// Opens the layer of a session; an apply that was interrupted is settled first.
+    /// Looks at the changes in a session's layer; every changed file is read.
     ///
     /// # Errors
-    /// Operator: there is no layer, or its workspace is gone.
-    pub fn open(layer: &Path, profile: Profile<AbsolutePath>) -> Result<Self> {
-        let layer = Layer::open(layer).map_err(failed)?;
+    /// Host: something cannot be read.
+    pub fn of(layer: Layer, profile: Profile<AbsolutePath>) -> Result<Self> {
         let changes = layer.changes(Freshness::Rehash).map_err(failed)?;
         Ok(Self { layer, profile, changes })
     }
@@ -50,7 +48,7 @@ impl Review {
     /// Operator: a path that nothing changed at. Host: something cannot be read.
     pub fn plan(&self, selection: &Selection, consents: &[RelPath]) -> Result<Plan> {
         let guards = self.guards();
-        self.layer.plan(selection, &|path| guards.treatment(path), consents).map_err(failed)
+        self.layer.plan_of(&self.changes, selection, &|path| guards.treatment(path), consents).map_err(failed)
     }
 
     /// Does what a plan says: written to the log before the first file is touched, and after the last.

@@ -154,6 +154,10 @@ pub(super) fn read(file: &Path) -> Result<Intent> {
     if header.wants != wants.len() {
         return Err(state::corrupt(file, "entries are missing"));
     }
+    // It becomes part of names in the workspace.
+    if header.nonce.len() != 16 || !header.nonce.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(state::corrupt(file, "bad nonce in the header"));
+    }
     let decode = |(path, bits): (Option<String>, u32)| match path {
         None => Some((None, bits)),
         Some(path) => RelPath::decode(&path).map(|path| (Some(path), bits)),

@@ -225,6 +225,15 @@ impl Layer {
         Ok(found.map(|(_, node)| node))
     }
 
+    /// Returns when the files that describe the layer are on disk; the guest's own are as safe as the guest made them.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn keep(&self) -> Result<()> {
+        state::sync_meta(&self.state)?;
+        self.home.sync().named("sync", || self.state.display())
+    }
+
     /// Drops the layer and everything kept for undoing. The session's sandbox must have ended.
     ///
     /// # Errors

@@ -121,12 +121,24 @@ impl Layer {
         treatment: &dyn Fn(&RelPath) -> Treatment,
         consents: &[RelPath],
     ) -> Result<Plan> {
-        let memory = Memory::load(&self.state)?;
-        let changes = self.changes_with(&memory, Freshness::Rehash)?;
+        self.plan_of(&self.changes(Freshness::Rehash)?, selection, treatment, consents)
+    }
+
+    /// The same for changes that were read just now, with [`Freshness::Rehash`].
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn plan_of(
+        &self,
+        changes: &Changes,
+        selection: &Selection,
+        treatment: &dyn Fn(&RelPath) -> Treatment,
+        consents: &[RelPath],
+    ) -> Result<Plan> {
         // What the host has now is remembered by content, so that an apply that fails does not look like a change.
-        state::write_seen(&self.state, &changes, &memory)?;
-        let chosen = choose(&changes, selection)?;
-        let judge = Judge { changes: &changes, host: &self.host, treatment, consents };
+        state::write_seen(&self.state, changes, &Memory::load(&self.state)?)?;
+        let chosen = choose(changes, selection)?;
+        let judge = Judge { changes, host: &self.host, treatment, consents };
         Ok(judge.plan(&chosen, selection))
     }
 }

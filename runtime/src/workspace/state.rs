@@ -214,8 +214,14 @@ pub(super) fn write_baseline(state: &Path, entries: &[(RelPath, Stamp)]) -> Resu
     })
 }
 
+/// Not on disk before [`sync_meta`]: until the session's end, the layer is of no use after a power cut.
 pub(super) fn write_meta(state: &Path, meta: &Meta) -> Result<()> {
-    replace(&state.join("layer.json"), |out| write_line(out, meta))
+    replace_as(&state.join("layer.json"), Sync::Later, |out| write_line(out, meta))
+}
+
+pub(super) fn sync_meta(state: &Path) -> Result<()> {
+    let path = state.join("layer.json");
+    File::open(&path).and_then(|file| file.sync_data()).map_err(|e| io("sync", &path, &e))
 }
 
 pub(super) fn read_meta(state: &Path) -> Result<Meta> {
@@ -245,6 +251,17 @@ pub(super) fn write_line(out: &mut impl Write, rec: &impl Serialize) -> std::io:
 
 /// Writes a file beside `path`, makes it durable, and puts it in place.
 pub(super) fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
+    replace_as(path, Sync::Now, fill)
+}
+
+/// When a replaced file is to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Now,
+    Later,
+}
+
+fn replace_as(path: &Path, sync: Sync, fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<()> {
     let temporary = path.with_extension("new");
     let mut options = OpenOptions::new();
     let file = options
@@ -257,7 +274,9 @@ pub(super) fn replace(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> s
     let mut out = BufWriter::new(&file);
     fill(&mut out).and_then(|()| out.flush()).map_err(|e| io("write", &temporary, &e))?;
     drop(out);
-    file.sync_data().map_err(|e| io("sync", &temporary, &e))?;
+    if sync == Sync::Now {
+        file.sync_data().map_err(|e| io("sync", &temporary, &e))?;
+    }
     std::fs::rename(&temporary, path).map_err(|e| io("replace", path, &e))
 }
 

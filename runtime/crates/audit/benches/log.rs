@@ -135,11 +135,18 @@ fn verify_and_ask(c: &mut Criterion) {
     let mut group = c.benchmark_group("questions over 1M");
     group.sample_size(10);
     group.bench_function("why, index from its file", |b| b.iter(|| log.why(black_box(&glob)).expect("why")));
+    let filter = |text: &str| Filter::parse(text).expect("filter");
+    let path = filter("path=src/module48/part7/file500471.rs");
+    group.bench_function("path, index from its file", |b| b.iter(|| log.query(black_box(&path)).expect("found")));
     let index = Index::open(&log).expect("index");
-    group.bench_function("path, index in memory", |b| b.iter(|| index.find(&log, black_box(&glob)).expect("found")));
-    let stars = Glob::new("src/module48/**/file50047?.rs");
-    group.bench_function("glob, index in memory", |b| b.iter(|| index.find(&log, black_box(&stars)).expect("found")));
-    let filter = Filter::parse("k=session.*").expect("filter");
+    group.bench_function("path, index open", |b| b.iter(|| index.find(&log, black_box(&glob)).expect("found")));
+    for text in ["src/module48/**/file50047?.rs", "**/file500471.rs"] {
+        let filter = filter(&format!("path={text}"));
+        group.bench_function(format!("{text}, index from its file"), |b| {
+            b.iter(|| log.query(black_box(&filter)).expect("found"));
+        });
+    }
+    let filter = filter("k=session.*");
     group.bench_function("filter by kind, no index", |b| {
         b.iter_batched(|| filter.clone(), |filter| log.query(&filter).expect("found"), BatchSize::SmallInput);
     });

@@ -9,9 +9,10 @@ use crate::frame::Commit;
 use crate::ledger::{Ledger, WallOnly};
 use crate::note::{NOTE_BYTES_MAX, Signer, Vkey};
 use crate::publish::Checkpoints;
-use crate::record::{Digest, LedgerAfter, Record, SessionId};
+use crate::record::{Body, Digest, LedgerAfter, LedgerOpen, Record, SessionId, SessionOpen, parse_leaf};
 use crate::recover::recover;
-use crate::session::{lock_session, session_origin};
+use crate::scan::walk;
+use crate::session::{ANCHOR_OPEN, lock_session, session_origin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ impl AfterLog {
         let lock = lock_session(&**disk, session)?;
         let vkey = read_vkey(&ledger, session)?;
         let sid = session_of(&vkey, &ledger).ok_or_else(|| corrupt(session, "it is not a session of this ledger"))?;
+        tell_ledger(&ledger, session, &vkey, &sid)?;
         let dir = session.join("after");
         let origin = after_origin(vkey.name());
         let signer = ledger.signer_named(&origin);
@@ -149,6 +151,28 @@ fn session_of(vkey: &Vkey, ledger: &Ledger) -> Option<SessionId> {
     let (_, sid) = vkey.name().rsplit_once('/')?;
     let sid = SessionId::parse(sid).ok()?;
     (session_origin(ledger.vkey().name(), &sid) == vkey.name()).then_some(sid)
+}
+
+/// A session whose writer died before the ledger knew of it is told to the ledger now, from its first leaf.
+fn tell_ledger(ledger: &Ledger, session: &Path, vkey: &Vkey, sid: &SessionId) -> Result<()> {
+    let disk = &*ledger.machine().disk;
+    // Written when the ledger had it on disk; what the file holds does not matter here.
+    if disk.len(&session.join(ANCHOR_OPEN)).is_ok() || ledger.knows(sid)? {
+        return Ok(());
+    }
+    let mut first = None;
+    let mut visit = |_, leaf: &[u8]| {
+        first = first.take().or_else(|| parse_leaf(leaf).ok());
+        Ok(())
+    };
+    walk(disk, session, vkey.name(), start(), &mut visit)?;
+    match first.map(|leaf| leaf.body) {
+        Some(Body::SessionOpen(open)) if open.sid == *sid => {
+            let SessionOpen { sid, tool, profile_h, plan_h, .. } = open;
+            ledger.append(LedgerOpen { sid, vkey: vkey.to_string(), tool, profile_h, plan_h }).map(drop)
+        }
+        Some(_) | None => Err(corrupt(session, "its log has no first record: nothing ran in it")),
+    }
 }
 
 /// A start that was cut short before anything was acknowledged.

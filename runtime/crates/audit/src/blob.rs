@@ -1,7 +1,7 @@
 //! Content beside the log: encrypted with a key of the session, named by the hash of what is stored.
 //! It never stores anything in the clear, and never gives out content that does not match the log.
 
-use crate::disk::{Disk, Settle, read_file, replace, write_all};
+use crate::disk::{Disk, create_with, read_file, write_all};
 use crate::error::{At as _, AuditError, Result, corrupt};
 use crate::ledger::Machine;
 use crate::merkle::{Hash, sha256};
@@ -68,7 +68,7 @@ impl BlobKey {
     pub(crate) fn create(machine: &Machine, dir: &Path, origin: &str) -> Result<Self> {
         let key = machine.seed()?;
         let text = Zeroizing::new(hex(&*key));
-        replace(&*machine.disk, &key_path(dir), text.as_bytes(), Settle::Later)?;
+        drop(create_with(&*machine.disk, &key_path(dir), text.as_bytes())?);
         Ok(Self { key, origin: origin.to_owned() })
     }
 

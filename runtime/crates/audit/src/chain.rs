@@ -1,7 +1,7 @@
 //! The primary form of a log: frames in numbered segment files, and the tree over them, growing at the end.
 //! It never writes after a failed write, never goes back in time, and signs nothing.
 
-use crate::disk::{Disk, DiskFile, write_all};
+use crate::disk::{Disk, DiskFile, Owed, write_all};
 use crate::error::{At as _, AuditError, Result};
 use crate::frame::{self, Commit, Kind, LEAF_BYTES_MAX, SEGMENT_BYTES_MAX, Seal, SealKind};
 use crate::merkle::{Hash, Range, leaf_hash};
@@ -131,10 +131,6 @@ impl Chain {
         self.position.range.size()
     }
 
-    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
-        Arc::clone(&self.file)
-    }
-
     /// The leaf that was staged last, until it is flushed.
     pub(crate) fn last_leaf(&self) -> &[u8] {
         self.buffer.get(self.last_leaf..).unwrap_or_default()
@@ -221,6 +217,11 @@ impl Chain {
             self.poison(error);
         }
         synced
+    }
+
+    /// The segment.
+    pub(crate) fn owe(&self, owed: &mut Owed) {
+        owed.file(&segment_path(&self.dir, self.position.segment), Arc::clone(&self.file));
     }
 
     /// [`Chain::sync`], and the names of the files too.

@@ -5,7 +5,7 @@ use crate::error::{At as _, AuditError, Result};
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file open for appending. Both calls may come from different threads.
@@ -20,6 +20,9 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// As `fdatasync(2)`. After an error nothing about the file's content is known.
     fn sync(&self) -> io::Result<()>;
+    /// Lets the disk begin with what was written, so that a [`DiskFile::sync`] right after waits for less. By itself it
+    /// promises nothing.
+    fn begin_sync(&self) {}
 }
 
 /// What waiting for a lock means.
@@ -81,6 +84,11 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As `unlink(2)`.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// As `rmdir(2)`.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory, sorted.
     ///
     /// # Errors
@@ -117,37 +125,111 @@ pub(crate) fn write_all(file: &dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// What was written and is not yet known to be on disk. Whoever holds one settles it, or makes no promise.
+#[derive(Debug, Default)]
+#[must_use = "what is owed is not on disk before it is settled"]
+pub(crate) struct Owed {
+    files: Vec<(PathBuf, Arc<dyn DiskFile>)>,
+    dirs: Vec<PathBuf>,
+}
+
+impl Owed {
+    pub(crate) fn file(&mut self, path: &Path, file: Arc<dyn DiskFile>) {
+        self.files.push((path.to_owned(), file));
+    }
+
+    /// The names in a directory.
+    pub(crate) fn dir(&mut self, path: &Path) {
+        self.dirs.push(path.to_owned());
+    }
+
+    pub(crate) fn and(mut self, mut other: Self) -> Self {
+        self.files.append(&mut other.files);
+        self.dirs.append(&mut other.dirs);
+        self
+    }
+
+    /// Returns when all of it is on disk, in no order. The disk is told of every file before the first is waited for: so
+    /// a journalling file system commits once for all of them.
+    pub(crate) fn settle(self, disk: &dyn Disk) -> Result<()> {
+        if self.files.len() > 1 {
+            self.files.iter().for_each(|(_, file)| file.begin_sync());
+        }
+        for (path, file) in &self.files {
+            file.sync().at("sync", path)?;
+        }
+        for dir in &self.dirs {
+            disk.sync_dir(dir).at("sync directory", dir)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file that was not there, with this content.
+pub(crate) fn create_with(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<Arc<dyn DiskFile>> {
+    let file = disk.create(path).at("create", path)?;
+    write_all(&*file, bytes).at("write", path)?;
+    Ok(file)
+}
+
 /// How sure a replaced file must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settle {
     /// On disk before the call returns.
     Now,
-    /// The content now; the name with the next sync of its directory, which the caller owes before it returns.
-    Content,
     /// Whenever the kernel likes: for what can be derived again.
     Later,
 }
 
 /// Replaces a file as a whole: readers see the old content or the new, never a mixture.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], settle: Settle) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    match disk.remove(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("remove", temporary),
-        Ok(()) | Err(_) => {}
+    let new = Replacement::write(disk, path, bytes)?;
+    if settle == Settle::Now {
+        let mut owed = Owed::default();
+        new.owe(&mut owed);
+        owed.settle(disk)?;
     }
-    let file = disk.create(temporary).at("create", temporary)?;
-    write_all(&*file, bytes).at("write", temporary)?;
-    if settle != Settle::Later {
-        file.sync().at("sync", temporary)?;
-    }
-    disk.rename(temporary, path).at("rename", temporary)?;
+    new.take_place(disk)?;
     if settle == Settle::Now {
         let parent = path.parent().expect("a log's file has a parent");
         disk.sync_dir(parent).at("sync directory", parent)?;
     }
     Ok(())
+}
+
+/// The new content of a file, beside the old one. Its content should be on disk before it takes the place.
+#[must_use = "a replacement that does not take the place of the file changes nothing"]
+pub(crate) struct Replacement {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Replacement {
+    pub(crate) fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
+        let file = match disk.create(&temporary) {
+            // Left from a replacement that was cut short.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.remove(&temporary).at("remove", &temporary)?;
+                disk.create(&temporary)
+            }
+            other => other,
+        };
+        let file = file.at("create", &temporary)?;
+        write_all(&*file, bytes).at("write", &temporary)?;
+        Ok(Self { path: path.to_owned(), temporary, file })
+    }
+
+    pub(crate) fn owe(&self, owed: &mut Owed) {
+        owed.file(&self.temporary, Arc::clone(&self.file));
+    }
+
+    pub(crate) fn take_place(self, disk: &dyn Disk) -> Result<()> {
+        disk.rename(&self.temporary, &self.path).at("rename", &self.temporary)
+    }
 }
 
 /// Reads a file of at most `bytes_max` bytes; `None` when there is none.

@@ -2,14 +2,15 @@
 //! It never keeps its lock longer than one append, and its key never leaves its file and this process.
 
 use crate::chain::{Chain, Position};
-use crate::disk::{Disk, Settle, Wait, ensure_dir, read_file, replace};
+use crate::disk::{Disk, Owed, Settle, Wait, ensure_dir, read_file, replace};
 use crate::error::{At as _, AuditError, Result, corrupt};
 use crate::merkle::{Hash, Range};
 use crate::note::{Signer, Vkey, is_origin};
 use crate::proof::TlogProof;
 use crate::publish::Checkpoints;
-use crate::record::{Body, LedgerInit, Record};
+use crate::record::{Body, Leaf, LedgerInit, Record, SessionId, parse_leaf};
 use crate::recover::{CHECKPOINTS_BYTES_MAX, Recovered, recover};
+use crate::scan::walk;
 use crate::system::{Clock, Random};
 use crate::text::{hex, unhex};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 const KEY_BYTES_MAX: usize = 1024;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// The first two frames of a ledger fit into this many bytes.
-const START_BYTES: u64 = 4 * crate::frame::LEAF_BYTES_MAX as u64;
+const START_BYTES: u64 = 2 * (crate::frame::LEAF_BYTES_MAX + crate::frame::HEADER_BYTES) as u64;
 
 /// Files, clock and randomness of a machine, as arguments.
 #[derive(Clone)]
@@ -72,6 +73,9 @@ impl Clock for WallOnly<'_> {
     }
 }
 
+/// Leaves behind the stored head from which on it is stored anew: reading a few leaves takes less than making a file.
+const HEAD_LEAVES: u64 = 32;
+
 /// A ledger, open for appending.
 #[derive(Debug)]
 pub struct Ledger {
@@ -79,14 +83,24 @@ pub struct Ledger {
     dir: PathBuf,
     signer: Signer,
     /// The chain as this process last saw it; `None` after a failure. Touched only under the file lock.
-    chain: Mutex<Option<Chain>>,
+    chain: Mutex<Option<Known>>,
 }
 
-/// Where the end of the ledger is, so that an append does not read it all. Derived: a wrong one is found out by the
-/// signed checkpoint, and then the whole ledger is read.
+/// The end of the ledger, as it is known.
+#[derive(Debug)]
+struct Known {
+    chain: Chain,
+    /// Leaves when the head was stored last.
+    stored: u64,
+}
+
+/// Where the end of the ledger was a while ago, so that an append does not read it all. Derived: a wrong one is found out
+/// by the checkpoint in it, and then the whole ledger is read.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeadFile {
+    /// A signed checkpoint of this size.
+    note: String,
     segment: u32,
     bytes: u64,
     size: u64,
@@ -144,41 +158,92 @@ impl Ledger {
     /// # Errors
     /// As any write. The next append reads the ledger anew and repairs a torn end.
     pub fn append(&self, body: impl Into<Body>) -> Result<TlogProof> {
+        self.append_with(body, Owed::default(), |_| Ok(Owed::default()))
+    }
+
+    /// [`Ledger::append`] for who has something else to bring to disk: `beside` in the same wait as the leaf, and what
+    /// `then` writes with the proof in the same wait as the signature.
+    pub(crate) fn append_with(
+        &self,
+        body: impl Into<Body>,
+        beside: Owed,
+        then: impl FnOnce(&TlogProof) -> Result<Owed>,
+    ) -> Result<TlogProof> {
         let record = Record::new(body);
         let lock = self.dir.join("lock");
         let mut slot = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = self.machine.disk.lock(&lock, Wait::Block).at("lock", &lock)?;
         // Taken out, so that any failure leaves `None` behind and the next append starts from the files.
-        let mut chain = self.catch_up(slot.take())?;
+        let mut known = self.catch_up(slot.take())?;
         let clock = WallOnly(&*self.machine.clock);
-        let path = chain.position().range.path_of_next();
-        let receipt = chain.stage(&record, &[], &clock)?;
-        let extra = Some(chain.last_leaf().to_vec());
+        let path = known.chain.position().range.path_of_next();
+        let receipt = known.chain.stage(&record, &[], &clock)?;
+        let extra = Some(known.chain.last_leaf().to_vec());
+        let (size, root) = known.chain.commit(&clock)?;
+        let mut owed = beside;
+        known.chain.owe(&mut owed);
+        owed.settle(&*self.machine.disk)?;
+        let checkpoint = self.signer.sign(size, &root);
+        let proof = TlogProof { extra, index: receipt.n, path, checkpoint };
         // What ends something is signed on disk before anyone is told; the rest is signed again by the next append.
-        let ends = matches!(record.body, Body::LedgerClose(_) | Body::LedgerAfter(_));
-        let note = self.settle(&mut chain, &clock, if ends { Settle::Now } else { Settle::Later })?;
-        *slot = Some(chain);
-        Ok(TlogProof { extra, index: receipt.n, path, checkpoint: note })
+        if matches!(record.body, Body::LedgerClose(_) | Body::LedgerAfter(_)) {
+            self.publish(&mut known, &proof.checkpoint, then(&proof)?)?;
+        } else {
+            self.checkpoints()?.add(&proof.checkpoint)?;
+            drop(then(&proof)?);
+        }
+        *slot = Some(known);
+        Ok(proof)
     }
 
-    fn settle(&self, chain: &mut Chain, clock: &dyn Clock, settle: Settle) -> Result<String> {
-        let (size, root) = chain.commit(clock)?;
-        chain.sync()?;
-        let note = self.signer.sign(size, &root);
-        let disk = &self.machine.disk;
-        Checkpoints::open(Arc::clone(disk), &self.dir)?.publish(&note, settle)?;
-        let position = chain.position();
+    /// Whether a session is in the ledger. Reads all of it: for the rare case that nothing else says so.
+    pub(crate) fn knows(&self, sid: &SessionId) -> Result<bool> {
+        let from = Position { last_commit: u64::MAX, ..Position::default() };
+        let mut found = false;
+        let mut visit = |_, leaf: &[u8]| {
+            let named = leaf.windows(sid.as_str().len()).any(|part| part == sid.as_str().as_bytes());
+            let opens = |leaf: Leaf| matches!(leaf.body, Body::LedgerOpen(open) if open.sid == *sid);
+            found |= named && parse_leaf(leaf).is_ok_and(opens);
+            Ok(())
+        };
+        walk(&*self.machine.disk, &self.dir, self.signer.vkey().name(), from, &mut visit)?;
+        Ok(found)
+    }
+
+    fn checkpoints(&self) -> Result<Checkpoints> {
+        Checkpoints::open(Arc::clone(&self.machine.disk), &self.dir)
+    }
+
+    /// Makes a note the latest, on disk when this returns, together with `owed`.
+    fn publish(&self, known: &mut Known, note: &str, mut owed: Owed) -> Result<()> {
+        let disk = &*self.machine.disk;
+        let checkpoints = self.checkpoints()?;
+        checkpoints.add(note)?;
+        checkpoints.owe(&mut owed);
+        let latest = checkpoints.latest(note)?;
+        latest.owe(&mut owed);
+        owed.settle(disk)?;
+        // Until the name is on disk, it stands for the one before, which is as good.
+        latest.take_place(disk)?;
+        if known.chain.size() - known.stored >= HEAD_LEAVES {
+            self.store_head(known.chain.position(), note)?;
+            known.stored = known.chain.size();
+        }
+        Ok(())
+    }
+
+    fn store_head(&self, position: &Position, note: &str) -> Result<()> {
         let head = HeadFile {
+            note: note.to_owned(),
             segment: position.segment,
             bytes: position.bytes,
-            size,
+            size: position.range.size(),
             nodes: position.range.nodes().iter().map(|node| hex(node)).collect(),
             last_commit: position.last_commit,
             wall_ns: position.wall_ns,
         };
         let json = serde_json::to_vec(&head).expect("numbers and strings are JSON");
-        replace(&**disk, &self.dir.join("head"), &json, Settle::Later)?;
-        Ok(note)
+        replace(&*self.machine.disk, &self.dir.join("head"), &json, Settle::Later)
     }
 
     fn start(&self) -> Result<()> {
@@ -195,11 +260,14 @@ impl Ledger {
         let clock = WallOnly(&**clock);
         let vkey = self.signer.vkey().to_string();
         chain.stage(&Record::new(LedgerInit { origin, vkey }), &[], &clock)?;
-        chain.commit(&clock)?;
+        let (size, root) = chain.commit(&clock)?;
         // The names of the files too, before anything is signed.
         chain.sync_all()?;
-        self.settle(&mut chain, &clock, Settle::Now)?;
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain);
+        let note = self.signer.sign(size, &root);
+        let mut known = Known { chain, stored: 0 };
+        self.publish(&mut known, &note, Owed::default())?;
+        disk.sync_dir(&self.dir).at("sync directory", &self.dir)?;
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(())
     }
 
@@ -213,14 +281,15 @@ impl Ledger {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).at("open", &first),
         }
-        let (frames, _) = crate::frame::scan(&bytes);
-        let leaf = frames.iter().any(|frame| frame.kind == crate::frame::Kind::Entry);
+        if starts_with_a_leaf(&bytes) {
+            return Ok(false);
+        }
         let signed = read_file(disk, &self.dir.join("checkpoints"), CHECKPOINTS_BYTES_MAX)?.unwrap_or_default();
         let (notes, _) = crate::note::split_notes(&signed);
-        if !leaf && !notes.is_empty() {
+        if !notes.is_empty() {
             return Err(corrupt(&self.dir, "it has signed checkpoints and no leaves"));
         }
-        Ok(!leaf)
+        Ok(true)
     }
 
     /// The public key lies beside the ledger; it can be derived, so it is written again when it is not there.
@@ -237,12 +306,17 @@ impl Ledger {
     }
 
     /// The chain as it is on disk now, other processes' leaves included.
-    fn catch_up(&self, known: Option<Chain>) -> Result<Chain> {
+    fn catch_up(&self, known: Option<Known>) -> Result<Known> {
         let vkey = self.signer.vkey();
         let disk = &self.machine.disk;
-        let from = match known {
-            Some(chain) => chain.position().clone(),
-            None => self.read_head(&vkey)?.unwrap_or(Position { last_commit: u64::MAX, ..Position::default() }),
+        let (from, stored) = match known {
+            Some(Known { chain, stored }) => (chain.position().clone(), stored),
+            None => {
+                let head = self.read_head(&vkey)?;
+                let from = head.unwrap_or(Position { last_commit: u64::MAX, ..Position::default() });
+                let stored = from.range.size();
+                (from, stored)
+            }
         };
         let Recovered { position, sealed, recovery } = recover(&**disk, &self.dir, &vkey, from)?;
         if sealed {
@@ -252,19 +326,17 @@ impl Ledger {
         if let Some(recovery) = recovery {
             chain.stage(&Record::new(recovery), &[], &WallOnly(&*self.machine.clock))?;
         }
-        Ok(chain)
+        Ok(Known { chain, stored })
     }
 
-    /// The stored end of the ledger, if the latest signed checkpoint vouches for it.
+    /// The stored end of the ledger, if the signed checkpoint in it vouches for it.
     fn read_head(&self, vkey: &Vkey) -> Result<Option<Position>> {
-        let disk = &*self.machine.disk;
-        let head = read_file(disk, &self.dir.join("head"), HEAD_BYTES_MAX)?;
-        let note = read_file(disk, &self.dir.join("checkpoint"), crate::note::NOTE_BYTES_MAX)?;
-        let position = head.zip(note).and_then(|(head, note)| {
+        let head = read_file(&*self.machine.disk, &self.dir.join("head"), HEAD_BYTES_MAX)?;
+        let position = head.and_then(|head| {
             let head: HeadFile = serde_json::from_slice(&head).ok()?;
             let nodes = head.nodes.iter().map(|node| unhex(node)).collect::<Option<Vec<Hash>>>()?;
             let range = Range::restore(head.size, nodes)?;
-            let signed = crate::note::SignedCheckpoint::parse(std::str::from_utf8(&note).ok()?)?;
+            let signed = crate::note::SignedCheckpoint::parse(&head.note)?;
             let checkpoint = signed.verify(vkey)?;
             let HeadFile { segment, bytes, size, last_commit, wall_ns, .. } = head;
             let matches = checkpoint.size == size && checkpoint.root == range.root();
@@ -272,6 +344,14 @@ impl Ledger {
         });
         Ok(position)
     }
+}
+
+/// Whether the first frames of a ledger are whole and there is a leaf among them: its header is followed by one.
+fn starts_with_a_leaf(bytes: &[u8]) -> bool {
+    use crate::frame::{HEADER_BYTES, Kind, parse};
+    let Ok(header) = parse(bytes) else { return false };
+    let rest = bytes.get(HEADER_BYTES + header.payload.len()..).unwrap_or_default();
+    parse(rest).is_ok_and(|frame| frame.kind == Kind::Entry)
 }
 
 fn load_or_make_key(machine: &Machine, path: &Path, origin: &str) -> Result<Signer> {

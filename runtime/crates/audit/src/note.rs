@@ -184,6 +184,11 @@ impl SignedCheckpoint {
         Some(Self { checkpoint, signatures })
     }
 
+    /// Size and root that it names, whoever signed it.
+    pub(crate) fn claims(&self) -> (u64, Hash) {
+        (self.checkpoint.size, self.checkpoint.root)
+    }
+
     /// The checkpoint, if `vkey` has signed it, its name is the origin, and no line pretends to be from the same key.
     #[must_use]
     pub fn verify(&self, vkey: &Vkey) -> Option<&Checkpoint> {

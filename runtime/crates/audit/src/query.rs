@@ -4,6 +4,7 @@
 mod filter;
 mod index;
 mod list;
+mod pages;
 
 use crate::after::after_origin;
 use crate::blob::BlobKey;
@@ -157,6 +158,11 @@ impl LogReader {
     /// # Errors
     /// As [`LogReader::each`].
     pub fn query(&self, filter: &Filter) -> Result<Vec<Leaf>> {
+        if let Some(path) = filter.path()
+            && let Some(index) = Index::worthwhile(self)?
+        {
+            return index.query(self, path, filter);
+        }
         let mut found = Vec::new();
         self.each_raw(&mut |n, bytes| {
             let head = parse_head(bytes).map_err(|error| corrupt(&self.dir, format!("leaf {n}: {error}")))?;

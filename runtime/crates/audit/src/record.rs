@@ -2,13 +2,18 @@
 //! It never writes a leaf that its own parser would refuse, and the parser accepts no member it does not know.
 
 mod body;
+mod files;
 mod leaf;
 mod ledger;
 mod net;
+#[cfg(any(test, debug_assertions))]
+mod respell;
 mod sense;
+mod strict;
 mod values;
 
 pub use body::*;
+pub use files::*;
 pub use leaf::{Head, Leaf, LeafError, parse_head, parse_leaf};
 pub(crate) use leaf::{Place, write_leaf};
 pub use ledger::*;

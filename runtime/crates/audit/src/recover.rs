@@ -2,17 +2,21 @@
 //! It never changes a leaf, and never throws a byte away.
 
 use crate::chain::{Position, segment_path};
-use crate::disk::{Disk, Settle, read_file, replace, write_all};
+use crate::disk::{Disk, read_file, write_all};
 use crate::error::{At as _, Result, corrupt};
 use crate::frame::{self, Kind, SEGMENT_BYTES_MAX};
 use crate::merkle::sha256;
 use crate::note::{SignedCheckpoint, Vkey, is_foreign, split_notes};
 use crate::record::{Digest, Recovery};
 use crate::scan::{WalkEnd, Walked, walk};
+use std::io::Read as _;
 use std::path::Path;
 
 /// Bytes of a `checkpoints` file that are looked at.
 pub(crate) const CHECKPOINTS_BYTES_MAX: usize = 256 << 20;
+
+/// How much of its end is looked at first: a few dozen notes.
+const NEAR_BYTES: u64 = 8 << 10;
 
 /// A log that can be gone on with.
 #[derive(Debug)]
@@ -29,25 +33,18 @@ pub(crate) struct Recovered {
 /// # Errors
 /// `Corrupt` when leaves are missing or contradict what was signed; then nothing is changed.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, vkey: &Vkey, from: Position) -> Result<Recovered> {
-    let signed = signed_heads(disk, dir, vkey)?;
+    let signed = signed_heads(disk, dir, vkey, from.range.size())?;
     let mut heads = signed.iter().peekable();
     let mut range = from.range.clone();
-    let walked = {
-        // The heads below `from` were checked when that position was made.
-        while heads.next_if(|(size, _)| *size < range.size()).is_some() {}
-        walk(disk, dir, vkey.name(), from, &mut |n, leaf| {
-            while let Some((size, root)) = heads.next_if(|(size, _)| *size <= n) {
-                if *size == n && *root != range.root() {
-                    return Err(corrupt(
-                        dir,
-                        format!("the signed checkpoint of size {size} does not match the leaves"),
-                    ));
-                }
+    let walked = walk(disk, dir, vkey.name(), from, &mut |n, leaf| {
+        while let Some((size, root)) = heads.next_if(|(size, _)| *size <= n) {
+            if *size == n && *root != range.root() {
+                return Err(corrupt(dir, format!("the signed checkpoint of size {size} does not match the leaves")));
             }
-            range.push(crate::merkle::leaf_hash(leaf));
-            Ok(())
-        })?
-    };
+        }
+        range.push(crate::merkle::leaf_hash(leaf));
+        Ok(())
+    })?;
     let size = walked.position.range.size();
     for (signed_size, root) in heads {
         if *signed_size > size {
@@ -61,26 +58,65 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, vkey: &Vkey, from: Position) 
     settle(disk, dir, walked)
 }
 
-/// Sizes and roots of every checkpoint that `vkey` signed, by size. A torn last note is cut off, others are errors.
-fn signed_heads(disk: &dyn Disk, dir: &Path, vkey: &Vkey) -> Result<Vec<(u64, crate::merkle::Hash)>> {
+/// Sizes and roots, by size, of the checkpoints that are not smaller than `least`: the smaller ones were checked when the
+/// position of that size was made. The largest is signed by `vkey`. A torn last note is cut off, others are errors.
+fn signed_heads(disk: &dyn Disk, dir: &Path, vkey: &Vkey, least: u64) -> Result<Vec<(u64, crate::merkle::Hash)>> {
     let path = dir.join("checkpoints");
-    let bytes = read_file(disk, &path, CHECKPOINTS_BYTES_MAX)?.unwrap_or_default();
+    let (start, bytes) = last_notes(disk, &path, vkey, least)?;
     let (notes, torn) = split_notes(&bytes);
-    let mut heads = Vec::with_capacity(notes.len());
-    for note in notes {
-        let signed = SignedCheckpoint::parse(note).ok_or_else(|| corrupt(&path, "a note that is none"))?;
-        let checkpoint =
-            signed.verify(vkey).ok_or_else(|| corrupt(&path, "a checkpoint that this key did not sign"))?;
-        heads.push((checkpoint.size, checkpoint.root));
+    let parse = |note: &&str| SignedCheckpoint::parse(note).ok_or_else(|| corrupt(&path, "a note that is none"));
+    let mut signed = notes.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    signed.retain(|signed| signed.claims().0 >= least);
+    signed.sort_by_key(|signed| signed.claims().0);
+    // The largest speaks for all leaves, so for those of the smaller ones too, which only have to agree with it. (The
+    // verifier checks each signature.)
+    if signed.last().is_some_and(|largest| largest.verify(vkey).is_none()) {
+        return Err(corrupt(&path, "a checkpoint that this key did not sign"));
     }
     if is_foreign(torn) {
         return Err(corrupt(&path, "a note that is not UTF-8"));
     }
     if !torn.is_empty() {
-        replace(disk, &path, &bytes[..bytes.len() - torn.len()], Settle::Now)?;
+        disk.truncate(&path, start + (bytes.len() - torn.len()) as u64).at("truncate", &path)?;
     }
-    heads.sort_unstable();
-    Ok(heads)
+    Ok(signed.iter().map(SignedCheckpoint::claims).collect())
+}
+
+/// The end of a `checkpoints` file, from a note on that is smaller than `least`, and where it starts; else the whole file.
+/// Sizes do not fall in it, so that nothing before matters.
+fn last_notes(disk: &dyn Disk, path: &Path, vkey: &Vkey, least: u64) -> Result<(u64, Vec<u8>)> {
+    let len = match disk.len(path) {
+        Ok(len) => len,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, Vec::new())),
+        Err(error) => return Err(error).at("look at", path),
+    };
+    let near = len.saturating_sub(NEAR_BYTES);
+    if near > 0 {
+        let mut bytes = Vec::new();
+        let reader = disk.read(path, near).at("open", path)?;
+        reader.take(NEAR_BYTES).read_to_end(&mut bytes).at("read", path)?;
+        if let Some(at) = first_note(&bytes, vkey.name())
+            && let Some(note) = split_notes(bytes.get(at..).unwrap_or_default()).0.first()
+            && SignedCheckpoint::parse(note).is_some_and(|signed| signed.claims().0 < least)
+        {
+            return Ok((near + at as u64, bytes.split_off(at)));
+        }
+    }
+    Ok((0, read_file(disk, path, CHECKPOINTS_BYTES_MAX)?.unwrap_or_default()))
+}
+
+/// Where the first whole note of this origin starts in the end of a `checkpoints` file: behind a signature line.
+fn first_note(bytes: &[u8], origin: &str) -> Option<usize> {
+    let line = |at: usize| bytes.get(at..)?.split(|byte| *byte == b'\n').next();
+    let mut before: &[u8] = &[];
+    let mut at = bytes.iter().position(|byte| *byte == b'\n')? + 1;
+    loop {
+        let here = line(at)?;
+        if before.starts_with("\u{2014} ".as_bytes()) && here == origin.as_bytes() {
+            return Some(at);
+        }
+        (before, at) = (here, at + here.len() + 1);
+    }
 }
 
 fn settle(disk: &dyn Disk, dir: &Path, walked: Walked) -> Result<Recovered> {

@@ -47,14 +47,22 @@ pub(crate) struct Blocks<'a> {
     segment: u32,
     offset: u64,
     leaves: u64,
+    /// What was read and belongs to the next block.
     carry: Vec<u8>,
+    /// Room of blocks that are done with: fresh memory costs the kernel more than reading into it.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<'a> Blocks<'a> {
     /// From the start, or from where an earlier walk ended.
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path, from: &Position) -> Self {
         let (segment, offset, leaves) = (from.segment, from.bytes, from.range.size());
-        Self { disk, dir, reader: None, segment, offset, leaves, carry: Vec::new() }
+        Self { disk, dir, reader: None, segment, offset, leaves, carry: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Takes back the bytes of a block, to read another one into them.
+    pub(crate) fn recycle(&mut self, bytes: Vec<u8>) {
+        self.spare.push(bytes);
     }
 
     /// The next block; `None` after the last segment.
@@ -68,13 +76,11 @@ impl<'a> Blocks<'a> {
                 Err(error) => return Err(error).at("open", &path),
             }
         }
-        let mut block = Block {
-            segment: self.segment,
-            offset: self.offset,
-            first: self.leaves,
-            bytes: std::mem::take(&mut self.carry),
-            ..Block::default()
-        };
+        let mut bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(READ_BYTES + 1));
+        bytes.clear();
+        bytes.append(&mut self.carry);
+        let (segment, offset, first) = (self.segment, self.offset, self.leaves);
+        let mut block = Block { segment, offset, first, bytes, ..Block::default() };
         let reader = self.reader.as_mut().expect("opened above");
         let missing = READ_BYTES.saturating_sub(block.bytes.len()) as u64;
         let read = reader.take(missing).read_to_end(&mut block.bytes).at("read", &path)? as u64;
@@ -103,7 +109,8 @@ impl<'a> Blocks<'a> {
                 Err(error) => break Some(SegmentEnd::Broken(error)),
             }
         };
-        self.carry = block.bytes.split_off(at);
+        self.carry.extend_from_slice(&block.bytes[at..]);
+        block.bytes.truncate(at);
         block.end = stopped;
         self.leaves += leaves;
         self.offset += at as u64;

@@ -2,28 +2,34 @@
 //! It never drops a record, never acknowledges one that is not in the file, and after one failed write takes no more.
 
 mod committer;
+mod draft;
+
+pub use draft::Draft;
 
 use crate::blob::{BLOBS_BYTES_MAX, BlobKey};
 use crate::chain::{Chain, Receipt};
 use crate::disclose::{Opening, SALT_BYTES};
-use crate::disk::{Disk, DiskFile, Held, Settle, Wait, replace, write_all};
+use crate::disk::{Disk, DiskFile, Held, Owed, Wait, create_with, write_all};
 use crate::error::{At as _, AuditError, Result};
 use crate::ledger::{Ledger, Machine};
 use crate::merkle::Hash;
-use crate::note::{Signer, Vkey};
-use crate::publish::Checkpoints;
+use crate::note::Vkey;
+use crate::proof::TlogProof;
 use crate::record::{
-    BlobRef, Body, Cause, Digest, Heartbeat, LedgerBeat, LedgerClose, LedgerOpen, Record, SessionClose, SessionOpen,
+    BlobRef, Body, Cause, Digest, Heartbeat, LedgerBeat, LedgerClose, Record, SessionClose, SessionId, SessionOpen,
 };
 use crate::system::Clock;
-use committer::{Committer, ENTRIES_PENDING_MAX, Pace};
+use crate::tiles::Tiles;
+use committer::{ENTRIES_PENDING_MAX, Pace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-const ANCHOR_OPEN: &str = "anchor-open.tlog-proof";
+/// Proof that the ledger knows a session.
+pub(crate) const ANCHOR_OPEN: &str = "anchor-open.tlog-proof";
+const ANCHOR_CLOSE: &str = "anchor-close.tlog-proof";
 
 /// A session's log, open for appending. Dropping it without [`SessionLog::close`] leaves the session *interrupted*.
 #[derive(Debug)]
@@ -31,13 +37,11 @@ pub struct SessionLog {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     dir: PathBuf,
-    open: SessionOpen,
-    /// Proof that the ledger knows the session.
-    anchor: String,
+    sid: SessionId,
     vkey: Vkey,
     blobs: BlobKey,
     blob_bytes: AtomicU64,
-    committer: Option<JoinHandle<Result<()>>>,
+    committer: Option<JoinHandle<Result<Owed>>>,
     _lock: Box<dyn Held>,
 }
 
@@ -66,7 +70,7 @@ struct State {
     durable: (u64, Hash),
     pace: Pace,
     closed: bool,
-    /// The latest signed checkpoint.
+    /// The latest signed checkpoint; empty until the first leaf is on disk.
     checkpoint: String,
 }
 
@@ -96,72 +100,17 @@ impl Clock for Since<'_> {
 
 /// Origin of the log of a session of this ledger.
 #[must_use]
-pub fn session_origin(ledger: &str, sid: &crate::record::SessionId) -> String {
+pub fn session_origin(ledger: &str, sid: &SessionId) -> String {
     format!("{ledger}/s/{sid}")
 }
 
 impl SessionLog {
-    /// Makes the directory `dir` (its parent exists) and in it the log of a new session, whose first leaf is `open`. When
-    /// this returns, the leaf is on disk and the ledger knows the session.
+    /// [`Draft::make`] and [`Draft::open`] in one.
     ///
     /// # Errors
-    /// `Exposed` when others could write the parent, `Io`, and whatever the ledger says.
+    /// As the two.
     pub fn create(dir: &Path, ledger: Arc<Ledger>, open: SessionOpen) -> Result<Self> {
-        let machine = ledger.machine().clone();
-        let disk = Arc::clone(&machine.disk);
-        let parent = dir.parent().ok_or_else(|| crate::error::corrupt(dir, "a session's directory has a parent"))?;
-        disk.check_dir(parent)?;
-        disk.create_dir(dir).at("create directory", dir)?;
-        let lock = lock_session(&*disk, dir)?;
-        let origin = session_origin(ledger.vkey().name(), &open.sid);
-        let signer = Signer::from_seed(&origin, &*machine.seed()?);
-        let vkey = signer.vkey();
-        replace(&*disk, &dir.join("vkey"), format!("{vkey}\n").as_bytes(), Settle::Content)?;
-        let openings = create_openings(&*disk, dir)?;
-        let blobs = BlobKey::create(&machine, dir, &origin)?;
-        let base_ns = machine.clock.mono_ns();
-        let mut chain = Chain::create(Arc::clone(&disk), dir, &origin)?;
-        let clock = Since(&*machine.clock, base_ns);
-        let mut counts = vec![0; Body::KINDS.len()];
-        let first = Record::new(open.clone());
-        count(&mut counts, &first.body);
-        chain.stage(&first, &[], &clock)?;
-        let durable = chain.commit(&clock)?;
-        chain.sync_all()?;
-        disk.sync_dir(parent).at("sync directory", parent)?;
-        let checkpoints = Checkpoints::open(Arc::clone(&disk), dir)?;
-        let checkpoint = signer.sign(durable.0, &durable.1);
-        checkpoints.publish(&checkpoint, Settle::Later)?;
-        let anchor = ledger.append(LedgerOpen {
-            sid: open.sid.clone(),
-            vkey: vkey.to_string(),
-            tool: open.tool.clone(),
-            profile_h: open.profile_h,
-            plan_h: open.plan_h,
-        })?;
-        let anchor = anchor.to_text();
-        replace(&*disk, &dir.join(ANCHOR_OPEN), anchor.as_bytes(), Settle::Later)?;
-        let state = State {
-            chain,
-            openings,
-            openings_dirty: false,
-            counts,
-            lost: 0,
-            durable,
-            pace: Pace::default(),
-            closed: false,
-            checkpoint,
-        };
-        let shared = Arc::new(Shared {
-            machine,
-            base_ns,
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            settled: Condvar::new(),
-        });
-        let committer = Committer::new(Arc::clone(&shared), signer, checkpoints).spawn(dir)?;
-        let (dir, blob_bytes) = (dir.to_owned(), AtomicU64::new(0));
-        Ok(Self { shared, ledger, dir, open, anchor, vkey, blobs, blob_bytes, committer: Some(committer), _lock: lock })
+        Draft::make(dir, ledger, &open.sid)?.open(open)
     }
 
     /// Key that verifies this session's checkpoints; its name is the origin of the log.
@@ -247,10 +196,15 @@ impl SessionLog {
         self.blobs.put(&self.shared.machine, &self.dir, content)
     }
 
-    /// The latest signed checkpoint. It covers everything up to the last barrier, or to about a second ago.
+    /// The latest signed checkpoint. It covers everything up to the last barrier, or to about a second ago. Waits for the
+    /// first, which follows the opening; empty when the disk failed before that.
     #[must_use]
     pub fn checkpoint(&self) -> String {
-        self.shared.lock().checkpoint.clone()
+        let mut state = self.shared.lock();
+        while state.checkpoint.is_empty() && state.chain.alive().is_ok() {
+            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.checkpoint.clone()
     }
 
     /// Counts events that could not be recorded and says so in the log: the session can no longer be complete.
@@ -271,26 +225,38 @@ impl SessionLog {
         self.append(Heartbeat { running, lost })?;
         self.barrier()?;
         let (size, root) = self.shared.lock().durable;
-        self.ledger.append(LedgerBeat { sid: self.open.sid.clone(), size, root: Digest(root) })?;
+        self.ledger.append(LedgerBeat { sid: self.sid.clone(), size, root: Digest(root) })?;
         Ok(())
     }
 
-    /// Writes the last leaf, seals and signs the log, wipes its key, and tells the ledger.
+    /// Writes the last leaf, seals and signs the log, wipes its key, and tells the ledger. All of it is on disk when this
+    /// returns, after three waits: for the leaves; for their signature with the ledger's leaf; for the ledger's signature.
     ///
     /// # Errors
     /// As [`SessionLog::append`] and [`Ledger::append`]. The session is then interrupted.
     pub fn close(mut self, cause: Cause, status: i32) -> Result<Closed> {
         let (size, root) = self.seal(cause, status)?;
-        self.join()?;
-        let checkpoint = self.checkpoint();
-        let sid = self.open.sid.clone();
-        let anchor = self.ledger.append(LedgerClose { sid, size, root: Digest(root), cause, status })?;
-        let disk = &*self.shared.machine.disk;
-        // Written at the opening too, without waiting for the disk.
-        replace(disk, &self.dir.join(ANCHOR_OPEN), self.anchor.as_bytes(), Settle::Content)?;
-        replace(disk, &self.dir.join("anchor-close.tlog-proof"), anchor.to_text().as_bytes(), Settle::Now)?;
-        crate::tiles::publish(disk, &self.dir, &self.vkey, size)?;
-        Ok(Closed { size, root, checkpoint })
+        let disk = &*Arc::clone(&self.shared.machine.disk);
+        let (dir, vkey) = (self.dir.clone(), self.vkey.clone());
+        std::thread::scope(|scope| {
+            // Beside the waits: they are derived from what is in the file by now.
+            let tiles = scope.spawn(|| Tiles::write(disk, &dir, &vkey, size));
+            let signed = self.join()?;
+            let closing = LedgerClose { sid: self.sid.clone(), size, root: Digest(root), cause, status };
+            let mut written = None;
+            let then = |proof: &TlogProof| {
+                let path = dir.join(ANCHOR_CLOSE);
+                let mut owed = Owed::default();
+                owed.file(&path, create_with(disk, &path, proof.to_text().as_bytes())?);
+                owed.dir(&dir);
+                let (tiles, tile_files) = tiles.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                written = Some(tiles);
+                Ok(owed.and(tile_files))
+            };
+            self.ledger.append_with(closing, signed, then)?;
+            written.map_or(Ok(()), |tiles| tiles.publish(disk))?;
+            Ok(Closed { size, root, checkpoint: self.shared.lock().checkpoint.clone() })
+        })
     }
 
     fn seal(&self, cause: Cause, status: i32) -> Result<(u64, Hash)> {
@@ -358,9 +324,9 @@ impl SessionLog {
         record.disclosed.iter().map(open).collect()
     }
 
-    /// Ends the committer after everything is on disk and signed.
-    fn join(&mut self) -> Result<()> {
-        let Some(committer) = self.committer.take() else { return Ok(()) };
+    /// Ends the committer after everything is on disk, and signed. The signature is owed.
+    fn join(&mut self) -> Result<Owed> {
+        let Some(committer) = self.committer.take() else { return Ok(Owed::default()) };
         self.shared.lock().pace.stop = true;
         self.shared.work.notify_one();
         match committer.join() {
@@ -401,13 +367,4 @@ pub(crate) fn lock_session(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Held>>
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(AuditError::Busy { path: dir.to_owned() }),
         other => other.at("lock", &path),
     }
-}
-
-fn create_openings(disk: &dyn Disk, dir: &Path) -> Result<Arc<dyn DiskFile>> {
-    let open = dir.join("open");
-    disk.create_dir(&open).at("create directory", &open)?;
-    let path = open.join("openings");
-    let file = disk.create(&path).at("create", &path)?;
-    disk.sync_dir(&open).at("sync directory", &open)?;
-    Ok(file)
 }

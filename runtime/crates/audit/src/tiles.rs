@@ -2,7 +2,7 @@
 //! Nothing here is ever trusted: the verifier compares it with the segments.
 
 use crate::chain::Position;
-use crate::disk::{Disk, Settle, replace};
+use crate::disk::{Disk, Owed, Settle, create_with, replace};
 use crate::error::{At as _, Result};
 use crate::frame::Commit;
 use crate::merkle::{Hash, leaf_hash, node_hash};
@@ -36,29 +36,69 @@ const UNFINISHED: &str = "tile.tmp";
 
 /// Writes all tiles and bundles of a log of `size` leaves, partial ones at the right edge included.
 pub(crate) fn publish(disk: &dyn Disk, dir: &Path, vkey: &Vkey, size: u64) -> Result<()> {
-    let from = Position { last_commit: Commit::FIRST, ..Position::default() };
-    let new = disk.list(&dir.join("tile")).is_err() && disk.list(&dir.join(UNFINISHED)).is_err();
-    let at_once = new && size >= LEAVES_AT_ONCE_MIN;
-    let (top, settle) = if at_once { (UNFINISHED, Settle::Later) } else { ("tile", Settle::Now) };
-    let mut writer = Writer { disk, dir, top, settle, levels: Vec::new(), bundle: Vec::new(), entries: 0 };
-    walk(disk, dir, vkey.name(), from, &mut |_, leaf| writer.push(leaf))?;
-    writer.finish()?;
-    if at_once {
-        let (unfinished, whole) = (dir.join(UNFINISHED), dir.join("tile"));
-        disk.sync_tree(&unfinished).at("sync", &unfinished)?;
-        disk.rename(&unfinished, &whole).at("rename", &unfinished)?;
-        disk.sync_dir(dir).at("sync directory", dir)?;
+    let (tiles, owed) = Tiles::write(disk, dir, vkey, size)?;
+    owed.settle(disk)?;
+    tiles.publish(disk)
+}
+
+/// Tiles that were written and are to be seen once they are on disk: a torn tile would be a wrong one.
+#[must_use = "tiles that are not published were written for nothing"]
+pub(crate) struct Tiles {
+    dir: PathBuf,
+    place: Place,
+}
+
+/// Where a writer puts tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where they belong, one by one, on disk each: there are older ones.
+    Final,
+    /// In a directory that takes its name when each of them is on disk.
+    Unfinished,
+    /// The same for very many: they are not waited for one by one.
+    AtOnce,
+}
+
+impl Tiles {
+    /// Writes them, for [`Tiles::publish`] once the second value is settled.
+    pub(crate) fn write(disk: &dyn Disk, dir: &Path, vkey: &Vkey, size: u64) -> Result<(Self, Owed)> {
+        let from = Position { last_commit: Commit::FIRST, ..Position::default() };
+        let new = disk.list(&dir.join("tile")).is_err() && disk.list(&dir.join(UNFINISHED)).is_err();
+        let place = match (new, size) {
+            // Without leaves there is no tile, and nothing to give a name.
+            (false, _) | (true, 0) => Place::Final,
+            (true, ..LEAVES_AT_ONCE_MIN) => Place::Unfinished,
+            (true, LEAVES_AT_ONCE_MIN..) => Place::AtOnce,
+        };
+        let mut writer =
+            Writer { disk, dir, place, owed: Owed::default(), levels: Vec::new(), bundle: Vec::new(), entries: 0 };
+        walk(disk, dir, vkey.name(), from, &mut |_, leaf| writer.push(leaf))?;
+        let owed = writer.finish()?;
+        if place == Place::AtOnce {
+            let unfinished = dir.join(UNFINISHED);
+            disk.sync_tree(&unfinished).at("sync", &unfinished)?;
+        }
+        Ok((Self { dir: dir.to_owned(), place }, owed))
     }
-    Ok(())
+
+    /// Gives them their names. That need not wait for the disk: missing tiles are made again.
+    pub(crate) fn publish(self, disk: &dyn Disk) -> Result<()> {
+        match self.place {
+            Place::Final => Ok(()),
+            Place::Unfinished | Place::AtOnce => {
+                let (unfinished, whole) = (self.dir.join(UNFINISHED), self.dir.join("tile"));
+                disk.rename(&unfinished, &whole).at("rename", &unfinished)
+            }
+        }
+    }
 }
 
 /// The right edge of the tree, tile by tile.
 struct Writer<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
-    /// Name of the directory that stands for `tile`.
-    top: &'static str,
-    settle: Settle,
+    place: Place,
+    owed: Owed,
     /// Per tile level: how many full tiles are written, and the hashes of the one in progress.
     levels: Vec<(u64, Vec<Hash>)>,
     bundle: Vec<u8>,
@@ -98,32 +138,49 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Result<()> {
+    fn finish(mut self) -> Result<Owed> {
         let partial = usize::try_from(self.entries % TILE_WIDTH as u64).expect("below 256");
         if partial > 0 {
-            self.write(&tile_path("entries", self.entries / TILE_WIDTH as u64, partial), &self.bundle)?;
+            let bundle = std::mem::take(&mut self.bundle);
+            self.write(&tile_path("entries", self.entries / TILE_WIDTH as u64, partial), &bundle)?;
         }
-        for (level, (number, tile)) in self.levels.iter().enumerate() {
+        for (level, (number, tile)) in std::mem::take(&mut self.levels).into_iter().enumerate() {
             if !tile.is_empty() {
-                self.write(&tile_path(&level.to_string(), *number, tile.len()), &tile.concat())?;
+                self.write(&tile_path(&level.to_string(), number, tile.len()), &tile.concat())?;
             }
         }
-        Ok(())
+        Ok(self.owed)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let mut parent = self.dir.to_owned();
-        let path = Path::new(self.top).join(path.strip_prefix("tile").expect("paths of tiles start so"));
-        for part in path.parent().expect("below the top").components() {
-            parent.push(part);
-            match self.disk.create_dir(&parent) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(error).at("create directory", &parent);
-                }
-                Ok(()) | Err(_) => {}
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let top = match self.place {
+            Place::Final => "tile",
+            Place::Unfinished | Place::AtOnce => UNFINISHED,
+        };
+        let path = self.dir.join(top).join(path.strip_prefix("tile").expect("paths of tiles start so"));
+        self.make_parents(&path)?;
+        match self.place {
+            Place::Final => replace(self.disk, &path, bytes, Settle::Now),
+            Place::Unfinished => {
+                let file = create_with(self.disk, &path, bytes)?;
+                self.owed.file(&path, file);
+                Ok(())
+            }
+            Place::AtOnce => create_with(self.disk, &path, bytes).map(drop),
+        }
+    }
+
+    fn make_parents(&self, path: &Path) -> Result<()> {
+        let mut missing = Vec::new();
+        for parent in path.ancestors().skip(1).take_while(|parent| *parent != self.dir) {
+            match self.disk.create_dir(parent) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(parent),
+                Err(error) => return Err(error).at("create directory", parent),
             }
         }
-        replace(self.disk, &self.dir.join(path), bytes, self.settle)
+        missing.iter().rev().try_for_each(|parent| self.disk.create_dir(parent).at("create directory", parent))
     }
 }
 

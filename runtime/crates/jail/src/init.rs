@@ -88,11 +88,12 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
     let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the plan"))?;
     let Message::Setup(json) = received.message else { return Err(protocol("a message before the plan")) };
     let plan: Plan = serde_json::from_slice(&json).map_err(|_| protocol("a plan that does not parse"))?;
-    rustix::process::umask(rustix::fs::Mode::empty());
+    // Set-up makes what the plan says; calls begin with the caller's mask, yet nothing is everybody's to write unasked.
+    let callers = rustix::process::umask(rustix::fs::Mode::empty());
     let ids = plan.session.iter().find_map(|step| {
         if let SessionStep::Namespaces { guest_uid, guest_gid } = step { Some((*guest_uid, *guest_gid)) } else { None }
     });
-    match (plan.wall, ids) {
+    let next = match (plan.wall, ids) {
         (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?),
         (Wall::Landlock, None) => {
             enter_groups(control)?;
@@ -107,7 +108,9 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
         (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
             Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
         }
-    }
+    };
+    rustix::process::umask(callers | rustix::fs::Mode::WOTH);
+    next
 }
 
 fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailError> {
@@ -202,7 +205,6 @@ impl Init {
         // No ptrace, and /proc/1/{mem,fd,environ,…} belong to nobody inside (prctl(2), proc(5)).
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(fail("close"))?;
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         match plan.wall {
             Wall::Namespaces => layers.push(LayerState::active(Layer::Lifetime)),
             Wall::Landlock => {

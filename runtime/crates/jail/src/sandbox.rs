@@ -9,7 +9,7 @@ use crate::plan::{Plan, SessionStep, Wall};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
 use crate::watch::{CallId, LimitHit, Scope, Watch};
 use crate::wire::{self, Message, Ready, SpawnRequest};
-use crate::{spawner, wire::DESCRIPTORS_MAX};
+use crate::{spawner::Helper, wire::DESCRIPTORS_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::collections::HashMap;
@@ -126,11 +126,18 @@ impl Sandbox {
     /// What the machine refused, what the plan names and is not there, or [`ErrorKind::SandboxLost`] when it took
     /// longer than `options.start_limit`. Nothing is left behind.
     pub fn start(plan: &Plan, options: &Options) -> Result<Self, JailError> {
+        Self::start_in(Helper::begin()?, plan, options)
+    }
+
+    /// The same in a helper that was started earlier.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`].
+    pub fn start_in(helper: Helper, plan: &Plan, options: &Options) -> Result<Self, JailError> {
         let deadline = Instant::now() + options.start_limit;
         let bounds = Bounds::of(plan);
         let limits = bounds.limits;
-        let (control, theirs) = Channel::pair()?;
-        let helper = spawner::start_helper(theirs)?;
+        let (control, helper) = helper.wait()?;
         let mut starting = Starting::new(helper, plan.wall);
         control.send(&Message::Setup(plan.canonical_bytes()), &[])?;
         // While the helper comes up and opens what the plan names; it makes no init before it is told to.
@@ -190,6 +197,11 @@ impl Sandbox {
     /// The session's control group, where there is one.
     pub fn group(&self) -> Option<&Group> {
         self.group.as_deref()
+    }
+
+    /// Kills everything in the sandbox, its init included, and does not wait: dropping it does.
+    pub fn end(&self) {
+        self.handle.kill();
     }
 
     /// Kills everything in the sandbox, its init included, and waits until it is gone. Calls that wait are told that the

@@ -1,6 +1,7 @@
 //! The one door through which this crate, and with it the whole of Stockade, starts a process: a helper of its own.
 //! It never starts any other program, and never forks: the standard library spawns without a copy of this process.
 
+use crate::channel::Channel;
 use crate::error::JailError;
 use crate::init::NAME;
 use std::os::fd::OwnedFd;
@@ -17,27 +18,68 @@ struct Request {
     answer: SyncSender<std::io::Result<Child>>,
 }
 
-/// Starts a helper whose descriptor 0 is this end of the control channel.
-///
-/// A thread of its own does it, which lives as long as the process: the death signal that binds an init to its
-/// supervisor is sent when the *thread* that started it ends (prctl(2), `PR_SET_PDEATHSIG`), and callers come from
-/// thread pools.
-pub(crate) fn start_helper(control: OwnedFd) -> Result<Child, JailError> {
-    static SPAWNER: OnceLock<std::io::Result<SyncSender<Request>>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (requests, incoming) = sync_channel(WAITING_MAX);
-        std::thread::Builder::new()
-            .name("jail-spawner".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(move || spawn_all(&incoming))
-            .map(|_owned_by_the_process| requests)
-    });
-    let fail = |error: &std::io::Error| JailError::io("start", "the helper that becomes the sandbox's init", error);
-    let spawner = spawner.as_ref().map_err(fail)?;
-    let (answer, answered) = sync_channel(1);
-    let gone = || JailError::bug("reach", "the spawner thread");
-    spawner.send(Request { control, answer }).map_err(|_| gone())?;
-    answered.recv().map_err(|_| gone())?.map_err(|error| fail(&error))
+/// A helper on its way up: it waits for a plan. Started before the plan is made, it comes up meanwhile. Dropped without
+/// one, it ends.
+#[derive(Debug)]
+pub struct Helper {
+    control: Option<Channel>,
+    answered: Receiver<std::io::Result<Child>>,
+}
+
+impl Helper {
+    /// Lets a helper be started, and does not wait for it.
+    ///
+    /// A thread of its own does it, which lives as long as the process: the death signal that binds an init to its
+    /// supervisor is sent when the *thread* that started it ends (prctl(2), `PR_SET_PDEATHSIG`), and callers come from
+    /// thread pools.
+    ///
+    /// # Errors
+    /// The machine has no room for a socket or a thread.
+    pub fn begin() -> Result<Self, JailError> {
+        static SPAWNER: OnceLock<std::io::Result<SyncSender<Request>>> = OnceLock::new();
+        let spawner = SPAWNER.get_or_init(|| {
+            let (requests, incoming) = sync_channel(WAITING_MAX);
+            std::thread::Builder::new()
+                .name("jail-spawner".to_owned())
+                .stack_size(128 * 1024)
+                .spawn(move || spawn_all(&incoming))
+                .map(|_owned_by_the_process| requests)
+        });
+        let spawner = spawner.as_ref().map_err(failed)?;
+        let (control, theirs) = Channel::pair()?;
+        let (answer, answered) = sync_channel(1);
+        spawner.send(Request { control: theirs, answer }).map_err(|_| gone())?;
+        Ok(Self { control: Some(control), answered })
+    }
+
+    /// The channel to it, and the process.
+    ///
+    /// # Errors
+    /// The machine could not start it.
+    pub(crate) fn wait(mut self) -> Result<(Channel, Child), JailError> {
+        let child = self.answered.recv().map_err(|_| gone())?.map_err(|error| failed(&error))?;
+        let control = self.control.take().ok_or_else(gone)?;
+        Ok((control, child))
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It reads the end of the channel, and ends.
+        if self.control.take().is_some()
+            && let Ok(Ok(mut child)) = self.answered.recv()
+        {
+            drop(child.wait());
+        }
+    }
+}
+
+fn failed(error: &std::io::Error) -> JailError {
+    JailError::io("start", "the helper that becomes the sandbox's init", error)
+}
+
+fn gone() -> JailError {
+    JailError::bug("reach", "the spawner thread")
 }
 
 fn spawn_all(incoming: &Receiver<Request>) {

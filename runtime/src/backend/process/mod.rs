@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use stockade_audit::record::CallId;
 use stockade_jail::watch::{LimitHit, LimitKind};
 use stockade_jail::{
-    Command, Enforced, ErrorKind, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
+    Command, Enforced, ErrorKind, Helper, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
 };
 use stockade_policy::{Action, Limit, Stdin, Terminal};
 
@@ -151,19 +151,25 @@ pub struct Run {
 }
 
 impl ProcessWall {
-    /// Starts the sandbox of a session.
+    /// Starts the sandbox of a session in a helper.
     ///
     /// # Errors
     /// Host: what the machine refused; see [`ErrorKind`] for what a caller can do without.
     pub fn start(
+        helper: Helper,
         plan: &Plan,
         session: &str,
         moved: Moved,
         environment: BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> std::result::Result<Self, JailError> {
         let options = Options { name: session.to_owned(), start_limit: START_LIMIT };
-        let sandbox = Sandbox::start(plan, &options)?;
+        let sandbox = Sandbox::start_in(helper, plan, &options)?;
         Ok(Self { sandbox, environment, moved })
+    }
+
+    /// Ends the sandbox, and does not wait for it: dropping does.
+    pub fn end(&self) {
+        self.sandbox.end();
     }
 
     /// What was enforced.

@@ -147,7 +147,7 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
     session.extend(site.masked.iter().map(|path| SessionStep::Mask { path: path.clone() }));
     let rules = rules(granted, &session, &mounts, site);
     let copied = matches!(&site.view, View::Directory { source } if *source != site.workspace);
-    let workspace = if copied { None } else { workspace(site, &grants) };
+    let workspace = if copied { Vec::new() } else { workspace(site, &grants) };
     let shown: Vec<SessionStep> = mounts.into_iter().chain(workspace).collect();
     let sockets = if layout::shows_sockets(&shown, host) { Sockets::Internet } else { Sockets::Loopback };
     session.extend([
@@ -197,27 +197,44 @@ fn identity_files(site: &Site) -> Vec<SessionStep> {
 }
 
 /// The workspace's own mount, when anything in it is granted.
-fn workspace(site: &Site, grants: &Grants<'_>) -> Option<SessionStep> {
+fn workspace(site: &Site, grants: &Grants<'_>) -> Vec<SessionStep> {
     if !grants.touches(&site.workspace) {
-        return None;
+        return Vec::new();
     }
     let target = site.workspace.clone();
     // A mount cannot be finer than its root: where a part is granted, Landlock holds the rest.
     let within = |right| grants.covers(&target, right) || grants.within(&target).any(|granted| granted.right == right);
     let exec = if within(policy::Access::Exec) { Exec::Allow } else { Exec::Deny };
     let owner = site.guest.owner;
-    Some(match (&site.view, within(policy::Access::Write)) {
-        (View::Overlay { layer }, true) => {
-            SessionStep::Overlay { lower: target.clone(), layer: layer.clone(), target, exec, owner }
+    let bind = |source: &Path, access| SessionStep::Bind {
+        source: source.to_owned(),
+        target: target.clone(),
+        access,
+        exec,
+        owner,
+    };
+    match (&site.view, within(policy::Access::Write)) {
+        (View::Overlay { layer }, true) => vec![overlay(&target, layer, exec, owner)],
+        // A host that replaces a file unmounts what lies over it (rename(2) detaches mounts in every namespace), but not
+        // what lies over an overlay's: where something is hidden, reading needs one too.
+        (View::Overlay { layer }, false) if site.masked.iter().any(|path| path.starts_with(&target)) => {
+            vec![overlay(&target, layer, exec, owner), SessionStep::Protect { path: target }]
         }
-        (View::Overlay { .. }, false) => {
-            SessionStep::Bind { source: target.clone(), target, access: Access::ReadOnly, exec, owner }
-        }
-        (View::Directory { source }, writable) => {
-            let access = if writable { Access::ReadWrite } else { Access::ReadOnly };
-            SessionStep::Bind { source: source.clone(), target, access, exec, owner }
-        }
-    })
+        (View::Overlay { .. }, false) => vec![bind(&target, Access::ReadOnly)],
+        (View::Directory { source }, true) => vec![bind(source, Access::ReadWrite)],
+        (View::Directory { source }, false) => vec![bind(source, Access::ReadOnly)],
+    }
+}
+
+/// The workspace with a layer over it.
+fn overlay(workspace: &Path, layer: &Path, exec: Exec, owner: Owner) -> SessionStep {
+    SessionStep::Overlay {
+        lower: workspace.to_owned(),
+        layer: layer.to_owned(),
+        target: workspace.to_owned(),
+        exec,
+        owner,
+    }
 }
 
 /// Landlock rules of the full wall.

@@ -28,30 +28,46 @@ impl Glob {
         self.literal_prefix().len() == self.0.len()
     }
 
+    /// The bytes after the last `*` or `?` with which every text that it matches ends.
+    fn literal_suffix(&self) -> &[u8] {
+        let start = self.0.iter().rposition(|b| matches!(b, b'*' | b'?')).map_or(0, |last| last + 1);
+        let (head, suffix) = self.0.split_at(start);
+        // `**/` also stands for no directory at all.
+        if head.ends_with(b"**") { suffix.strip_prefix(b"/").unwrap_or(suffix) } else { suffix }
+    }
+
     /// Whether it matches all of `text`.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {
-        text.starts_with(self.literal_prefix())
-            && (!self.is_literal() || text.len() == self.0.len())
-            && matches(&self.0, text)
+        if self.is_literal() {
+            return text == self.0;
+        }
+        let Some(rest) = text.strip_prefix(self.literal_prefix()) else { return false };
+        let pattern = self.0.get(self.literal_prefix().len()..).unwrap_or_default();
+        pattern == b"**" || (text.ends_with(self.literal_suffix()) && matches(pattern, rest))
     }
 }
 
 /// Runs all ways through the pattern at once, so that no pattern takes more than pattern × text steps.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let mut here = vec![false; pattern.len() + 1];
+    let mut next = here.clone();
     enter(&mut here, pattern, 0);
     for c in text {
-        let mut next = vec![false; pattern.len() + 1];
+        next.fill(false);
         for p in (0..pattern.len()).filter(|p| here[*p]) {
             let rest = &pattern[p..];
-            if rest.starts_with(b"**") || (rest[0] == b'*' && *c != b'/') {
+            if rest.starts_with(b"**") {
+                // It goes on; that it is `**/` and stands for no directory was decided where it began.
+                next[p] = true;
+                enter(&mut next, pattern, p + 2);
+            } else if rest[0] == b'*' && *c != b'/' {
                 enter(&mut next, pattern, p);
             } else if rest[0] != b'*' && (rest[0] == *c || (rest[0] == b'?' && *c != b'/')) {
                 enter(&mut next, pattern, p + 1);
             }
         }
-        here = next;
+        std::mem::swap(&mut here, &mut next);
     }
     here[pattern.len()]
 }
@@ -129,6 +145,11 @@ impl Filter {
             && self.range.is_none_or(|(from, to)| (from..to).contains(&head.n))
     }
 
+    /// The paths that it lets through, if it asks for some.
+    pub(super) fn path(&self) -> Option<&Glob> {
+        self.path.as_ref()
+    }
+
     /// Whether its path does.
     pub(super) fn path_of(&self, leaf: &Leaf) -> bool {
         self.path.as_ref().is_none_or(|glob| path_of(&leaf.body).is_some_and(|path| glob.matches(&path.0)))
@@ -170,6 +191,16 @@ mod tests {
             ("", "a", false),
             ("a**b*c", "a/x/bzzc", true),
             ("a**b*c", "a/x/b/c", false),
+            ("**/b.rs", "b.rs", true),
+            ("**/b.rs", "xb.rs", false),
+            ("src/**/b.rs", "src/xb.rs", false),
+            ("*a**/b", "aab", true),
+            ("src/**", "src/", true),
+            ("src/**", "src", false),
+            ("src/*", "src/a/b", false),
+            ("ab*ba", "aba", false),
+            ("a*?", "a", false),
+            ("a/**/**/b", "a/b", true),
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(Glob::new(pattern).matches(text.as_bytes()), *expected, "{pattern} {text}");

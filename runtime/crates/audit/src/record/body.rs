@@ -1,8 +1,10 @@
 //! What can be recorded: one type per kind, with the member names of the disk format.
 //! It never holds a sensitive value in the clear: argv, environment and directories are disclosures.
 
+use super::files::{Apply, Discard, FsOutcome, Undo};
 use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen};
 use super::net::{NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, SecretCanary, SecretScrub, SecretUse};
+use super::strict::{StrictError, kept, read_one};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
 use serde::{Deserialize, Serialize};
@@ -40,10 +42,22 @@ macro_rules! kinds {
                 match self { $(Self::$name(body) => serde_json::to_writer(out, body),)* }
             }
 
-            /// The object of kind `kind` at the start of `json`, and how many bytes it has. `None` for an unknown kind.
+            /// The object of kind `kind` at the start of `json`, if it is in its one spelling, and what follows it. `None`
+            /// for an unknown kind.
+            pub(super) fn read<'a>(kind: &str, json: &'a str) -> Option<Result<(Self, &'a str), StrictError>> {
+                match kind {
+                    $($kind => Some(read_one::<$name>(json).map(|(body, rest)| (Self::$name(body), rest))),)*
+                    _ => None,
+                }
+            }
+
+            /// The same, in any spelling, and how many bytes it has.
+            #[cfg(any(test, debug_assertions))]
             pub(super) fn read_json(kind: &str, json: &[u8]) -> Option<serde_json::Result<(Self, usize)>> {
                 match kind {
-                    $($kind => Some(read_one::<$name>(json).map(|(body, len)| (Self::$name(body), len))),)*
+                    $($kind => Some(
+                        super::respell::read_any::<$name>(json).map(|(body, len)| (Self::$name(body), len))
+                    ),)*
                     _ => None,
                 }
             }
@@ -57,12 +71,6 @@ macro_rules! kinds {
             fn from(body: $name) -> Self { Record::new(body) }
         })*
     };
-}
-
-fn read_one<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<(T, usize)> {
-    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<T>();
-    let value = values.next().unwrap_or_else(|| Err(serde::de::Error::custom("no object")))?;
-    Ok((value, values.byte_offset()))
 }
 
 kinds! {
@@ -149,7 +157,7 @@ pub struct Layer {
     /// Whether it holds.
     pub state: LayerState,
     /// Why it does not, or not wholly. Empty when active.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "kept")]
     pub why: String,
 }
 
@@ -277,7 +285,7 @@ pub struct Stream {
     /// Bytes that came.
     pub z: u64,
     /// Bytes that were not kept.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "kept")]
     pub cut: u64,
     /// What was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -346,118 +354,6 @@ pub struct Limit {
     pub max: u64,
     /// What was reached, in the same unit.
     pub seen: u64,
-}
-
-/// What happened to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Change {
-    /// It was not there before.
-    Created,
-    /// Its content or target differs.
-    Modified,
-    /// It is gone.
-    Deleted,
-    /// Same content; mode, owner or attributes differ.
-    Metadata,
-    /// It is of another type now.
-    Retyped,
-}
-
-/// Type of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FileType {
-    /// Regular file.
-    File,
-    /// Directory.
-    Dir,
-    /// Symbolic link.
-    Symlink,
-    /// Named pipe.
-    Fifo,
-    /// Socket.
-    Socket,
-    /// Device.
-    Device,
-}
-
-/// A file at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileState {
-    /// Type.
-    pub ty: FileType,
-    /// Permission bits, as a number.
-    pub mode: u32,
-    /// Length of a regular file, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub z: Option<u64>,
-    /// SHA-256 of a regular file's content.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub h: Option<Digest>,
-    /// Target of a symbolic link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<LogPath>,
-}
-
-/// Why a change needs more than an ordinary consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mark {
-    /// It would run later on the host.
-    Held,
-    /// It should have been read-only.
-    Protected,
-}
-
-/// `fs.outcome`; also one file of an `apply`, `discard` or `undo`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FsOutcome {
-    /// Path, relative to the workspace unless it starts with a slash.
-    pub path: LogPath,
-    /// What happened to it.
-    pub op: Change,
-    /// Before. Left out when it was not there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub b: Option<FileState>,
-    /// After. Left out when it is gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub a: Option<FileState>,
-    /// Whether it is held or protected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<Mark>,
-}
-
-/// One step of an act on a session's changes. An act is `begin`, then each file *before* it is touched, then `end`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Act {
-    /// It starts, and will touch this many files.
-    Begin(u64),
-    /// This file will be touched next.
-    File(FsOutcome),
-    /// It is over, and touched this many files. Fewer than at the start: the rest were refused.
-    End(u64),
-}
-
-macro_rules! acts {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub Act);
-    )*};
-}
-
-acts! {
-    /// `apply`.
-    Apply;
-    /// `discard`.
-    Discard;
-    /// `undo`.
-    Undo;
 }
 
 /// `heartbeat`.

@@ -1,6 +1,7 @@
 //! A leaf: the bytes of one record in the log, and back.
 //! The parser never panics, and never accepts a second spelling of the members that precede the object.
 
+use super::strict::StrictError;
 use super::{Body, CallId, Digest, Evidence, Record};
 use crate::frame::LEAF_BYTES_MAX;
 use crate::merkle::Hash;
@@ -41,7 +42,7 @@ pub struct Head<'a> {
     /// Call.
     pub call: Option<&'a str>,
     /// From the object on.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 /// Why bytes are not a leaf.
@@ -139,24 +140,36 @@ pub(crate) struct Place {
     pub(crate) mono_ns: u64,
 }
 
+/// The decimal number below 2⁶⁴ without leading zeros at the start of `bytes`, and what follows it.
+pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    /// So many digits always fit: 10¹⁹ is below 2⁶⁴.
+    const SAFE_DIGITS: usize = 19;
+    let (mut n, mut digits) = (0u64, 0);
+    for byte in bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        let digit = u64::from(digit);
+        n = if digits < SAFE_DIGITS { n * 10 + digit } else { n.checked_mul(10)?.checked_add(digit)? };
+        digits += 1;
+    }
+    let (text, rest) = bytes.split_at(digits);
+    let padded = digits > 1 && text.first() == Some(&b'0');
+    (digits > 0 && !padded).then_some((n, rest))
+}
+
 /// A reader of the fixed part of a leaf.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn literal(&mut self, text: &[u8]) -> Option<()> {
-        self.0 = self.0.strip_prefix(text)?;
-        Some(())
+    fn literal<const N: usize>(&mut self, text: &[u8; N]) -> Option<()> {
+        let (start, rest) = self.0.split_first_chunk::<N>()?;
+        (start == text).then(|| self.0 = rest)
     }
 
-    /// A decimal number without leading zeros.
     fn number(&mut self) -> Option<u64> {
-        let digits = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
-        let (text, rest) = self.0.split_at(digits);
-        if digits == 0 || (digits > 1 && text.first() == Some(&b'0')) {
-            return None;
-        }
-        let add = |n: u64, b: &u8| n.checked_mul(10)?.checked_add(u64::from(b - b'0'));
-        let n = text.iter().try_fold(0u64, add)?;
+        let (n, rest) = number(self.0)?;
         self.0 = rest;
         Some(n)
     }
@@ -212,29 +225,43 @@ fn head_v1(mut cursor: Cursor<'_>) -> Option<Head<'_>> {
 /// When the bytes are not exactly what this version would write for some record: an unknown or repeated member, white
 /// space, another order. So a leaf has one meaning, for every JSON parser.
 pub fn parse_leaf(bytes: &[u8]) -> Result<Leaf, LeafError> {
-    let head = parse_head(bytes)?;
-    let object = |error: serde_json::Error| LeafError::Object(error.to_string());
-    let (body, len) = Body::read_json(head.kind, head.rest).ok_or(LeafError::Kind)?.map_err(object)?;
-    let tail = head.rest.get(len..).ok_or(LeafError::Tail)?;
-    let call = head.call.map(|call| CallId::new(call).expect("a word is a call's name"));
-    let disclosed = parse_tail(tail).ok_or(LeafError::Tail)?;
-    let Head { n, wall_ns, mono_ns, evidence, .. } = head;
-    let record = Record { evidence, call, body, disclosed: Vec::new() };
-    let mut again = Vec::with_capacity(bytes.len());
-    let digests: Vec<Hash> = disclosed.iter().map(|digest| digest.0).collect();
-    write_leaf(&mut again, &record, Place { n, wall_ns, mono_ns }, &digests).map_err(object)?;
-    if again != bytes {
-        return Err(LeafError::Spelling);
+    parse_head(bytes)?.leaf()
+}
+
+impl Head<'_> {
+    /// The leaf that starts so; [`parse_leaf`] for who has read the head already.
+    pub(crate) fn leaf(&self) -> Result<Leaf, LeafError> {
+        let leaf = self.strictly();
+        #[cfg(any(test, debug_assertions))]
+        assert_eq!(leaf.as_ref().ok(), super::respell::leaf(self).as_ref(), "a leaf is what writing it again gives");
+        leaf
     }
-    let Record { evidence, call, body, .. } = record;
-    Ok(Leaf { n, wall_ns, mono_ns, evidence, call, body, disclosed })
+
+    fn strictly(&self) -> Result<Leaf, LeafError> {
+        let rest = std::str::from_utf8(self.rest).map_err(|_| LeafError::Spelling)?;
+        let (body, tail) = Body::read(self.kind, rest).ok_or(LeafError::Kind)?.map_err(|error| match error {
+            StrictError::Spelling => LeafError::Spelling,
+            StrictError::Value(why) => LeafError::Object(why),
+        })?;
+        if let Some(why) = super::sense::nonsense(&body) {
+            return Err(LeafError::Object(why.to_owned()));
+        }
+        let disclosed = parse_tail(tail).ok_or(LeafError::Tail)?;
+        Ok(self.with(body, disclosed))
+    }
+
+    pub(super) fn with(&self, body: Body, disclosed: Vec<Digest>) -> Leaf {
+        let Self { n, wall_ns, mono_ns, evidence, .. } = *self;
+        let call = self.call.map(|call| CallId::new(call).expect("a word is a call's name"));
+        Leaf { n, wall_ns, mono_ns, evidence, call, body, disclosed }
+    }
 }
 
 /// `}`, or `,"_sd":["…","…"]}`.
-fn parse_tail(tail: &[u8]) -> Option<Vec<Digest>> {
-    if tail == b"}" {
+pub(super) fn parse_tail(tail: &str) -> Option<Vec<Digest>> {
+    if tail == "}" {
         return Some(Vec::new());
     }
-    let list = std::str::from_utf8(tail).ok()?.strip_prefix(",\"_sd\":[\"")?.strip_suffix("\"]}")?;
+    let list = tail.strip_prefix(",\"_sd\":[\"")?.strip_suffix("\"]}")?;
     list.split("\",\"").map(|text| Some(Digest(unbase64url(text)?.try_into().ok()?))).collect()
 }

@@ -1,6 +1,7 @@
 //! What can be recorded about the network and secrets, with the member names of the disk format.
 //! It never holds a query, a header, a body or a secret's value.
 
+use super::strict::kept;
 use super::values::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ pub struct NetOpen {
     /// How it came.
     pub via: Via,
     /// The rules that let it through; none where each request is judged.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "kept")]
     pub rules: Vec<String>,
 }
 

@@ -1,17 +1,21 @@
 //! The one thread of a session's log that waits for the disk: commits in groups, syncs, then signs.
 //! It never signs what is not on disk, and never holds the lock while the disk works.
 
-use super::{Shared, Since, State};
-use crate::disk::Settle;
+use super::{ANCHOR_OPEN, Shared, Since, State};
+use crate::disk::{Owed, create_with};
 use crate::error::{At as _, Result};
+use crate::ledger::Ledger;
 use crate::merkle::Hash;
 use crate::note::Signer;
 use crate::publish::Checkpoints;
-use std::path::Path;
+use crate::record::LedgerOpen;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// It reads and writes small things; a stack as large as usual would be a megabyte more to map.
+const STACK_BYTES: usize = 256 * 1024;
 /// A group is committed when it has this many leaves…
 const GROUP_ENTRIES: u64 = 4096;
 /// …or is this old: so a power cut loses at most this much of ordinary records.
@@ -45,17 +49,28 @@ impl Pace {
 pub(super) struct Committer {
     shared: Arc<Shared>,
     signer: Signer,
-    checkpoints: Checkpoints,
+    dir: PathBuf,
     signed: u64,
     signed_at: Instant,
+    /// What only the end of the log waits for.
+    owed: Owed,
+}
+
+/// What is left to do for a log whose first leaf is in its file.
+pub(super) struct Opening {
+    pub(super) ledger: Arc<Ledger>,
+    /// What the ledger is told, once the leaf is on disk: it must not know a session that a power cut has taken.
+    pub(super) record: LedgerOpen,
+    pub(super) owed: Owed,
+    pub(super) size: u64,
+    pub(super) root: Hash,
 }
 
 /// A group that was written and is to be synced.
 struct Group {
     size: u64,
     root: Hash,
-    file: Arc<dyn crate::disk::DiskFile>,
-    openings: Option<Arc<dyn crate::disk::DiskFile>>,
+    owed: Owed,
     urgency: Urgency,
 }
 
@@ -70,45 +85,70 @@ enum Urgency {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, signer: Signer, checkpoints: Checkpoints) -> Self {
-        Self { shared, signer, checkpoints, signed: 1, signed_at: Instant::now() }
+    pub(super) fn new(shared: Arc<Shared>, signer: Signer, dir: &Path) -> Self {
+        let (dir, owed) = (dir.to_owned(), Owed::default());
+        Self { shared, signer, dir, signed: 0, signed_at: Instant::now(), owed }
     }
 
-    pub(super) fn spawn(self, dir: &Path) -> Result<JoinHandle<Result<()>>> {
+    pub(super) fn spawn(self, opening: Opening) -> Result<JoinHandle<Result<Owed>>> {
+        let dir = self.dir.clone();
         std::thread::Builder::new()
             .name("audit-commit".to_owned())
-            .spawn(move || self.run())
-            .at("start the log thread of", dir)
+            .stack_size(STACK_BYTES)
+            .spawn(move || self.run(opening))
+            .at("start the log thread of", &dir)
     }
 
-    fn run(mut self) -> Result<()> {
-        let done = loop {
-            match self.turn() {
-                Ok(Urgency::Last) => break Ok(()),
-                Ok(Urgency::Barrier | Urgency::Ordinary) => {}
-                Err(error) => break Err(error),
-            }
-        };
+    /// Until the log ends. Returns what its end owes beside the leaves.
+    fn run(mut self, opening: Opening) -> Result<Owed> {
+        let done = self.live(opening);
         if let Err(error) = &done {
             self.shared.lock().chain.poison(error);
             self.shared.settled.notify_all();
         }
-        done
+        done.map(|()| self.owed)
     }
 
-    fn turn(&mut self) -> Result<Urgency> {
+    fn live(&mut self, opening: Opening) -> Result<()> {
+        let mut checkpoints = self.open(opening)?;
+        while self.turn(&mut checkpoints)? != Urgency::Last {}
+        Ok(())
+    }
+
+    /// The first leaf comes to disk, is signed, and is told to the ledger. No barrier returns before.
+    fn open(&mut self, opening: Opening) -> Result<Checkpoints> {
+        let Opening { ledger, record, owed, size, root } = opening;
+        let disk = Arc::clone(&self.shared.machine.disk);
+        owed.settle(&*disk)?;
+        let note = self.signer.sign(size, &root);
+        let checkpoints = Checkpoints::open(Arc::clone(&disk), &self.dir)?;
+        checkpoints.add(&note)?;
+        let anchor = self.dir.join(ANCHOR_OPEN);
+        let proof = ledger.append(record)?;
+        self.owed.file(&anchor, create_with(&*disk, &anchor, proof.to_text().as_bytes())?);
+        (self.signed, self.signed_at) = (size, Instant::now());
+        let mut state = self.shared.lock();
+        state.durable = (size, root);
+        state.checkpoint = note;
+        self.shared.settled.notify_all();
+        Ok(checkpoints)
+    }
+
+    fn turn(&mut self, checkpoints: &mut Checkpoints) -> Result<Urgency> {
         let group = self.next_group()?;
-        group.file.sync().at("sync", Path::new("the log"))?;
-        if let Some(openings) = &group.openings {
-            openings.sync().at("sync", Path::new("the openings"))?;
-        }
+        group.owed.settle(&*self.shared.machine.disk)?;
         self.shared.lock().durable = (group.size, group.root);
         self.shared.settled.notify_all();
         let due = self.signed_at.elapsed() >= Duration::from_millis(SIGN_MS);
         if group.size > self.signed && (group.urgency != Urgency::Ordinary || due) {
-            let settle = if group.urgency == Urgency::Last { Settle::Content } else { Settle::Later };
             let note = self.signer.sign(group.size, &group.root);
-            self.checkpoints.publish(&note, settle)?;
+            checkpoints.add(&note)?;
+            let latest = checkpoints.latest(&note)?;
+            if group.urgency == Urgency::Last {
+                checkpoints.owe(&mut self.owed);
+                latest.owe(&mut self.owed);
+            }
+            latest.take_place(&*self.shared.machine.disk)?;
             (self.signed, self.signed_at) = (group.size, Instant::now());
             self.shared.lock().checkpoint = note;
         }
@@ -152,7 +192,11 @@ impl Committer {
     fn write_commit(&self, state: &mut State, urgency: Urgency) -> Result<Group> {
         let clock = Since(&*self.shared.machine.clock, self.shared.base_ns);
         let (size, root) = state.chain.commit(&clock)?;
-        let openings = std::mem::take(&mut state.openings_dirty).then(|| Arc::clone(&state.openings));
-        Ok(Group { size, root, file: state.chain.file(), openings, urgency })
+        let mut owed = Owed::default();
+        state.chain.owe(&mut owed);
+        if std::mem::take(&mut state.openings_dirty) {
+            owed.file(Path::new("open/openings"), Arc::clone(&state.openings));
+        }
+        Ok(Group { size, root, owed, urgency })
     }
 }

@@ -1,7 +1,7 @@
 //! Integrity of one log: leaves, commits, seals, every signed checkpoint, tiles, and what others say about its tree.
 //! It never interprets a record; it hands leaves to a rule set that does.
 
-use super::stream::{Checked, Depth, Fault, FaultKind, Go, Mark, stream};
+use super::stream::{Checked, Depth, Fault, FaultKind, Go, Mark, Task, stream};
 use super::tiles::TileCheck;
 use super::{Findings, Level, VerifyOptions};
 use crate::chain::Position;
@@ -76,6 +76,8 @@ pub(super) fn check_log(
     let from = Position { last_commit: Commit::FIRST, ..Position::default() };
     let blocks = Blocks::new(disk, dir, &from);
     let depth = if options.level >= Level::Completeness { Depth::Whole } else { Depth::Head };
+    let tiles = TileCheck::new(disk, dir, kind);
+    let task = Task { sizes: &sizes, depth, tiles: tiles.present().then_some((disk, dir)) };
     let mut walk = Walk {
         dir,
         origin: vkey.name(),
@@ -89,12 +91,12 @@ pub(super) fn check_log(
         times: None,
         sealed: None,
         broken: None,
-        tiles: TileCheck::new(disk, dir, kind),
+        tiles,
         on_leaf,
         findings,
     };
     walk.empty_points();
-    stream(blocks, &sizes, depth, options.threads.get(), &mut |checked| walk.block(checked))?;
+    stream(blocks, task, options.threads.get(), &mut |checked| walk.block(checked))?;
     let facts = walk.end(notes.signed)?;
     check_ends(&notes, &facts, kind, findings);
     Ok(facts)
@@ -196,28 +198,28 @@ struct Walk<'a, 'f> {
 }
 
 impl Walk<'_, '_> {
-    fn block(&mut self, checked: Checked) -> Result<Go> {
+    fn block(&mut self, checked: &mut Checked) -> Result<Go> {
         if checked.block.end == Some(SegmentEnd::Whole) && checked.block.bytes.is_empty() && checked.block.offset > 0 {
             return Ok(Go::On);
         }
-        self.enter_segment(&checked);
-        self.clock(&checked);
+        self.enter_segment(checked);
+        self.clock(checked);
         if let Some(version) = checked.fault.as_ref().and_then(Fault::newer) {
             return Err(AuditError::Newer { path: self.dir.to_owned(), version });
         }
-        self.tiles.block(&checked, self.findings)?;
+        self.tiles.block(checked, self.findings)?;
         let mut done = 0;
         let base = self.range.clone();
         for (leaves, offset, mark) in &checked.marks {
-            self.leaves(&checked, &base, done, *leaves)?;
+            self.leaves(checked, &base, done, *leaves)?;
             done = *leaves;
-            self.mark(&checked, *offset, mark)?;
+            self.mark(checked, *offset, mark)?;
         }
-        self.leaves(&checked, &base, done, checked.hashes.len())?;
-        for leaf in checked.parsed {
+        self.leaves(checked, &base, done, checked.hashes.len())?;
+        for leaf in checked.parsed.drain(..) {
             (self.on_leaf)(leaf, self.findings);
         }
-        if let Some(fault) = checked.fault {
+        if let Some(fault) = &checked.fault {
             let leaf = checked.block.first + fault.leaves as u64;
             let text = format!("leaf {leaf} or what follows it: {}", fault.text);
             if fault.kind == FaultKind::Wrong {

@@ -1,13 +1,16 @@
 //! Blocks of frames in, checked blocks out: checksums, leaf heads and hashes, on one thread or several.
 //! It never changes the order, and never holds more than a few blocks.
 
+use super::tiles::{FullTile, TileReader};
+use crate::disk::Disk;
 use crate::error::Result;
 use crate::frame::{self, Commit, FrameError, HEADER_BYTES, Kind, Seal};
 use crate::merkle::{Hash, Range, leaf_hash};
-use crate::record::{Leaf, LeafError, parse_head, parse_leaf};
+use crate::record::{Head, Leaf, LeafError, parse_head};
 use crate::scan::{BLOCK_LEAVES, Block, Blocks};
-use crate::tiles::TILE_WIDTH;
+use crate::tiles::{TILE_WIDTH, tile_root};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
@@ -65,8 +68,9 @@ pub(super) struct Checked {
     /// The tree over the block's leaves, if the block starts at a multiple of its width; by number of leaves, at each
     /// mark, at each size asked for, and at the end.
     pub(super) ranges: BTreeMap<usize, Range>,
-    /// Roots of the full tiles of the block's leaves, as far as `ranges` goes.
-    pub(super) tiles: Vec<Hash>,
+    /// The full tiles of the block's leaves, if the log has tiles, from leaf `tiles_at` of the block on.
+    pub(super) tiles: Vec<FullTile>,
+    pub(super) tiles_at: usize,
     pub(super) marks: Vec<(usize, u64, Mark)>,
     /// First and last times of the block's leaves: wall, monotonic.
     pub(super) times: Option<[(u64, u64); 2]>,
@@ -81,19 +85,31 @@ impl Checked {
     }
 }
 
+/// What every worker needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Task<'a> {
+    /// The tree sizes, sorted, whose roots somebody will ask for.
+    pub(super) sizes: &'a [u64],
+    pub(super) depth: Depth,
+    /// The log's tiles, if there are any.
+    pub(super) tiles: Option<(&'a dyn Disk, &'a Path)>,
+}
+
 /// Runs every block through [`check`], in order, and shows each to `fold`, until it says stop.
 pub(super) fn stream(
     mut blocks: Blocks<'_>,
-    sizes: &[u64],
-    depth: Depth,
+    task: Task<'_>,
     threads: usize,
-    fold: &mut dyn FnMut(Checked) -> Result<Go>,
+    fold: &mut dyn FnMut(&mut Checked) -> Result<Go>,
 ) -> Result<()> {
     if threads < 2 {
+        let mut tiles = task.reader();
         while let Some(block) = blocks.next()? {
-            if fold(check(block, sizes, depth))? == Go::Stop {
+            let mut checked = check(block, task, tiles.as_mut());
+            if fold(&mut checked)? == Go::Stop {
                 return Ok(());
             }
+            blocks.recycle(checked.block.bytes);
         }
         return Ok(());
     }
@@ -104,10 +120,11 @@ pub(super) fn stream(
         for _ in 0..threads {
             let (jobs, to_main) = (&jobs, to_main.clone());
             scope.spawn(move || {
+                let mut tiles = task.reader();
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, block)) = job else { return };
-                    if to_main.send((number, check(block, sizes, depth))).is_err() {
+                    if to_main.send((number, check(block, task, tiles.as_mut()))).is_err() {
                         return;
                     }
                 }
@@ -123,7 +140,7 @@ fn in_order(
     to_workers: mpsc::SyncSender<(u64, Block)>,
     results: &mpsc::Receiver<(u64, Checked)>,
     threads: usize,
-    fold: &mut dyn FnMut(Checked) -> Result<Go>,
+    fold: &mut dyn FnMut(&mut Checked) -> Result<Go>,
 ) -> Result<()> {
     let (mut sent, mut folded, mut more) = (0u64, 0u64, true);
     let mut waiting = BTreeMap::new();
@@ -142,11 +159,12 @@ fn in_order(
         }
         let (number, checked) = results.recv().expect("a worker answers every job");
         waiting.insert(number, checked);
-        while let Some(checked) = waiting.remove(&folded) {
+        while let Some(mut checked) = waiting.remove(&folded) {
             folded += 1;
-            if fold(checked)? == Go::Stop {
+            if fold(&mut checked)? == Go::Stop {
                 return Ok(());
             }
+            blocks.recycle(checked.block.bytes);
         }
     }
 }
@@ -158,27 +176,36 @@ pub(super) enum Go {
     Stop,
 }
 
-/// Looks at one block. `sizes` are the tree sizes, sorted, whose roots somebody will ask for.
-fn check(block: Block, sizes: &[u64], depth: Depth) -> Checked {
+impl<'a> Task<'a> {
+    fn reader(&self) -> Option<TileReader<'a>> {
+        self.tiles.map(|(disk, dir)| TileReader::new(disk, dir))
+    }
+}
+
+/// Looks at one block.
+fn check(block: Block, task: Task<'_>, tiles: Option<&mut TileReader<'_>>) -> Checked {
+    let Task { sizes, depth, .. } = task;
     let count = block.frames.len();
     let mut out = Checked {
         block,
         leaves: Vec::with_capacity(count),
         hashes: Vec::with_capacity(count),
         ranges: BTreeMap::new(),
-        tiles: Vec::with_capacity(count / TILE_WIDTH),
+        tiles: Vec::new(),
+        tiles_at: 0,
         marks: Vec::new(),
         times: None,
-        parsed: Vec::new(),
+        parsed: Vec::with_capacity(if depth == Depth::Whole { count } else { 0 }),
         fault: None,
     };
     let mut range = out.block.first.is_multiple_of(BLOCK_LEAVES).then(Range::default);
     let asked = sizes.partition_point(|size| *size <= out.block.first);
     let first = out.block.first;
     let mut asked = sizes[asked..].iter().map(|size| size - first).peekable();
+    let mut roots = Vec::with_capacity(count / TILE_WIDTH);
     for i in 0..count {
         let Some((start, _)) = out.block.frames.get(i).copied() else { break };
-        if let Err(fault) = check_frame(&mut out, start, depth, &mut range) {
+        if let Err(fault) = check_frame(&mut out, start, depth, &mut range, &mut roots) {
             out.fault = Some(fault);
             break;
         }
@@ -188,7 +215,25 @@ fn check(block: Block, sizes: &[u64], depth: Depth) -> Checked {
         }
     }
     snapshot(&mut out.ranges, out.hashes.len(), range.as_ref());
+    if let Some(tiles) = tiles {
+        compare_tiles(&mut out, range.is_some().then_some(&roots), tiles);
+    }
     out
+}
+
+/// Compares the full tiles whose leaves are all in the block. `roots` are theirs, if they are known.
+fn compare_tiles(out: &mut Checked, roots: Option<&Vec<Hash>>, tiles: &mut TileReader<'_>) {
+    const WIDTH: u64 = TILE_WIDTH as u64;
+    let number = out.block.first.div_ceil(WIDTH);
+    out.tiles_at = usize::try_from(number * WIDTH - out.block.first).expect("below the width of a tile");
+    let hashes = out.hashes.get(out.tiles_at..).unwrap_or_default();
+    for (i, group) in hashes.as_chunks::<TILE_WIDTH>().0.iter().enumerate() {
+        let from = out.tiles_at + i * TILE_WIDTH;
+        let leaves = (from..from + TILE_WIDTH).map(|i| out.leaf(i));
+        let root = roots.and_then(|roots| roots.get(i).copied()).unwrap_or_else(|| tile_root(group));
+        let tile = tiles.full(number + i as u64, leaves, group, root);
+        out.tiles.push(tile);
+    }
 }
 
 fn snapshot(ranges: &mut BTreeMap<usize, Range>, leaves: usize, range: Option<&Range>) {
@@ -202,6 +247,7 @@ fn check_frame(
     start: usize,
     depth: Depth,
     range: &mut Option<Range>,
+    roots: &mut Vec<Hash>,
 ) -> std::result::Result<(), Fault> {
     let leaves = out.hashes.len();
     let fault = |text: String| Fault { leaves, text, kind: FaultKind::Wrong };
@@ -211,17 +257,18 @@ fn check_frame(
     let mark = match frame.kind {
         Kind::Entry => {
             let n = out.block.first + leaves as u64;
-            let times = check_leaf(frame.payload, n, out.times.map(|[_, last]| last))
+            let head = check_head(frame.payload, n, out.times.map(|[_, last]| last))
                 .map_err(|fault| Fault { leaves, ..fault })?;
+            let times = (head.wall_ns, head.mono_ns);
             out.times = Some([out.times.map_or(times, |[first, _]| first), times]);
             if depth == Depth::Whole {
-                out.parsed.push(parse_leaf(frame.payload).map_err(|error| fault(error.to_string()))?);
+                out.parsed.push(head.leaf().map_err(|error| fault(error.to_string()))?);
             }
             let hash = leaf_hash(frame.payload);
             out.leaves.push((start + HEADER_BYTES, frame.payload.len()));
             out.hashes.push(hash);
             if let Some(range) = range {
-                out.tiles.extend(range.push_completing(hash, TILE_WIDTH.trailing_zeros()));
+                roots.extend(range.push_completing(hash, TILE_WIDTH.trailing_zeros()));
             }
             return Ok(());
         }
@@ -237,7 +284,7 @@ fn check_frame(
 }
 
 /// Position and times of a leaf.
-fn check_leaf(leaf: &[u8], n: u64, before: Option<(u64, u64)>) -> std::result::Result<(u64, u64), Fault> {
+fn check_head(leaf: &[u8], n: u64, before: Option<(u64, u64)>) -> std::result::Result<Head<'_>, Fault> {
     let fault = |text: String| Fault { leaves: 0, text, kind: FaultKind::Wrong };
     let head = parse_head(leaf).map_err(|error| {
         let newer = if let LeafError::Version(version) = error { Some(version) } else { None };
@@ -246,9 +293,10 @@ fn check_leaf(leaf: &[u8], n: u64, before: Option<(u64, u64)>) -> std::result::R
     if head.n != n {
         return Err(fault(format!("it says that it is leaf {}", head.n)));
     }
-    let times = (head.wall_ns, head.mono_ns);
     match before {
-        Some((wall, mono)) if times.0 < wall || times.1 < mono => Err(fault("its clock goes backwards".to_owned())),
-        Some(_) | None => Ok(times),
+        Some((wall, mono)) if head.wall_ns < wall || head.mono_ns < mono => {
+            Err(fault("its clock goes backwards".to_owned()))
+        }
+        Some(_) | None => Ok(head),
     }
 }

@@ -5,10 +5,13 @@ use super::Findings;
 use super::log::LogKind;
 use super::stream::Checked;
 use crate::disk::{Disk, read_file};
-use crate::error::Result;
+use crate::error::{AuditError, Result};
 use crate::frame::LEAF_BYTES_MAX;
 use crate::merkle::Hash;
 use crate::tiles::{TILE_WIDTH, tile_path, tile_root};
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a full bundle at most.
@@ -44,6 +47,94 @@ fn is_bundle<'a>(bytes: &[u8], leaves: impl Iterator<Item = &'a [u8]>) -> bool {
     rest.is_empty()
 }
 
+/// A full bundle and the tile of its hashes, compared with the leaves.
+#[derive(Debug)]
+pub(super) struct FullTile {
+    /// Number of both.
+    number: u64,
+    /// Root over the hashes.
+    root: Hash,
+    /// How each of [`LEVELS_OF_LEAVES`] compares.
+    seen: [Seen; 2],
+    /// Whether either is there in part as well: an earlier end of the log was there, and those parts are to be compared.
+    in_part: bool,
+}
+
+/// The directories of what is made of leaves alone.
+const LEVELS_OF_LEAVES: [&str; 2] = ["entries", "0"];
+
+/// How a file compares with the leaves.
+#[derive(Debug)]
+enum Seen {
+    Right,
+    Wrong,
+    Missing,
+    Unread(AuditError),
+}
+
+/// One thread's way to the full tiles of a log.
+pub(super) struct TileReader<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    /// What was read last, kept for its room.
+    bytes: Vec<u8>,
+    /// Of the directory that was listed last, per level: its path, and the names in it of tiles that are there in part.
+    listed: [(PathBuf, Vec<OsString>); 2],
+}
+
+impl<'a> TileReader<'a> {
+    pub(super) fn new(disk: &'a dyn Disk, dir: &'a Path) -> Self {
+        Self { disk, dir, bytes: Vec::new(), listed: Default::default() }
+    }
+
+    /// Compares a full bundle, and the tile of its hashes, with these leaves; `root` is the root over them.
+    pub(super) fn full<'l>(
+        &mut self,
+        number: u64,
+        leaves: impl Iterator<Item = &'l [u8]> + Clone,
+        hashes: &[Hash],
+        root: Hash,
+    ) -> FullTile {
+        let [entries, tile] = LEVELS_OF_LEAVES.map(|level| tile_path(level, number, TILE_WIDTH));
+        let in_part = self.in_part(0, &entries) || self.in_part(1, &tile);
+        let len = leaves.clone().map(|leaf| leaf.len() + 2).sum();
+        let entries = self.compare(&entries, len, |bytes| is_bundle(bytes, leaves));
+        let hashes = hashes.as_flattened();
+        let tile = self.compare(&tile, hashes.len(), |bytes| bytes == hashes);
+        FullTile { number, root, seen: [entries, tile], in_part }
+    }
+
+    /// Whether the tile at `path` is there in part.
+    fn in_part(&mut self, level: usize, path: &Path) -> bool {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
+        let (listed, partial) = &mut self.listed[level];
+        if listed != parent {
+            *partial = self.disk.list(&self.dir.join(parent)).unwrap_or_default();
+            partial.retain(|name| name.as_encoded_bytes().ends_with(b".p"));
+            *listed = parent.to_owned();
+        }
+        partial.iter().any(|part| part.as_encoded_bytes().strip_suffix(b".p") == Some(name.as_encoded_bytes()))
+    }
+
+    /// Compares a file that should have `len` bytes without making its right content first.
+    fn compare(&mut self, path: &Path, len: usize, right: impl FnOnce(&[u8]) -> bool) -> Seen {
+        let path = self.dir.join(path);
+        let reader = match self.disk.read(&path, 0) {
+            Ok(reader) => reader,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Seen::Missing,
+            Err(source) => return Seen::Unread(AuditError::Io { act: "open", path, source }),
+        };
+        self.bytes.clear();
+        // One more than it may have, and room to see the end of the file without growing.
+        self.bytes.reserve(len + 2);
+        match reader.take(len as u64 + 1).read_to_end(&mut self.bytes) {
+            Ok(_) if right(&self.bytes) => Seen::Right,
+            Ok(_) => Seen::Wrong,
+            Err(source) => Seen::Unread(AuditError::Io { act: "read", path, source }),
+        }
+    }
+}
+
 impl<'a> TileCheck<'a> {
     pub(super) fn new(disk: &'a dyn Disk, dir: &'a Path, kind: LogKind) -> Self {
         let present = disk.list(&dir.join("tile")).is_ok_and(|names| !names.is_empty());
@@ -51,51 +142,57 @@ impl<'a> TileCheck<'a> {
         Self { disk, dir, kind, present, levels, bundle, ends, bundles: 0, missing: 0 }
     }
 
-    /// Compares the tiles that the leaves of this block complete.
+    /// Whether there are tiles at all.
+    pub(super) fn present(&self) -> bool {
+        self.present
+    }
+
+    /// Takes over what the worker saw of the tiles that are in this block, and compares the others that it completes.
     pub(super) fn block(&mut self, checked: &Checked, findings: &mut Findings) -> Result<()> {
         if !self.present {
             return Ok(());
         }
-        let (groups, _) = checked.hashes.as_chunks::<TILE_WIDTH>();
-        let mut at = 0;
-        for (group, root) in groups.iter().zip(&checked.tiles) {
-            let number = self.bundles;
-            if !self.ends.is_empty() || self.in_part(number) {
-                break;
+        let mut at = self.leaves(checked, 0..checked.tiles_at, findings)?;
+        for tile in &checked.tiles {
+            if self.ends.is_empty() && self.bundles == tile.number && !tile.in_part {
+                self.full(tile, findings)?;
+                at += TILE_WIDTH;
+            } else {
+                at = self.leaves(checked, at..at + TILE_WIDTH, findings)?;
             }
-            let leaves = (at..at + TILE_WIDTH).map(|i| checked.leaf(i));
-            self.full(&tile_path("entries", number, TILE_WIDTH), |bytes| is_bundle(bytes, leaves), findings);
-            let hashes = group.as_flattened();
-            self.full(&tile_path("0", number, TILE_WIDTH), |bytes| bytes == hashes, findings);
-            if self.levels.is_empty() {
-                self.levels.push((0, Vec::new()));
-            }
-            (self.bundles, self.levels[0].0) = (number + 1, number + 1);
-            self.hash(1, *root, findings)?;
-            at += TILE_WIDTH;
         }
-        for (i, hash) in checked.hashes.iter().enumerate().skip(at) {
-            self.leaf(checked.leaf(i), hash, findings)?;
-        }
+        self.leaves(checked, at..checked.hashes.len(), findings)?;
         Ok(())
     }
 
-    /// Whether this bundle, or its tile, is there in part: an earlier end of the log was there.
-    fn in_part(&self, number: u64) -> bool {
-        ["entries", "0"].into_iter().any(|level| {
-            let path = self.dir.join(tile_path(level, number, 1));
-            self.disk.list(path.parent().expect("…/<N>.p/1")).is_ok()
-        })
+    /// Adds leaves of a block one by one; the index after the last.
+    fn leaves(&mut self, checked: &Checked, range: Range<usize>, findings: &mut Findings) -> Result<usize> {
+        let end = range.end;
+        for i in range {
+            let Some(hash) = checked.hashes.get(i) else { break };
+            self.leaf(checked.leaf(i), hash, findings)?;
+        }
+        Ok(end)
     }
 
-    /// Compares one full tile without making its right content first.
-    fn full(&mut self, path: &Path, right: impl FnOnce(&[u8]) -> bool, findings: &mut Findings) {
-        match read_file(self.disk, &self.dir.join(path), BUNDLE_BYTES_MAX) {
-            Ok(Some(bytes)) if right(&bytes) => {}
-            Ok(Some(_)) => findings.broken(self.kind, None, format!("{} does not match the leaves", path.display())),
-            Ok(None) => self.missing += 1,
-            Err(error) => findings.error(self.kind, &error),
+    /// Adds a full tile that a worker has compared.
+    fn full(&mut self, tile: &FullTile, findings: &mut Findings) -> Result<()> {
+        for (level, seen) in LEVELS_OF_LEAVES.iter().zip(&tile.seen) {
+            match seen {
+                Seen::Right => {}
+                Seen::Wrong => {
+                    let path = tile_path(level, tile.number, TILE_WIDTH);
+                    findings.broken(self.kind, None, format!("{} does not match the leaves", path.display()));
+                }
+                Seen::Missing => self.missing += 1,
+                Seen::Unread(error) => findings.error(self.kind, error),
+            }
         }
+        if self.levels.is_empty() {
+            self.levels.push((0, Vec::new()));
+        }
+        (self.bundles, self.levels[0].0) = (tile.number + 1, tile.number + 1);
+        self.hash(1, tile.root, findings)
     }
 
     fn leaf(&mut self, leaf: &[u8], hash: &Hash, findings: &mut Findings) -> Result<()> {

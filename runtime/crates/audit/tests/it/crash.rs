@@ -20,8 +20,10 @@ const DIR: &str = "/s/01HF7YAT00040G2081040G2081";
 /// What the caller was told before the end.
 #[derive(Default)]
 struct Told {
-    /// `create` returned.
+    /// `create` returned: the first leaf is in the file.
     opened: bool,
+    /// A barrier returned: it is on disk, and in the ledger.
+    kept: bool,
     /// Leaves that `append` acknowledged.
     appended: Vec<Hash>,
     /// How many of them a barrier covered.
@@ -57,18 +59,19 @@ fn live(disk: &MemDisk, dice: &mut Dice, told: &mut Told) -> Result<(), AuditErr
             }
             _ => continue,
         }
-        told.durable = told_so_far;
+        (told.durable, told.kept) = (told_so_far, true);
     }
     log.close(Cause::Exit, 0)?;
-    told.closed = true;
+    (told.closed, told.kept) = (true, true);
     Ok(())
 }
 
 /// Looks at what a crash left: nothing acknowledged is missing, no verdict is better than the truth, and life goes on.
+/// `there` says whether what was told means that there is a log.
 #[track_caller]
-fn check_rest(disk: &MemDisk, told: &Told, acknowledged: usize, what: &str) {
+fn check_rest(disk: &MemDisk, told: &Told, there: bool, acknowledged: usize, what: &str) {
     let mut hashes = Vec::new();
-    if told.opened {
+    if there {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let log = LogReader::open_on(shared, Path::new(DIR)).unwrap_or_else(|error| panic!("{what}: {error}"));
         let mut out = Vec::new();
@@ -89,7 +92,7 @@ fn check_rest(disk: &MemDisk, told: &Told, acknowledged: usize, what: &str) {
     } else {
         assert!(matches!(code, 0 | 3 | 4), "{what}: {code} {:?}", verdict.findings);
     }
-    if told.opened {
+    if there {
         let after =
             AfterLog::open(Path::new(DIR), Arc::clone(&ledger)).unwrap_or_else(|error| panic!("{what}: {error}"));
         after.finish().unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -109,7 +112,7 @@ fn a_writer_killed_at_any_write_loses_nothing_acknowledged() {
         let mut told = Told::default();
         let _ended = live(&disk, &mut Dice(0), &mut told);
         let acknowledged = told.appended.len();
-        check_rest(&disk.after_kill(), &told, acknowledged, &format!("killed at operation {at}"));
+        check_rest(&disk.after_kill(), &told, told.opened, acknowledged, &format!("killed at operation {at}"));
     }
 }
 
@@ -122,7 +125,7 @@ fn cut_power(seeds: std::ops::Range<u64>) {
         let disk = MemDisk::new(Fail::From(dice.below(260)));
         let mut told = Told::default();
         let _ended = live(&disk, &mut dice, &mut told);
-        check_rest(&disk.after_power_cut(&mut dice), &told, told.durable, &format!("seed {seed}"));
+        check_rest(&disk.after_power_cut(&mut dice), &told, told.kept, told.durable, &format!("seed {seed}"));
     }
 }
 
@@ -145,7 +148,7 @@ fn a_full_disk_ends_the_log_and_is_never_silent() {
         let ended = live(&disk, &mut Dice(at), &mut told);
         assert_eq!(ended.is_err(), !told.closed);
         let acknowledged = told.appended.len();
-        check_rest(&disk.after_kill(), &told, acknowledged, &format!("full at operation {at}"));
+        check_rest(&disk.after_kill(), &told, told.opened, acknowledged, &format!("full at operation {at}"));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 mod crash;
+mod index;
 mod interop;
 mod memdisk;
 mod processes;

@@ -154,6 +154,23 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Names below a directory go with it; which of them a power cut leaves was decided when they were made.
+    fn rename_dir(&mut self, from: &Path, to: &Path) {
+        fn moved<T>(all: &mut BTreeMap<PathBuf, T>, from: &Path, to: &Path) {
+            let inside: Vec<PathBuf> = all.keys().filter(|name| name.starts_with(from)).cloned().collect();
+            for name in inside {
+                let rest = name.strip_prefix(from).expect("it starts so").to_owned();
+                let value = all.remove(&name).expect("it was just found");
+                all.insert(if rest.as_os_str().is_empty() { to.into() } else { to.join(rest) }, value);
+            }
+        }
+        moved(&mut self.dirs, from, to);
+        moved(&mut self.names, from, to);
+        moved(&mut self.synced_names, from, to);
+    }
+}
+
 impl DiskFile for MemFile {
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut inner = self.0.lock();
@@ -185,6 +202,9 @@ impl Disk for MemDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.lock();
         inner.op(Op::Write)?;
+        if path.parent().is_some_and(|parent| !inner.dirs.contains_key(parent)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         match inner.dirs.insert(path.into(), ()) {
             None => Ok(()),
             Some(()) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -235,10 +255,20 @@ impl Disk for MemDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.lock();
         inner.op(Op::Write)?;
+        if inner.dirs.contains_key(from) {
+            inner.rename_dir(from, to);
+            return Ok(());
+        }
         let inode = inner.inode(from)?;
         inner.names.remove(from);
         inner.names.insert(to.into(), inode);
         Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.op(Op::Write)?;
+        inner.dirs.remove(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -154,7 +154,9 @@ fn the_list_says_how_each_session_stands() {
     let interrupted = scratch.0.join("s").join(sid(2).as_str());
     drop(SessionLog::create(&interrupted, Arc::clone(&ledger), open_record(sid(2))).expect("session"));
     let running = scratch.0.join("s").join(sid(3).as_str());
-    let _running = SessionLog::create(&running, Arc::clone(&ledger), open_record(sid(3))).expect("session");
+    let running = SessionLog::create(&running, Arc::clone(&ledger), open_record(sid(3))).expect("session");
+    // The ledger lists it from here on, behind those before.
+    running.barrier().expect("barrier");
     let gone = write_session(&scratch.0, &ledger, sid(4), 0);
     std::fs::remove_dir_all(gone).expect("removed");
     let list = list_sessions(&scratch.0.join("ledger"), &scratch.0.join("s")).expect("list");
@@ -162,6 +164,7 @@ fn the_list_says_how_each_session_stands() {
     let closed = SessionState::Closed { cause: Cause::Exit, status: 0 };
     assert_eq!(states, [closed, SessionState::Interrupted, SessionState::Running, SessionState::Gone]);
     assert_eq!(list[0].open.as_ref().map(|open| open.profile.as_str()), Some("shell"));
+    drop(running);
 }
 
 #[test]

@@ -1,0 +1,293 @@
+//! The strict reader against the slow one, on every kind of record and on what becomes of it when somebody edits it.
+//! It never asserts equality itself: [`Head::leaf`] does, wherever it runs with debug assertions or in a test.
+
+use super::super::*;
+use crate::record::leaf::{Place, write_leaf};
+
+fn digest(byte: u8) -> Digest {
+    Digest([byte; 32])
+}
+
+fn state(ty: FileType, path: Option<LogPath>) -> FileState {
+    FileState { ty, mode: 0o7777, z: path.is_none().then_some(u64::MAX), h: Some(digest(0xab)), to: path }
+}
+
+fn sid() -> SessionId {
+    SessionId::new(1_700_000_000_000_000_000, [4; 10])
+}
+
+/// Every text that has an escape, or almost one.
+const TEXT: &str = "\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}é日本😀\u{2028}";
+
+fn blob() -> BlobRef {
+    BlobRef { h: digest(1), c: digest(2), z: 0 }
+}
+
+fn changes() -> Vec<FsOutcome> {
+    let strange = || LogPath(b"a/\xff\xfe".to_vec());
+    let change = |path: &str, op, b, a, mark| FsOutcome { path: path.into(), op, b, a, mark };
+    vec![
+        change("src/a.rs", Change::Created, None, Some(state(FileType::File, None)), None),
+        change(
+            TEXT.trim_start_matches('\0'),
+            Change::Deleted,
+            Some(state(FileType::Dir, None)),
+            None,
+            Some(Mark::Held),
+        ),
+        FsOutcome {
+            path: strange(),
+            op: Change::Retyped,
+            b: Some(state(FileType::Symlink, Some(strange()))),
+            a: Some(state(FileType::Fifo, Some("x".into()))),
+            mark: Some(Mark::Protected),
+        },
+    ]
+}
+
+fn ends() -> Vec<Body> {
+    let stream = Stream { z: 5, cut: 7, blob: Some(blob()) };
+    let none = Stream { cut: 0, blob: None, ..stream };
+    let outcome = |cause, status, p, out, err| Outcome { cause, status, wall_us: 1, cpu_us: 0, p, out, err }.into();
+    let exit = ProcExit {
+        p: 1,
+        pp: Some(0),
+        pid: u32::MAX,
+        exe: Some("/bin/x".into()),
+        cause: Cause::Stop,
+        status: -1,
+        cpu_us: 10,
+        rss_kib: 900,
+    };
+    vec![
+        outcome(Cause::Signal, i32::MIN, Some(3), Some(stream), Some(none)),
+        outcome(Cause::Error, i32::MAX, None, None, None),
+        ProcExit { pp: None, exe: None, ..exit.clone() }.into(),
+        exit.into(),
+        SessionClose { cause: Cause::Limit, status: 0, counts: [("a".into(), 1), ("b\"".into(), 0)].into(), lost: 2 }
+            .into(),
+        SessionClose { cause: Cause::Exit, status: 0, counts: [].into(), lost: 0 }.into(),
+    ]
+}
+
+fn ledger() -> Vec<Body> {
+    let (sid, text) = (sid(), || TEXT.to_owned());
+    vec![
+        LedgerInit { origin: text(), vkey: text() }.into(),
+        LedgerOpen { sid: sid.clone(), vkey: text(), tool: text(), profile_h: digest(1), plan_h: digest(2) }.into(),
+        LedgerBeat { sid: sid.clone(), size: 0, root: digest(1) }.into(),
+        LedgerClose { sid: sid.clone(), size: 9, root: digest(1), cause: Cause::Exit, status: -7 }.into(),
+        LedgerAfter { sid, size: 10, root: digest(3) }.into(),
+    ]
+}
+
+fn session() -> Vec<Body> {
+    let text = || TEXT.to_owned();
+    let layer = |state, why: &str| Layer { name: "landlock".into(), state, why: why.into() };
+    let open = SessionOpen {
+        sid: sid(),
+        tool: text(),
+        kernel: "6".into(),
+        wall: "process".into(),
+        grade: "full".into(),
+        layers: vec![layer(LayerState::Active, ""), layer(LayerState::Degraded, TEXT), layer(LayerState::Absent, "x")],
+        profile: String::new(),
+        profile_h: digest(1),
+        plan_h: digest(2),
+        filter_h: Some(digest(3)),
+        mode: Mode::Review,
+        durability: Durability::BeforeResult,
+    };
+    vec![
+        SessionOpen { layers: Vec::new(), filter_h: None, mode: Mode::Discard, ..open.clone() }.into(),
+        open.into(),
+        Call { tool: "exec".into(), via: "cli".into(), input: Some(blob()) }.into(),
+        Call { tool: "exec".into(), via: "cli".into(), input: None }.into(),
+        Permit { rules: vec![] }.into(),
+        Permit { rules: vec!["a".into(), text()] }.into(),
+        Deny { rule: "a".into(), reason: text() }.into(),
+        Limit { which: "pids".into(), max: 10, seen: 11 }.into(),
+        Heartbeat { running: 1, lost: 0 }.into(),
+        Gap { lost: 1, why: text() }.into(),
+        Redact { leaf: 1, field: "argv".into(), reason: text(), by: "ops".into() }.into(),
+        Recovery { size: 1, root: digest(1), kept: 1, dropped: 1, tail_h: Some(digest(4)) }.into(),
+        Recovery { size: 1, root: digest(1), kept: 1, dropped: 0, tail_h: None }.into(),
+    ]
+}
+
+/// Leaves of every kind, each optional member there and not there.
+fn leaves() -> Vec<Vec<u8>> {
+    let mut bodies = [ends(), ledger(), session()].concat();
+    bodies.extend(changes().into_iter().map(Body::from));
+    for change in changes() {
+        bodies.extend([Apply(Act::File(change.clone())).into(), Discard(Act::File(change)).into()]);
+    }
+    bodies.extend([Apply(Act::Begin(3)).into(), Undo(Act::End(u64::MAX)).into()]);
+    let mut kinds: Vec<_> = bodies.iter().map(Body::kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), Body::KINDS.len(), "a kind has no sample: {kinds:?}");
+    let mut out = Vec::new();
+    for (n, body) in (0..).zip(bodies) {
+        let mut record = Record::new(body);
+        for digests in [&[][..], &[[7; 32]], &[[8; 32], [9; 32]]] {
+            let mut leaf = Vec::new();
+            write_leaf(&mut leaf, &record, Place { n, wall_ns: u64::MAX, mono_ns: 0 }, digests)
+                .expect("it has a meaning");
+            out.push(leaf);
+            record.call = Some(CallId::new("c.1_:-").expect("plain"));
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_written_is_read_whatever_it_says() {
+    for leaf in leaves() {
+        assert!(parse_leaf(&leaf).is_ok(), "{} {:?}", String::from_utf8_lossy(&leaf), parse_leaf(&leaf));
+    }
+}
+
+/// Bits of JSON that an editor of a leaf would put in, each of which has another spelling somewhere.
+const BITS: &[&str] = &[
+    " ",
+    "\n",
+    ",",
+    "null",
+    "\"\"",
+    "0",
+    "-0",
+    "00",
+    "-1",
+    "1.0",
+    "1e0",
+    "+1",
+    "[]",
+    "{}",
+    "true",
+    "\\/",
+    "\\u0000",
+    "\\u0009",
+    "\\u001F",
+    "\\u001f",
+    "\\u007f",
+    "\\ud83d\\ude00",
+    "\\u0061",
+    "\\b",
+    "\"a\":1,",
+    ",\"lost\":0",
+    "\"why\":\"\",",
+    ",\"why\":\"\"",
+    ",\"cut\":0",
+    ",\"cut\":1",
+    ",\"p\":null",
+    ",\"mark\":null",
+    ",\"blob\":null",
+    ",\"_sd\":[]",
+    "18446744073709551615",
+    "18446744073709551616",
+    "4294967296",
+    "-2147483649",
+    "-9223372036854775808",
+    "\"exit\"",
+    "{\"exit\":null}",
+    "\"begin\"",
+    "{\"b64\":\"YQ\"}",
+    "{\"b64\":\"_w\"}",
+    "{\"b64\":\"_x\"}",
+    "\u{feff}",
+    "😀",
+    "\"a\":1,\"a\":1",
+];
+
+/// A small generator, the same on every run: xorshift64.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n.max(1) as u64).expect("below n")
+    }
+}
+
+/// Where a token starts, so that an edit is likely to leave JSON.
+fn seams(leaf: &[u8]) -> Vec<usize> {
+    (0..=leaf.len())
+        .filter(|at| {
+            leaf[..*at].last().is_none_or(|b| b"{}[],:\"".contains(b))
+                || leaf.get(*at).is_none_or(|b| b"{}[],:\"".contains(b))
+        })
+        .collect()
+}
+
+fn edit(leaf: &mut Vec<u8>, others: &[Vec<u8>], dice: &mut Dice) {
+    let seams = seams(leaf);
+    let seam = |dice: &mut Dice| seams[dice.below(seams.len())];
+    let (a, b) = (seam(dice), seam(dice));
+    let (low, high) = (a.min(b), a.max(b));
+    match dice.below(7) {
+        0 => drop(leaf.splice(a..a, BITS[dice.below(BITS.len())].bytes())),
+        1 => drop(leaf.splice(low..high.min(low + 30), BITS[dice.below(BITS.len())].bytes())),
+        2 => drop(leaf.drain(low..high.min(low + 60))),
+        3 => {
+            let part = leaf[low..high.min(low + 60)].to_vec();
+            drop(leaf.splice(b..b, part));
+        }
+        4 => {
+            let other = &others[dice.below(others.len())];
+            let from = dice.below(other.len());
+            let to = (from + dice.below(80)).min(other.len());
+            drop(leaf.splice(low..high.min(low + 40), other[from..to].iter().copied()));
+        }
+        5 => {
+            let at = dice.below(leaf.len());
+            if let Some(byte) = leaf.get_mut(at) {
+                *byte ^= 1 << dice.below(8);
+            }
+        }
+        _ => {
+            let at = dice.below(leaf.len());
+            if at < leaf.len() {
+                leaf.remove(at);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_edited_leaf_is_read_as_the_slow_way_reads_it() {
+    let leaves = leaves();
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let (mut accepted, mut rounds) = (0, 0);
+    while rounds < 60_000 {
+        let mut leaf = leaves[dice.below(leaves.len())].clone();
+        for _ in 0..=dice.below(3) {
+            edit(&mut leaf, &leaves, &mut dice);
+            accepted += usize::from(parse_leaf(&leaf).is_ok());
+            rounds += 1;
+        }
+    }
+    assert!(accepted > 500, "edits that leave a leaf are among them: {accepted}");
+}
+
+/// Each bit at each seam, and each member left out: what a careful editor would try first.
+#[test]
+fn a_second_spelling_of_any_member_is_refused() {
+    // One of each record; its call and digests are read by the head's and the tail's own readers.
+    for leaf in leaves().into_iter().step_by(3) {
+        let seams = seams(&leaf);
+        for at in &seams {
+            for bit in BITS {
+                let mut edited = leaf.clone();
+                drop(edited.splice(at..at, bit.bytes()));
+                drop(parse_leaf(&edited));
+            }
+        }
+        for byte in 0..leaf.len() {
+            let edited = [&leaf[..byte], &leaf[byte + 1..]].concat();
+            drop(parse_leaf(&edited));
+        }
+    }
+}
