@@ -10,6 +10,7 @@ pub mod names;
 pub mod outline;
 pub mod proxy;
 pub mod rates;
+pub mod refusals;
 pub mod refuse;
 pub mod resolver;
 pub mod tls;

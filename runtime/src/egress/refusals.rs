@@ -1,0 +1,2 @@
+//! What the kernel refused inside, because nobody listens there: into the log.
+//! It never answers.
