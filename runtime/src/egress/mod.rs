@@ -15,3 +15,6 @@ pub mod refuse;
 pub mod resolver;
 pub mod tls;
 pub mod tunnel;
+
+#[cfg(test)]
+mod testing;
