@@ -3,6 +3,7 @@
 
 use crate::error::JailError;
 use crate::outlet::{self, Made, Wanted};
+use crate::plan::{Plan, SessionStep};
 use crate::sys;
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -22,6 +23,22 @@ pub(crate) enum Interior {
     Loopback,
     /// The same, and a way out.
     Outlet(Wanted),
+}
+
+impl Interior {
+    /// What a plan says.
+    pub(crate) fn of(plan: &Plan) -> Result<Self, JailError> {
+        plan.session.iter().try_fold(Self::Nothing, |interior, step| match (step, interior) {
+            (SessionStep::LoopbackUp, Self::Nothing) => Ok(Self::Loopback),
+            (SessionStep::Outlet { address, address_v6, sockets }, Self::Loopback) => {
+                Ok(Self::Outlet(Wanted { address: *address, address_v6: *address_v6, sockets: sockets.clone() }))
+            }
+            (SessionStep::LoopbackUp | SessionStep::Outlet { .. }, _) => {
+                Err(JailError::bug("carry out", "an outlet without a loopback, or one of them twice"))
+            }
+            (_, same) => Ok(same),
+        })
+    }
 }
 
 /// A net namespace that is being made.

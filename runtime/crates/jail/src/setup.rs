@@ -6,7 +6,6 @@ use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, Mappings, Starter};
 use crate::mount::{self, Depth, GUARDED, NewRoot, Tree};
 use crate::netns::{Interior, Making};
-use crate::outlet::Wanted;
 use crate::plan::{Access, Exec, Owner, Plan, SessionStep, Wall};
 use crate::{capabilities, keyring, landlock};
 use rustix::fs::{AtFlags, FileType};
@@ -18,6 +17,9 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 mod cover;
+mod overlays;
+
+use overlays::{overlay, screen};
 
 /// Device nodes that `/dev` shows.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -164,7 +166,7 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
             SessionStep::Namespaces { .. } => {
                 let ids = ids.ok_or_else(|| JailError::bug("carry out", "namespaces without ids"))?;
                 room.built.layers.extend(namespace_layers(ids));
-                room.net = Some(Making::begin(interior(plan)?)?);
+                room.net = Some(Making::begin(Interior::of(plan)?)?);
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(|errno| JailError::os("set the host name", name, errno.raw_os_error()))?,
@@ -215,24 +217,6 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
     // For a plan without a root of its own.
     room.enter_net()?;
     Ok(room.built)
-}
-
-/// What the plan's net namespace gets.
-fn interior(plan: &Plan) -> Result<Interior, JailError> {
-    let mut interior = Interior::Nothing;
-    for step in &plan.session {
-        interior = match (step, interior) {
-            (SessionStep::LoopbackUp, Interior::Nothing) => Interior::Loopback,
-            (SessionStep::Outlet { address, address_v6, sockets }, Interior::Loopback) => {
-                Interior::Outlet(Wanted { address: *address, address_v6: *address_v6, sockets: sockets.clone() })
-            }
-            (SessionStep::LoopbackUp | SessionStep::Outlet { .. }, _) => {
-                return Err(JailError::bug("carry out", "an outlet without a loopback, or one of them twice"));
-            }
-            (_, same) => same,
-        };
-    }
-    Ok(interior)
 }
 
 fn unopened(target: &Path) -> JailError {
@@ -488,35 +472,4 @@ impl Room {
         self.built.layers.push(LayerState::active(Layer::Root));
         Ok(())
     }
-}
-
-/// A new overlay of these two, detached. `index=off` and `metacopy=off`: the layer has to mean the same without the
-/// lower directory's inode numbers and after a move. The paths name our descriptors, so that no host path shows in the
-/// guest's `/proc/self/mountinfo`.
-fn screen(lower: &OwnedFd, empty: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
-    let lowers = format!("/proc/self/fd/{}:/proc/self/fd/{}", lower.as_raw_fd(), empty.as_raw_fd());
-    let options = [("source", "screen"), ("lowerdir", lowers.as_str()), ("userxattr", ""), ("xino", "off")];
-    mount::new_file_system("overlay", &options, flags)
-}
-
-fn overlay(lower: &OwnedFd, layer: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
-    let open = |name: &str| {
-        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-        rustix::fs::openat(layer, name, flags | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-    };
-    let (upper, work) = (open("upper")?, open("work")?);
-    let by_descriptor = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let options = [
-        ("source", "workspace".to_owned()),
-        ("lowerdir", by_descriptor(lower)),
-        ("upperdir", by_descriptor(&upper)),
-        ("workdir", by_descriptor(&work)),
-        ("userxattr", String::new()),
-        ("index", "off".to_owned()),
-        ("metacopy", "off".to_owned()),
-        ("redirect_dir", "nofollow".to_owned()),
-        ("xino", "off".to_owned()),
-    ];
-    let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    mount::new_file_system("overlay", &options, flags)
 }
