@@ -7,8 +7,10 @@
 mod common;
 
 use common::{Scratch, command, options, plan, start};
+use std::path::{Path, PathBuf};
 use std::process::Stdio as Std;
 use std::time::{Duration, Instant};
+use stockade_jail::plan::{Content, Cover, OutletSocket, Plan, SessionStep};
 use stockade_jail::{Sandbox, Status, Stdio};
 
 const ROUNDS: usize = 200;
@@ -16,9 +18,10 @@ const ROUNDS: usize = 200;
 fn main() {
     let scratch = Scratch::new();
     let plan = plan(scratch.path());
+    let reaching = with_outlet(&plan);
     let warm = start(&plan);
     let bwrap = timed(bubblewrap).is_some();
-    let mut series: [(&str, Vec<Duration>); 7] = [
+    let mut series: [(&str, Vec<Duration>); 8] = [
         ("bare fork+exec", Vec::new()),
         ("bwrap", Vec::new()),
         ("warm call", Vec::new()),
@@ -26,6 +29,7 @@ fn main() {
         ("of that, start", Vec::new()),
         ("end of a sandbox", Vec::new()),
         ("bwrap, / and no more", Vec::new()),
+        ("start with an outlet", Vec::new()),
     ];
     for _ in 0..ROUNDS {
         let mut push = |index: usize, time: Duration| series[index].1.push(time);
@@ -44,6 +48,10 @@ fn main() {
         let ending = Instant::now();
         drop(cold);
         push(5, ending.elapsed());
+        let began = Instant::now();
+        let outlet = Sandbox::start(&reaching, &options()).expect("a sandbox starts");
+        push(7, began.elapsed());
+        drop(outlet);
     }
     let bare = median(&mut series[0].1);
     let fresh = if bwrap { Some(median(&mut series[1].1)) } else { None };
@@ -63,6 +71,36 @@ fn main() {
             ratio(bare)
         );
     }
+}
+
+/// The same plan with what a session of a few grants has: a resolver, a proxy, two ports, and trust bundles.
+fn with_outlet(plan: &Plan) -> Plan {
+    let tcp = |address, port| OutletSocket::Tcp { address, port };
+    let sockets = vec![
+        OutletSocket::Udp { port: 53 },
+        tcp(None, 53),
+        tcp(Some([198, 18, 0, 1].into()), 3128),
+        tcp(None, 80),
+        tcp(None, 443),
+        OutletSocket::Refusals,
+    ];
+    let outlet = SessionStep::Outlet {
+        address: [198, 18, 0, 3].into(),
+        address_v6: [0xfd73, 0, 0, 0, 0, 0, 0, 3].into(),
+        sockets,
+    };
+    let paths = ["/run/stockade/ca-bundle.pem", "/etc/ssl/certs/ca-certificates.crt"];
+    let paths = paths.iter().filter(|path| path.starts_with("/run") || Path::new(path).exists()).map(PathBuf::from);
+    let bundle = Cover { paths: paths.collect(), content: Content::new(vec![b'x'; 220 * 1024]), mode: 0o444 };
+    let own = Cover { paths: vec!["/run/stockade/ca.pem".into()], content: Content::new(vec![b'x'; 700]), mode: 0o444 };
+    let mut plan = plan.clone();
+    let at =
+        |plan: &Plan, wanted: fn(&SessionStep) -> bool| plan.session.iter().position(wanted).expect("the usual plan");
+    let enter = at(&plan, |step| matches!(step, SessionStep::EnterRoot));
+    plan.session.insert(enter, SessionStep::Cover { files: vec![bundle, own] });
+    let up = at(&plan, |step| matches!(step, SessionStep::LoopbackUp));
+    plan.session.insert(up + 1, outlet);
+    plan
 }
 
 fn timed(work: impl FnOnce() -> bool) -> Option<Duration> {

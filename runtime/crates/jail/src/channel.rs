@@ -96,6 +96,9 @@ impl Channel {
             return Err(JailError::bug("receive", "a message that was cut").kind(ErrorKind::Protocol));
         }
         let message = wire::decode(bytes.get(..received.bytes).unwrap_or_default())?;
+        if descriptors.len() > message.descriptors_max() {
+            return Err(protocol("more descriptors than such a message brings"));
+        }
         Ok(Some(Received { message, descriptors }))
     }
 

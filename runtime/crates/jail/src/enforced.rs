@@ -34,6 +34,8 @@ pub enum Layer {
     Seccomp,
     /// A session keyring of its own.
     Keyring,
+    /// A way out for what is granted, in place of a net namespace that leads nowhere.
+    Outlet,
     /// Only descriptors 0, 1 and 2 reach the guest's program.
     Descriptors,
     /// Everything ends with the session.
@@ -207,6 +209,7 @@ impl fmt::Display for Layer {
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
             Self::Keyring => "keyring",
+            Self::Outlet => "outlet",
             Self::Descriptors => "descriptors",
             Self::Lifetime => "lifetime",
             Self::MemoryLimit => "memory-limit",

@@ -10,14 +10,18 @@ use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::probe;
 use crate::pty;
-use crate::setup::{self, Sources};
+use crate::setup::{self, Built, Sources};
 use crate::sys::{self, Side};
 use crate::tree;
-use crate::wire::{CallEnd, EXITS_MAX, Message, ProcessExit, Ready, SpawnRequest, Stage, Status, Streams};
+use crate::wire::{EXITS_MAX, Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+mod answers;
+
+use answers::{make_socket, refuse, report, status, tell};
 
 /// `argv[0]` of a process that is to be an init.
 pub(crate) const NAME: &str = "stockade-init";
@@ -102,8 +106,8 @@ fn set_up(control: &Channel) -> Result<Next, JailError> {
             let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
             control.send(&Message::Forked(pid), &[])?;
             let victims = Victims::of_this_process();
-            let layers = setup::carry_out(&plan, None, Sources::default())?;
-            Init::new(control, &plan, None, layers, victims).map(|init| Next::Init(Box::new(init)))
+            let built = setup::carry_out(&plan, None, Sources::default())?;
+            Init::new(control, &plan, None, built, victims).map(|init| Next::Init(Box::new(init)))
         }
         (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
             Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
@@ -138,8 +142,8 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
         None => Sources::open(plan, &ids)?,
     };
     let victims = Victims::of_this_process();
-    let layers = setup::carry_out(plan, Some(&ids), sources)?;
-    Init::new(control, plan, Some(&ids), layers, victims).map(|init| Next::Init(Box::new(init)))
+    let built = setup::carry_out(plan, Some(&ids), sources)?;
+    Init::new(control, plan, Some(&ids), built, victims).map(|init| Next::Init(Box::new(init)))
 }
 
 /// Waits for the word to go on, and joins the session's groups, where it has any to join by itself.
@@ -190,9 +194,10 @@ impl Init {
         control: &Channel,
         plan: &Plan,
         ids: Option<&Ids>,
-        mut layers: Vec<LayerState>,
+        built: Built,
         victims: Option<Victims>,
     ) -> Result<Self, JailError> {
+        let Built { mut layers, outlet } = built;
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
         match plan.wall {
             Wall::Namespaces => {
@@ -220,7 +225,9 @@ impl Init {
         layers.extend(steps.irrevocably_confine()?);
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
-        control.send(&Message::Ready(Ready { layers, uid, gid }), &[])?;
+        let sockets: Vec<_> = outlet.iter().flatten().map(OwnedFd::as_fd).collect();
+        let made = outlet.iter().map(Option::is_some).collect();
+        control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made }), &sockets)?;
         Ok(Self { wall: plan.wall, steps, children, calls: Vec::new(), victims })
     }
 
@@ -269,9 +276,13 @@ impl Init {
     /// `false` when the supervisor is gone.
     fn on_control(&mut self, control: &Channel) -> Result<bool, JailError> {
         let Some(received) = control.receive_any_length()? else { return Ok(false) };
-        let Message::Spawn(request) = received.message else { return Err(protocol("a message that is no call")) };
         let mut descriptors = received.descriptors.into_iter();
-        let channel = Channel::new(descriptors.next().ok_or_else(|| protocol("a call without a channel"))?);
+        let channel = Channel::new(descriptors.next().ok_or_else(|| protocol("a request without a channel"))?);
+        if let Message::Socket(family) = received.message {
+            make_socket(&channel, self.wall, family)?;
+            return Ok(true);
+        }
+        let Message::Spawn(request) = received.message else { return Err(protocol("a message that is no request")) };
         self.spawn(channel, request, descriptors.collect())?;
         Ok(true)
     }
@@ -459,42 +470,5 @@ fn kill(target: i32, signal: i32) {
     match sys::kill(target, signal) {
         // EPERM cannot be: all ids inside are one, and the init is not confined by the scope of its guests.
         Ok(()) | Err(_) => {}
-    }
-}
-
-fn refuse(channel: &Channel, stage: Stage, errno: i32) -> Result<(), JailError> {
-    tell(channel, &Message::Refused(stage, errno), &[])
-}
-
-/// Says something about a call to a supervisor that may have dropped it.
-fn tell(channel: &Channel, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), JailError> {
-    match channel.try_send(message, descriptors) {
-        // A new channel has room for the few messages of a call; a closed one belongs to nobody.
-        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN) => Ok(()),
-        Err(errno) => Err(JailError::os("report", "a call", errno.raw_os_error())),
-    }
-}
-
-fn report(call: Call, main: ProcessExit) {
-    let end = CallEnd {
-        main,
-        wall_us: u64::try_from(call.began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        cpu_us: call.cpu_us,
-        max_rss_kib: call.max_rss_kib,
-        exits: call.exits,
-        exits_unlisted: call.exits_unlisted,
-    };
-    match tell(&call.channel, &Message::Ended(end), &[]) {
-        // The channel closes with the call: a supervisor that gets no report sees that.
-        Ok(()) | Err(_) => {}
-    }
-}
-
-/// wait(2)'s status word.
-fn status(word: i32) -> Status {
-    if libc::WIFSIGNALED(word) {
-        Status::Signalled(libc::WTERMSIG(word))
-    } else {
-        Status::Exited(u8::try_from(libc::WEXITSTATUS(word)).unwrap_or(u8::MAX))
     }
 }

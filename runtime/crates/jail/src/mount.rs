@@ -7,6 +7,7 @@ use crate::sys::{self, MountChange};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -122,6 +123,8 @@ pub(crate) struct NewRoot {
     fd: OwnedFd,
     /// Mounts that we made and that hold nothing of the host: the only ones in which a path may be created.
     ours: HashSet<u64>,
+    /// Where something was mounted.
+    mounted: RefCell<Vec<PathBuf>>,
 }
 
 impl NewRoot {
@@ -135,7 +138,7 @@ impl NewRoot {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(&fd, c"", CWD, c"/", flags)
             .map_err(|errno| JailError::os("mount", "the new root", errno.raw_os_error()))?;
-        let mut root = Self { fd, ours: HashSet::new() };
+        let mut root = Self { fd, ours: HashSet::new(), mounted: RefCell::default() };
         let id = mount_id(root.fd.as_fd(), Path::new("/"))?;
         root.ours.insert(id);
         Ok(root)
@@ -226,7 +229,32 @@ impl NewRoot {
 
     /// Mounts a tree on an existing path inside.
     pub(crate) fn mount(&self, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, path: &Path) -> Result<(), JailError> {
+        self.mounted.borrow_mut().push(path.to_owned());
         attach(tree, target).map_err(|errno| os("mount on", path, errno))
+    }
+
+    /// Whether something was mounted below this path.
+    pub(crate) fn holds_mounts(&self, path: &Path) -> bool {
+        self.mounted.borrow().iter().any(|mounted| mounted != path && mounted.starts_with(path))
+    }
+
+    /// Opens a path inside if it is there, refusing any symbolic link on the way.
+    pub(crate) fn find(&self, path: &Path) -> Result<Option<OwnedFd>, JailError> {
+        match self.open(path) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(inside_error(path, errno)),
+        }
+    }
+
+    /// Whether a path may be created here: in the nearest directory that is there, which is a mount of ours.
+    pub(crate) fn is_ours(&self, path: &Path) -> Result<bool, JailError> {
+        for above in path.ancestors().skip(1) {
+            if let Some(found) = self.find(above)? {
+                return Ok(self.ours.contains(&mount_id(found.as_fd(), above)?));
+            }
+        }
+        Err(inside_error(path, Errno::NOENT))
     }
 
     /// Mounts a file system of our own making, in which later steps may create.

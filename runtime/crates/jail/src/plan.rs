@@ -2,10 +2,14 @@
 //! It never looks at the machine; it is data that `stockade explain` prints, golden tests compare and the log hashes.
 
 use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 mod display;
+mod outlet;
 mod path_text;
+
+pub use outlet::{Content, Cover, OUTLET_SOCKETS_MAX, OutletSocket};
 
 /// Everything that will be done for one session, in order: by the supervisor, by the init of the session, and by
 /// each call between fork and exec.
@@ -103,6 +107,16 @@ pub enum SessionStep {
     Hostname(String),
     /// Bring up the loopback: the only interface there is.
     LoopbackUp,
+    /// The only way out: every address leads to the loopback, and these sockets, made inside while there are the
+    /// capabilities for it, are handed out. After [`SessionStep::LoopbackUp`], at most once.
+    Outlet {
+        /// The sandbox's own address beside the loopback's: where its connections come from.
+        address: Ipv4Addr,
+        /// The same for IPv6.
+        address_v6: Ipv6Addr,
+        /// The sockets, [`OUTLET_SOCKETS_MAX`] at most, in the order in which they are handed out.
+        sockets: Vec<OutletSocket>,
+    },
     /// A new, empty root on a private tmpfs of this size.
     Root {
         /// MiB.
@@ -177,6 +191,13 @@ pub enum SessionStep {
         target: PathBuf,
         /// Executable or not.
         exec: Exec,
+    },
+    /// Files of ours, read-only, in place of what these paths show. A path that is missing is made; where it is missing
+    /// in a directory of the host that is shown read-only, that directory is shown again with the file in it, so that
+    /// nothing may have been mounted below it before.
+    Cover {
+        /// The files.
+        files: Vec<Cover>,
     },
     /// Make an existing path inside read-only, and keep it from being renamed or removed.
     Protect {

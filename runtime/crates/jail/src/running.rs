@@ -342,6 +342,8 @@ impl Running {
                 Message::Setup(_)
                 | Message::Enter
                 | Message::Spawn(_)
+                | Message::Socket(_)
+                | Message::Made
                 | Message::InMemory(_)
                 | Message::Signal(_)
                 | Message::Kill
@@ -435,6 +437,7 @@ fn refusal(stage: Stage, errno: i32, program: &str) -> JailError {
         (Stage::OwnSession, _) => error("make a session for"),
         (Stage::Rlimit, _) => error("limit the resources of"),
         (Stage::Landlock, _) => error("confine the paths of"),
+        (Stage::Socket, _) => error("make a socket for"),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::plan::{Plan, SessionStep, Wall};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
 use crate::watch::{CallId, LimitHit, Scope, Watch};
 use crate::wire::{self, Message, Ready, SpawnRequest};
-use crate::{spawner::Helper, wire::DESCRIPTORS_MAX};
+use crate::{spawner::Helper, wire::DESCRIPTORS_USUAL_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::collections::HashMap;
@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-const _: () = assert!(4 < DESCRIPTORS_MAX + 1, "a channel and three streams come with a call, and a memfd");
+mod inside;
+
+const _: () = assert!(4 < DESCRIPTORS_USUAL_MAX, "a channel and three streams come with a call, and a memfd");
 
 /// How a sandbox is started; nothing here changes what it confines.
 #[derive(Debug, Clone)]
@@ -79,6 +81,8 @@ pub struct Sandbox {
     group: Option<Arc<Group>>,
     /// The guest's user and group outside.
     owner: (u32, u32),
+    /// Sockets of the outlet that nobody took yet.
+    outlet: Vec<Option<OwnedFd>>,
 }
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
@@ -139,7 +143,7 @@ impl Sandbox {
         let limits = bounds.limits;
         let (control, helper) = helper.wait()?;
         let mut starting = Starting::new(helper, plan.wall);
-        control.send(&Message::Setup(plan.canonical_bytes()), &[])?;
+        control.send(&Message::Setup(plan.whole_bytes()), &[])?;
         // While the helper comes up and opens what the plan names; it makes no init before it is told to.
         let (group, mut layers) = Group::create(&limits, &options.name);
         let group = group.map(Arc::new);
@@ -155,13 +159,14 @@ impl Sandbox {
         let watched = Arc::clone(&calls);
         // While the init sets itself up.
         let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
-        let ready = starting.until_ready(&control, deadline)?;
+        let (ready, sockets) = starting.until_ready(&control, deadline)?;
+        let outlet = inside::in_plan_order(plan, &ready.outlet, sockets)?;
         layers.splice(0..0, ready.layers);
         layers.extend_from_slice(watch.layers());
         let handle = Arc::new(starting.finish()?);
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
-        Ok(Self { control, enforced, bounds, handle, calls, watch: Arc::new(watch), group, owner })
+        Ok(Self { control, enforced, bounds, handle, calls, watch: Arc::new(watch), group, owner, outlet })
     }
 
     /// What was really enforced.
@@ -274,7 +279,7 @@ struct Starting {
     helper: Child,
     init: Option<Handle>,
     init_pid: Option<u32>,
-    report: Option<Ready>,
+    report: Option<(Ready, Vec<OwnedFd>)>,
     wall: Wall,
     outcome: Outcome,
 }
@@ -301,8 +306,8 @@ impl Starting {
         }
     }
 
-    /// Waits for the init's report.
-    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<Ready, JailError> {
+    /// Waits for the init's report, and the sockets of the outlet that come with it.
+    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<(Ready, Vec<OwnedFd>), JailError> {
         loop {
             if let Some(report) = self.report.take() {
                 return Ok(report);
@@ -321,13 +326,15 @@ impl Starting {
                 Ok(())
             }
             Message::Ready(report) if self.report.is_none() => {
-                self.report = Some(report);
+                self.report = Some((report, received.descriptors));
                 Ok(())
             }
             Message::Failed(error) => Err(error),
             Message::Setup(_)
             | Message::Enter
             | Message::Spawn(_)
+            | Message::Socket(_)
+            | Message::Made
             | Message::InMemory(_)
             | Message::Signal(_)
             | Message::Kill

@@ -5,7 +5,7 @@ use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, Mappings, Starter};
 use crate::mount::{self, Depth, GUARDED, NewRoot, Tree};
-use crate::netns::{Loopback, Making};
+use crate::netns::{Interior, Making};
 use crate::plan::{Access, Exec, Owner, Plan, SessionStep, Wall};
 use crate::{capabilities, keyring, landlock};
 use rustix::fs::{AtFlags, FileType};
@@ -15,6 +15,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+mod cover;
+mod overlays;
+
+use overlays::{overlay, screen};
 
 /// Device nodes that `/dev` shows.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -84,10 +89,12 @@ impl Sources {
                 SessionStep::Namespaces { .. }
                 | SessionStep::Hostname(_)
                 | SessionStep::LoopbackUp
+                | SessionStep::Outlet { .. }
                 | SessionStep::Root { .. }
                 | SessionStep::Dir { .. }
                 | SessionStep::Symlink { .. }
                 | SessionStep::File { .. }
+                | SessionStep::Cover { .. }
                 | SessionStep::Protect { .. }
                 | SessionStep::Pin { .. }
                 | SessionStep::Mask { .. }
@@ -140,26 +147,40 @@ pub(crate) fn without_namespaces() -> [LayerState; 8] {
     .map(|layer| LayerState::absent(layer, "the plan's wall is Landlock and seccomp alone"))
 }
 
-/// Carries out the session's steps and reports the layers that they made.
-pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) -> Result<Vec<LayerState>, JailError> {
+/// What the session's steps made.
+#[derive(Debug, Default)]
+pub(crate) struct Built {
+    /// Layers.
+    pub(crate) layers: Vec<LayerState>,
+    /// Sockets of the outlet, to be handed out.
+    pub(crate) outlet: Vec<Option<OwnedFd>>,
+}
+
+/// Carries out the session's steps.
+pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) -> Result<Built, JailError> {
     let starter = ids.map_or(Starter::Ordinary, |ids| ids.starter);
-    let mut room = Room { root: None, layers: Vec::new(), wall: plan.wall, masks: Masks::None, net: None, starter };
+    let mut room =
+        Room { root: None, built: Built::default(), wall: plan.wall, masks: Masks::None, net: None, starter };
     for (index, step) in plan.session.iter().enumerate() {
         match step {
             SessionStep::Namespaces { .. } => {
                 let ids = ids.ok_or_else(|| JailError::bug("carry out", "namespaces without ids"))?;
-                room.layers.extend(namespace_layers(ids));
-                let up = plan.session.iter().any(|step| matches!(step, SessionStep::LoopbackUp));
-                room.net = Some(Making::begin(if up { Loopback::Up } else { Loopback::Down })?);
+                room.built.layers.extend(namespace_layers(ids));
+                room.net = Some(Making::begin(Interior::of(plan)?)?);
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(|errno| JailError::os("set the host name", name, errno.raw_os_error()))?,
             // With the net namespace, which is made beside the mounts and entered before the root is.
             SessionStep::LoopbackUp => {}
+            SessionStep::Outlet { .. } => match room.wall {
+                Wall::Namespaces => {}
+                Wall::Landlock => return Err(JailError::bug("make", "an outlet without a net namespace")),
+            },
             SessionStep::Root { size_mib } => room.root = Some(NewRoot::new(*size_mib)?),
             SessionStep::Dir { path, mode } => room.root()?.directory(path, *mode).map(drop)?,
             SessionStep::Symlink { path, target } => room.root()?.symlink(path, target)?,
             SessionStep::File { path, content, mode } => room.file(path, content, *mode)?,
+            SessionStep::Cover { files } => room.cover(files)?,
             SessionStep::Bind { target, access, exec, .. } => {
                 let tree = sources.binds.remove(&index).ok_or_else(|| unopened(target))?;
                 room.bind(&tree, target, *access, *exec)?;
@@ -182,11 +203,11 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
                 room.enter_net()?;
                 room.enter()?;
             }
-            SessionStep::Keyring => room.layers.push(keyring::join_new()?),
-            SessionStep::DropCapabilities => room.layers.push(capabilities::drop_all()?),
-            SessionStep::NoNewPrivs => room.layers.push(capabilities::set_no_new_privileges()?),
+            SessionStep::Keyring => room.built.layers.push(keyring::join_new()?),
+            SessionStep::DropCapabilities => room.built.layers.push(capabilities::drop_all()?),
+            SessionStep::NoNewPrivs => room.built.layers.push(capabilities::set_no_new_privileges()?),
             SessionStep::Landlock { rules, tcp } => match room.wall {
-                Wall::Namespaces => room.layers.push(landlock::restrict_self(rules, *tcp)?),
+                Wall::Namespaces => room.built.layers.push(landlock::restrict_self(rules, *tcp)?),
                 // Each call takes it on by itself: the init has to stay outside, where the scope of its guests'
                 // signals does not reach.
                 Wall::Landlock => {}
@@ -195,7 +216,7 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
     }
     // For a plan without a root of its own.
     room.enter_net()?;
-    Ok(room.layers)
+    Ok(room.built)
 }
 
 fn unopened(target: &Path) -> JailError {
@@ -220,7 +241,7 @@ fn namespace_layers(ids: &Ids) -> Vec<LayerState> {
 /// What is being built.
 struct Room {
     root: Option<NewRoot>,
-    layers: Vec<LayerState>,
+    built: Built,
     wall: Wall,
     masks: Masks,
     net: Option<Making>,
@@ -242,8 +263,12 @@ impl Room {
 
     fn enter_net(&mut self) -> Result<(), JailError> {
         if let Some(net) = self.net.take() {
-            net.enter()?;
-            self.layers.push(LayerState::active(Layer::NetNamespace));
+            let made = net.enter()?;
+            self.built.layers.push(LayerState::active(Layer::NetNamespace));
+            if let Some(made) = made {
+                self.built.layers.push(made.layer);
+                self.built.outlet = made.sockets;
+            }
         }
         Ok(())
     }
@@ -444,38 +469,7 @@ impl Room {
         }
         self.root()?.enter()?;
         self.root = None;
-        self.layers.push(LayerState::active(Layer::Root));
+        self.built.layers.push(LayerState::active(Layer::Root));
         Ok(())
     }
-}
-
-/// A new overlay of these two, detached. `index=off` and `metacopy=off`: the layer has to mean the same without the
-/// lower directory's inode numbers and after a move. The paths name our descriptors, so that no host path shows in the
-/// guest's `/proc/self/mountinfo`.
-fn screen(lower: &OwnedFd, empty: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
-    let lowers = format!("/proc/self/fd/{}:/proc/self/fd/{}", lower.as_raw_fd(), empty.as_raw_fd());
-    let options = [("source", "screen"), ("lowerdir", lowers.as_str()), ("userxattr", ""), ("xino", "off")];
-    mount::new_file_system("overlay", &options, flags)
-}
-
-fn overlay(lower: &OwnedFd, layer: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
-    let open = |name: &str| {
-        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-        rustix::fs::openat(layer, name, flags | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-    };
-    let (upper, work) = (open("upper")?, open("work")?);
-    let by_descriptor = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let options = [
-        ("source", "workspace".to_owned()),
-        ("lowerdir", by_descriptor(lower)),
-        ("upperdir", by_descriptor(&upper)),
-        ("workdir", by_descriptor(&work)),
-        ("userxattr", String::new()),
-        ("index", "off".to_owned()),
-        ("metacopy", "off".to_owned()),
-        ("redirect_dir", "nofollow".to_owned()),
-        ("xino", "off".to_owned()),
-    ];
-    let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    mount::new_file_system("overlay", &options, flags)
 }

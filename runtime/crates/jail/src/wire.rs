@@ -3,6 +3,7 @@
 
 use crate::enforced::LayerState;
 use crate::error::{ErrorKind, JailError};
+use crate::plan::OUTLET_SOCKETS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
@@ -11,8 +12,10 @@ pub const VERSION: u8 = 1;
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Descriptors that come with one message at most.
-pub const DESCRIPTORS_MAX: usize = 5;
+/// Descriptors that come with one message at most: the sockets of an outlet. (The kernel's limit is 253.)
+pub const DESCRIPTORS_MAX: usize = OUTLET_SOCKETS_MAX;
+/// Descriptors that come with one of the other messages at most: a call's channel, its streams, and a memfd.
+pub const DESCRIPTORS_USUAL_MAX: usize = 5;
 /// Process exits that the end of a call lists at most; the others are counted.
 pub const EXITS_MAX: usize = 1900;
 /// Arguments and variables of one call at most.
@@ -20,6 +23,7 @@ const STRINGS_MAX: usize = 1 << 20;
 
 const _: () = assert!(EXITS_MAX * EXIT_BYTES + 256 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(DESCRIPTORS_USUAL_MAX <= DESCRIPTORS_MAX && DESCRIPTORS_MAX <= 253);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,6 +84,8 @@ pub enum Stage {
     Landlock,
     /// Executing the program.
     Exec,
+    /// Making a socket, which is no call at all.
+    Socket,
 }
 
 /// Where a call's 0, 1 and 2 come from.
@@ -118,6 +124,17 @@ pub struct Ready {
     pub uid: u32,
     /// Group id of the guest outside.
     pub gid: u32,
+    /// For each socket of the outlet, in the plan's order, whether it was made; those that were come along.
+    pub outlet: Vec<bool>,
+}
+
+/// Family of a socket that is made inside on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// Every message. Which are meant for whom is the receiver's business: it refuses the others.
@@ -129,6 +146,8 @@ pub enum Message {
     Enter,
     /// Supervisor to init: start a call.
     Spawn(SpawnRequest),
+    /// Supervisor to init: make a TCP socket of this family; the answer goes to the channel that comes along.
+    Socket(Family),
     /// Supervisor to init or helper: the message itself is in the memfd that comes last, this long.
     InMemory(u64),
     /// Supervisor to init, on a call's channel: this signal to the call's foreground.
@@ -143,6 +162,8 @@ pub enum Message {
     Failed(JailError),
     /// Init to supervisor, on a call's channel: running; a terminal's master comes with it.
     Started(u32),
+    /// Init to supervisor, on a request's channel: the socket comes along.
+    Made,
     /// Init to supervisor, on a call's channel: not started.
     Refused(Stage, i32),
     /// Init to supervisor, on a call's channel: the call ended, and its tree with it.
@@ -164,9 +185,11 @@ mod kind {
     pub(super) const REFUSED: u8 = 10;
     pub(super) const ENDED: u8 = 11;
     pub(super) const ENTER: u8 = 12;
+    pub(super) const SOCKET: u8 = 13;
+    pub(super) const MADE: u8 = 14;
 }
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     Stage::Fork,
     Stage::Terminal,
     Stage::Descriptors,
@@ -175,13 +198,53 @@ const STAGES: [Stage; 8] = [
     Stage::Rlimit,
     Stage::Landlock,
     Stage::Exec,
+    Stage::Socket,
 ];
+
+impl Message {
+    /// How many descriptors may come with it.
+    pub fn descriptors_max(&self) -> usize {
+        match self {
+            Self::Ready(_) => DESCRIPTORS_MAX,
+            Self::Setup(_)
+            | Self::Enter
+            | Self::Spawn(_)
+            | Self::Socket(_)
+            | Self::InMemory(_)
+            | Self::Signal(_)
+            | Self::Kill
+            | Self::Forked(_)
+            | Self::Failed(_)
+            | Self::Started(_)
+            | Self::Made
+            | Self::Refused(..)
+            | Self::Ended(_) => DESCRIPTORS_USUAL_MAX,
+        }
+    }
+}
+
+impl Family {
+    fn number(self) -> u8 {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 6,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        match number {
+            4 => Some(Self::V4),
+            6 => Some(Self::V6),
+            _ => None,
+        }
+    }
+}
 
 impl Stage {
     /// Its number in a message and in the memory that a child shares with the init.
     pub fn number(self) -> u8 {
         let position = STAGES.iter().position(|stage| *stage == self).expect("every stage is listed");
-        u8::try_from(position).expect("there are eight")
+        u8::try_from(position).expect("there are nine")
     }
 
     /// The stage of this number.
@@ -197,6 +260,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Setup(json) => out.byte(kind::SETUP).blob(json),
         Message::Enter => out.byte(kind::ENTER),
         Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
+        Message::Socket(family) => out.byte(kind::SOCKET).byte(family.number()),
         Message::InMemory(length) => out.byte(kind::IN_MEMORY).u64(*length),
         Message::Signal(signal) => out.byte(kind::SIGNAL).i32(*signal),
         Message::Kill => out.byte(kind::KILL),
@@ -204,6 +268,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Ready(ready) => out.byte(kind::READY).json(ready),
         Message::Failed(error) => out.byte(kind::FAILED).json(error),
         Message::Started(pid) => out.byte(kind::STARTED).u32(*pid),
+        Message::Made => out.byte(kind::MADE),
         Message::Refused(stage, errno) => out.byte(kind::REFUSED).byte(stage.number()).i32(*errno),
         Message::Ended(end) => out.byte(kind::ENDED).end(end),
     };
@@ -227,6 +292,7 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::SETUP => Message::Setup(input.blob()?.to_vec()),
         kind::ENTER => Message::Enter,
         kind::SPAWN => Message::Spawn(input.spawn()?),
+        kind::SOCKET => Message::Socket(Family::from_number(input.byte()?)?),
         kind::IN_MEMORY => Message::InMemory(input.u64()?),
         kind::SIGNAL => Message::Signal(input.i32()?),
         kind::KILL => Message::Kill,
@@ -234,6 +300,7 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::READY => Message::Ready(input.json()?),
         kind::FAILED => Message::Failed(input.json()?),
         kind::STARTED => Message::Started(input.u32()?),
+        kind::MADE => Message::Made,
         kind::REFUSED => Message::Refused(Stage::from_number(input.byte()?)?, input.i32()?),
         kind::ENDED => Message::Ended(input.end()?),
         _ => return None,

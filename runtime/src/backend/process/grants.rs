@@ -88,16 +88,17 @@ pub fn refuse_unenforceable(profile: &ExpandedProfile, wall: stockade_jail::plan
     let mut refuse = |rule: &RuleId, what: &str, hint: &str| {
         reports.push(Report { what: format!("{rule}: {what}"), hint: Some(hint.to_owned()) });
     };
-    let offline = "remove the rule: a sandbox has a loopback and no other network for now";
-    for (net, rule) in profile.net_grants() {
-        refuse(rule, &format!("a grant for the network (\"{}\") is not yet enforceable", net.allowed), offline);
-    }
-    for secret in profile.secrets() {
-        refuse(&secret.id, "a secret is not yet enforceable: it would have no way out to be used on", offline);
-    }
     if wall == stockade_jail::plan::Wall::Landlock {
+        let hint = "remove the rule, or allow user namespaces on this machine (stockade doctor)";
+        for (net, rule) in profile.net_grants() {
+            let what =
+                format!("a grant for the network (\"{}\") is not enforceable without user namespaces", net.allowed);
+            refuse(rule, &what, hint);
+        }
+        for secret in profile.secrets() {
+            refuse(&secret.id, "a secret is not enforceable without user namespaces: it would have no way out", hint);
+        }
         for (_, _, rule) in profile.unix_grants() {
-            let hint = "remove the rule, or allow user namespaces on this machine (stockade doctor)";
             refuse(rule, "a grant for a socket is not enforceable without user namespaces", hint);
         }
         for closed in profile.closed_places() {

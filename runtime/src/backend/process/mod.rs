@@ -4,8 +4,10 @@
 pub mod grants;
 pub mod host;
 pub mod layout;
+pub mod outlet;
 pub mod plan;
 pub mod pump;
+pub mod trust;
 
 pub use pump::{Input, Sink};
 
@@ -14,7 +16,8 @@ use crate::journal::Logged;
 use pump::{Ends, Overseer, Pumped};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
-use std::os::fd::BorrowedFd;
+use std::net::TcpStream;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -175,6 +178,21 @@ impl ProcessWall {
     /// What was enforced.
     pub fn enforced(&self) -> &Enforced {
         self.sandbox.enforced()
+    }
+
+    /// The sockets of the outlet, in the order in which the plan names them: `None` for one on an IPv6 address where the
+    /// machine has no IPv6. Empty without an outlet, and the second time.
+    pub fn take_outlet(&mut self) -> Vec<Option<OwnedFd>> {
+        self.sandbox.take_outlet()
+    }
+
+    /// Connects to a server that listens on the loopback inside. The stream does not block.
+    ///
+    /// # Errors
+    /// Guest: nobody listens there, or does not answer within this time. Host: the sandbox is gone, or has no loopback
+    /// of its own.
+    pub fn connect_inside(&self, port: u16, within: Duration) -> Result<TcpStream> {
+        self.sandbox.connect_inside(port, within).map_err(|error| failed(&error))
     }
 
     /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went.

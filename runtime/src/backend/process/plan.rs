@@ -3,6 +3,7 @@
 
 use crate::backend::process::host::Host;
 use crate::backend::process::layout::{self, Granted, Grants, Screens};
+use crate::backend::process::outlet::{self, OutletView};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use stockade_jail::plan::{
@@ -75,15 +76,33 @@ const MEMLOCK_BYTES: u64 = 8 * 1024 * 1024;
 /// Where programs look for temporary files.
 const TMP: &str = "/tmp";
 
-/// Builds the plan.
+/// Builds the plan of a session without a way out.
 ///
 /// # Errors
 /// Operator: a required path is not there, or a place cannot be used as it is asked for.
 pub fn build(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host) -> Result<Plan> {
     check(site)?;
     match site.wall {
-        Wall::Namespaces => namespaces(granted, limits, site, host),
+        Wall::Namespaces => namespaces(granted, limits, site, None, host),
         Wall::Landlock => landlock_only(granted, limits, site, host),
+    }
+}
+
+/// Builds the plan of a session that has a way out.
+///
+/// # Errors
+/// As [`build`]. Bug: the wall has no net namespace, for which `refuse_unenforceable` refuses the grants.
+pub fn build_with_outlet(
+    granted: &[Granted],
+    limits: Limits,
+    site: &Site,
+    outlet: &OutletView,
+    host: &dyn Host,
+) -> Result<Plan> {
+    check(site)?;
+    match site.wall {
+        Wall::Namespaces => namespaces(granted, limits, site, Some(outlet), host),
+        Wall::Landlock => Err(Error::bug("an outlet was planned for a wall without a net namespace")),
     }
 }
 
@@ -109,12 +128,18 @@ fn check(site: &Site) -> Result<()> {
 }
 
 /// The plan of the full wall.
-fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host) -> Result<Plan> {
+fn namespaces(
+    granted: &[Granted],
+    limits: Limits,
+    site: &Site,
+    outlet: Option<&OutletView>,
+    host: &dyn Host,
+) -> Result<Plan> {
     let grants = Grants::new(granted);
     let tmpfs_mib = limits.disk_mib.unwrap_or(TMPFS_MIB_DEFAULT);
     let shm_mib = limits.memory_mib.map_or(SHM_MIB_MAX, |memory| (memory / 2).clamp(1, SHM_MIB_MAX));
     // Made anew inside, so the host's are not shown there.
-    let identity = identity_files(site);
+    let identity = identity_files(site, outlet);
     let mut anew = vec![site.home.clone(), site.workspace.clone(), PathBuf::from(TMP)];
     anew.extend(
         identity
@@ -127,6 +152,9 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
         SessionStep::Namespaces { guest_uid: site.guest.uid, guest_gid: site.guest.gid },
         SessionStep::Hostname("stockade".to_owned()),
         SessionStep::LoopbackUp,
+    ];
+    session.extend(outlet.map(OutletView::step));
+    session.extend([
         SessionStep::Root { size_mib: ROOT_MIB },
         SessionStep::Proc,
         SessionStep::Dev { shm_mib },
@@ -134,13 +162,14 @@ fn namespaces(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Host)
         SessionStep::Dir { path: "/var".into(), mode: 0o755 },
         var_tmp(granted, site, tmpfs_mib, &grants),
         SessionStep::Dir { path: "/run".into(), mode: 0o755 },
-    ];
+    ]);
+    let covers = outlet.map(|outlet| outlet.covers(&identity, &mounts, host));
     session.extend(identity);
     if site.home != Path::new("/") {
         session.push(tmpfs(&site.home, 0o700, tmpfs_mib, &grants));
     }
     // Parents sort before what lies below them, so no mount hides an earlier one.
-    session.extend(mounts.iter().cloned());
+    session.extend(covers.map_or_else(|| mounts.clone(), |covers| covers.between(&mounts)));
     session.extend(workspace(site, &grants));
     session.extend(site.pinned.iter().map(|path| SessionStep::Pin { path: path.clone() }));
     session.extend(site.protected.iter().map(|path| SessionStep::Protect { path: path.clone() }));
@@ -181,17 +210,18 @@ fn tmpfs(path: &Path, mode: u32, size_mib: u64, grants: &Grants<'_>) -> SessionS
 }
 
 /// Files that say who the guest is; nothing of the host's own accounts or network shows.
-fn identity_files(site: &Site) -> Vec<SessionStep> {
+fn identity_files(site: &Site, outlet: Option<&OutletView>) -> Vec<SessionStep> {
     let Guest { uid, gid, name, .. } = &site.guest;
     let home = site.home.display();
     let file = |path: &str, content: String| SessionStep::File { path: path.into(), content, mode: 0o444 };
+    // Without an outlet nobody answers there: names do not resolve, at once instead of after a time-out.
+    let nobody = || "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n".to_owned();
     vec![
         file("/etc/passwd", format!("{name}:x:{uid}:{gid}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")),
         file("/etc/group", format!("{name}:x:{gid}:\nnogroup:x:65534:\n")),
         file("/etc/hosts", "127.0.0.1 localhost stockade\n::1 localhost stockade\n".to_owned()),
         file("/etc/hostname", "stockade\n".to_owned()),
-        // Nobody answers there: names do not resolve, at once instead of after a time-out.
-        file("/etc/resolv.conf", "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n".to_owned()),
+        file("/etc/resolv.conf", outlet.map_or_else(nobody, |_| outlet::resolv_conf())),
         file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
     ]
 }

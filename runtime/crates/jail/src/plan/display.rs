@@ -2,15 +2,27 @@
 //! It never shortens: two different plans print differently.
 
 use super::{
-    Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit, SessionStep, Sockets, Tcp,
-    Wall, path_text::escape,
+    Access, CallStep, Content, Cover, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit,
+    SessionStep, Sockets, Tcp, Wall, path_text::escape,
 };
 use std::fmt;
 use std::path::Path;
 
 impl Plan {
-    /// The plan as bytes that are equal exactly when the plans are: what the log hashes.
+    /// The plan as bytes that are equal exactly when the plans are: what the log hashes. Contents of covers stand there
+    /// by length and SHA-256.
     pub fn canonical_bytes(&self) -> Vec<u8> {
+        let mut plan = self.clone();
+        for step in &mut plan.session {
+            if let SessionStep::Cover { files } = step {
+                files.iter_mut().for_each(|file| file.content = Content::new(file.content.to_string()));
+            }
+        }
+        plan.whole_bytes()
+    }
+
+    /// The plan with everything in it: what the helper gets.
+    pub(crate) fn whole_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a plan has string keys only and serialises to memory")
     }
 }
@@ -67,6 +79,13 @@ impl fmt::Display for SessionStep {
             }
             Self::Hostname(name) => write!(f, "host name {name:?}"),
             Self::LoopbackUp => f.write_str("bring up the loopback, the only network interface"),
+            Self::Outlet { address, address_v6, sockets } => {
+                write!(
+                    f,
+                    "an outlet: every address is this sandbox's, {address} and {address_v6} first; handed out are"
+                )?;
+                sockets.iter().try_for_each(|socket| write!(f, "\n        {socket}"))
+            }
             Self::Root { size_mib } => write!(f, "an empty root, {size_mib} MiB"),
             Self::Dir { path, mode } => write!(f, "directory {} ({mode:04o})", quoted(path)),
             Self::Symlink { path, target } => write!(f, "link {} -> {}", quoted(path), quoted(target)),
@@ -85,6 +104,13 @@ impl fmt::Display for SessionStep {
                 quoted(target),
                 quoted(layer)
             ),
+            Self::Cover { files } => {
+                f.write_str("cover with files of ours, read-only")?;
+                files.iter().try_for_each(|Cover { paths, content, mode }| {
+                    let paths: Vec<_> = paths.iter().map(|path| quoted(path)).collect();
+                    write!(f, "\n        {} ({mode:04o}): {content}", paths.join(", "))
+                })
+            }
             Self::Protect { path } => write!(f, "protect {} from writing, renaming and removal", quoted(path)),
             Self::Pin { path } => write!(f, "pin {} against renaming and removal", quoted(path)),
             Self::Mask { path } => write!(f, "hide {}", quoted(path)),

@@ -12,26 +12,50 @@ pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let text = String::deserialize(deserializer)?;
-    unescape(&text).ok_or_else(|| D::Error::custom("a path with a broken escape"))
+    let bytes = unescape(&text).ok_or_else(|| D::Error::custom("a path with a broken escape"))?;
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// A list of paths.
+pub(super) mod list {
+    use super::{Deserialize as _, Deserializer, Path, PathBuf, Serializer, deserialize as one};
+    use serde::Serialize as _;
+
+    #[derive(serde::Deserialize)]
+    struct Read(#[serde(deserialize_with = "one")] PathBuf);
+
+    pub(in crate::plan) fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        paths.iter().map(|path: &PathBuf| super::escape(Path::new(path))).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(in crate::plan) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+        Ok(Vec::<Read>::deserialize(deserializer)?.into_iter().map(|Read(path)| path).collect())
+    }
 }
 
 /// The path as text.
 pub(super) fn escape(path: &Path) -> String {
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '\\' => text.push_str("\\\\"),
-                other => text.push(other),
-            }
+    escape_bytes(path.as_os_str().as_bytes())
+}
+
+/// Bytes as text.
+pub(super) fn escape_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for (number, piece) in chunk.valid().split('\\').enumerate() {
+            text.push_str(if number == 0 { "" } else { "\\\\" });
+            text.push_str(piece);
         }
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
 }
 
-/// The path that [`escape`] turned into this text.
-fn unescape(text: &str) -> Option<PathBuf> {
+/// The bytes that [`escape_bytes`] turned into this text.
+pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
+    if !text.contains('\\') {
+        return Some(text.as_bytes().to_vec());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -45,7 +69,7 @@ fn unescape(text: &str) -> Option<PathBuf> {
             _ => return None,
         }
     }
-    Some(PathBuf::from(OsString::from_vec(bytes)))
+    Some(bytes)
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {
@@ -60,7 +84,7 @@ mod tests {
     fn no_path_is_changed_by_writing_and_reading() {
         for bytes in [&b"/plain"[..], b"/a\\b", b"/a\\x41", b"/\xff\xfe/\xc3\xa4", b"", b"/\xc3", b"/new\nline"] {
             let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
-            assert_eq!(unescape(&escape(&path)), Some(path));
+            assert_eq!(unescape(&escape(&path)), Some(bytes.to_vec()));
         }
     }
 

@@ -23,7 +23,11 @@ fn samples() -> Vec<Message> {
             layers: vec![LayerState::degraded(Layer::Root, "why").detail("what")],
             uid: 1,
             gid: u32::MAX,
+            outlet: vec![true; OUTLET_SOCKETS_MAX],
         }),
+        Message::Socket(Family::V4),
+        Message::Socket(Family::V6),
+        Message::Made,
         Message::Failed(JailError::os("mount", "/x", 13).kind(ErrorKind::OverlayRefused)),
         Message::Started(2),
         Message::Refused(Stage::Exec, 2),
@@ -76,6 +80,13 @@ fn hostile_bytes_are_refused_without_panic_or_large_allocation() {
     }
     for bytes in [&b"\x01\x02\x00\xff\xff\xff\xff"[..], b"\x02\x05", b"\x01\x00", b"\x01\x05\x00", b"", b"\x01"] {
         assert!(decode(bytes).is_err());
+    }
+}
+
+#[test]
+fn a_family_that_there_is_not_is_refused() {
+    for number in (0..=u8::MAX).filter(|number| ![4, 6].contains(number)) {
+        assert!(decode(&[VERSION, kind::SOCKET, number]).is_err(), "{number}");
     }
 }
 
