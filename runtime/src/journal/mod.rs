@@ -218,6 +218,15 @@ impl Journal {
         self.log.gap(lost, why).map(drop).map_err(failed)
     }
 
+    /// Secrets were in what a call printed, and were taken out.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn scrubbed(&self, id: &CallId, hits: Vec<Scrubbed>) -> Result<()> {
+        let records: Vec<Record> = hits.into_iter().map(|hit| net::scrub(None, hit).of_call(id)).collect();
+        self.saw(&records)
+    }
+
     /// The account of the session's outlet. All clones of it must be gone when the log is closed.
     pub fn account(&self) -> Account {
         Account::new(Arc::clone(&self.log))

@@ -326,18 +326,8 @@ impl Account {
     /// # Errors
     /// The log takes no more records: what came back must not be passed on.
     pub fn scrubbed(&self, request: Option<&Admitted>, hits: Vec<Scrubbed>) -> Result<()> {
-        let records: Vec<Record> = hits
-            .into_iter()
-            .map(|hit| {
-                Record::new(log::SecretScrub {
-                    r: request.map(|admitted| admitted.number),
-                    name: hit.name,
-                    form: hit.form,
-                    count: hit.count,
-                    place: hit.place,
-                })
-            })
-            .collect();
+        let request = request.map(|admitted| admitted.number);
+        let records: Vec<Record> = hits.into_iter().map(|hit| scrub(request, hit)).collect();
         self.log.append_all(&records).map(drop).map_err(failed)
     }
 
@@ -364,6 +354,12 @@ impl Account {
         self.log.append_all(&records).map_err(failed)?;
         if waits { self.log.barrier().map_err(failed) } else { Ok(()) }
     }
+}
+
+/// A secret that came back, as a record.
+pub(super) fn scrub(request: Option<u64>, hit: Scrubbed) -> Record {
+    let Scrubbed { name, form, count, place } = hit;
+    Record::new(log::SecretScrub { r: request, name, form, count, place })
 }
 
 /// The request that a call is.

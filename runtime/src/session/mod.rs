@@ -2,6 +2,7 @@
 //! It never decides what is allowed; it holds the order in which things happen.
 
 pub mod open;
+mod outlet;
 pub mod records;
 pub mod review;
 pub mod scrubbed;
@@ -11,11 +12,16 @@ mod tee;
 pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
+use crate::egress::Outlet;
 use crate::error::{Error, Result};
-use crate::journal::{Claim, Journal, Logged};
+use crate::journal::{self, Claim, Journal, Logged};
+use crate::secrets::scrub::Hit;
+use crate::session::outlet::Secrets;
+use crate::session::scrubbed::Scrubbed;
 use crate::session::settle::{Known, Settled};
 use crate::session::tee::Tee;
 use crate::workspace::{Layer, Mode};
+use std::sync::Arc;
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
 use stockade_jail::Enforced;
@@ -31,6 +37,9 @@ pub struct Session {
     profile: ExpandedProfile,
     journal: Journal,
     wall: ProcessWall,
+    /// The way out, where the profile grants one. It ends before the log does.
+    outlet: Option<Outlet>,
+    secrets: Option<Secrets>,
     layer: Layer,
     known: Known,
     via: &'static str,
@@ -107,9 +116,11 @@ impl Session {
     /// # Errors
     /// Host: the log cannot be written; the session then counts as interrupted.
     pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
-        let Self { id, journal, wall, layer, .. } = self;
+        let Self { id, journal, wall, layer, outlet, .. } = self;
         // The kernel takes its time to end a sandbox; the log does not depend on it, since no call runs any more.
         wall.end();
+        // Every connection and request has its end in the log before the log has its own.
+        let outlet = outlet.map_or(Ok(()), Outlet::close);
         let (closed, left) = std::thread::scope(|scope| {
             let ending = scope.spawn(|| {
                 let kept = layer.keep();
@@ -120,6 +131,7 @@ impl Session {
             (closed, ending.join().map_err(|_| Error::bug("ending the sandbox panicked")))
         });
         left?.map_err(settle::failed)?;
+        outlet?;
         Ok(Left { id, checkpoint: closed?.checkpoint })
     }
 
@@ -127,7 +139,23 @@ impl Session {
     fn run(&self, logged: Logged, io: Io<'_>) -> Result<(CallId, Ran, Output)> {
         let Io { input, stdout, stderr, outside } = io;
         let (mut out, mut err) = (Tee::new(stdout), Tee::new(stderr));
-        let (id, ran) = self.wall.run(logged, Io { input, stdout: &mut out, stderr: &mut err, outside })?;
+        let Some(patterns) = self.secrets.as_ref().and_then(|secrets| secrets.patterns.as_ref()) else {
+            let (id, ran) = self.wall.run(logged, Io { input, stdout: &mut out, stderr: &mut err, outside })?;
+            return Ok((id, ran, [self.keep(out)?, self.keep(err)?]));
+        };
+        let mut scrubbed = [&mut out, &mut err].map(|tee| Scrubbed::new(tee, Arc::clone(patterns)));
+        let [clean_out, clean_err] = &mut scrubbed;
+        let (id, ran) = self.wall.run(logged, Io { input, stdout: clean_out, stderr: clean_err, outside })?;
+        for (scrubbed, place) in scrubbed.into_iter().zip(["stdout", "stderr"]) {
+            let (_, hits) = scrubbed.finish();
+            let told = |hit: Hit| journal::Scrubbed {
+                name: hit.name,
+                form: hit.form.to_string(),
+                count: hit.count,
+                place: place.to_owned(),
+            };
+            self.journal.scrubbed(&id, hits.into_iter().map(told).collect())?;
+        }
         Ok((id, ran, [self.keep(out)?, self.keep(err)?]))
     }
 

@@ -8,6 +8,7 @@ use crate::backend::process::plan::{self, Guest, Site, View};
 use crate::backend::process::{self, ProcessWall};
 use crate::error::{Error, Result};
 use crate::journal::Draft;
+use crate::session::outlet::{self, Blueprint, Secrets};
 use crate::session::settle::{self, Guards, Known};
 use crate::session::{Session, digest, records};
 use crate::workspace::{Changes, Layer, Method, Mode, Treatment};
@@ -93,6 +94,17 @@ pub struct Prepared {
 /// Operator: something that the profile grants is not there, cannot be enforced, or the workspace cannot be used.
 /// Host: the layer cannot be made.
 pub fn prepare(options: &Options, wall: Wall, method: Method) -> Result<Prepared> {
+    let blueprint = Blueprint::of(&options.profile)?;
+    prepare_with(options, wall, method, blueprint.as_ref(), None)
+}
+
+fn prepare_with(
+    options: &Options,
+    wall: Wall,
+    method: Method,
+    blueprint: Option<&Blueprint>,
+    secrets: Option<&Secrets>,
+) -> Result<Prepared> {
     grants::refuse_unenforceable(&options.profile, wall)?;
     keep_state(options)?;
     let Paths { layer: state, workspace, .. } = &options.paths;
@@ -105,12 +117,19 @@ pub fn prepare(options: &Options, wall: Wall, method: Method) -> Result<Prepared
         layer.give_copy_to(uid, gid).map_err(settle::failed)?;
     }
     let granted = grants::granted(&options.profile);
-    let plan = plan::build(&granted, grants::limits(options.profile.limits()), &site, &ThisHost)?;
+    let limits = grants::limits(options.profile.limits());
+    let plan = match blueprint {
+        Some(blueprint) => plan::build_with_outlet(&granted, limits, &site, &blueprint.view, &ThisHost)?,
+        None => plan::build(&granted, limits, &site, &ThisHost)?,
+    };
     let inside = match (wall, &site.view) {
         (Wall::Landlock, View::Directory { source }) => source.clone(),
         (Wall::Landlock | Wall::Namespaces, _) => workspace.clone(),
     };
-    let environment = environment(options, &site, wall);
+    let mut environment = environment(options, &site, wall);
+    for (name, value) in secrets.into_iter().flat_map(outlet::environment) {
+        environment.entry(name).or_insert(value);
+    }
     Ok(Prepared { layer, plan, environment, inside })
 }
 
@@ -137,11 +156,21 @@ impl Session {
     /// # Errors
     /// As [`prepare`]; Host: the machine cannot enforce what the profile's floor asks for, or the log cannot be written.
     pub fn open(options: Options, helper: Helper, draft: impl FnOnce() -> Result<Draft>) -> Result<Self> {
-        let (prepared, wall) = start(&options, helper)?;
+        let blueprint = Blueprint::of(&options.profile)?;
+        let secrets = Secrets::load(&options)?;
+        let (prepared, mut wall) = start(&options, helper, blueprint.as_ref(), secrets.as_ref())?;
         let record = opening(&options, &prepared.plan, &wall)?;
         let journal = draft()?.begin(record)?;
+        let outlet = match (blueprint, &secrets) {
+            (Some(blueprint), Some(secrets)) => {
+                let vault = Arc::clone(&secrets.vault);
+                Some(blueprint.start(&options, &mut wall, vault, journal.account())?)
+            }
+            (None, _) | (_, None) => None,
+        };
         let Options { id, profile, via, .. } = options;
-        Ok(Self { id, profile, journal, wall, layer: prepared.layer, via, known: Known::default() })
+        let known = Known::default();
+        Ok(Self { id, profile, journal, wall, outlet, secrets, layer: prepared.layer, via, known })
     }
 }
 
@@ -163,12 +192,17 @@ pub fn method(options: &Options) -> Result<Method> {
 }
 
 /// Starts the strongest wall that the machine has, down to the profile's floor.
-fn start(options: &Options, helper: Helper) -> Result<(Prepared, ProcessWall)> {
+fn start(
+    options: &Options,
+    helper: Helper,
+    blueprint: Option<&Blueprint>,
+    secrets: Option<&Secrets>,
+) -> Result<(Prepared, ProcessWall)> {
     let mut attempt = (Wall::Namespaces, method(options)?);
     let mut helper = Some(helper);
     loop {
         let (wall, method) = attempt;
-        let prepared = prepare(options, wall, method)?;
+        let prepared = prepare_with(options, wall, method, blueprint, secrets)?;
         let Prepared { plan, environment, inside, .. } = &prepared;
         let moved = process::Moved { from: options.paths.workspace.clone(), to: inside.clone() };
         let helper = helper.take().map_or_else(Helper::begin, Ok).map_err(|e| process::failed(&e))?;

@@ -1,0 +1,178 @@
+//! A session's way out: secrets, authority and sockets are prepared before the sandbox, and start when it is there.
+//! It never decides what may go out, and never opens anything for a profile that grants no network.
+
+use crate::backend::process::ProcessWall;
+use crate::backend::process::outlet::OutletView;
+use crate::backend::process::trust;
+use crate::egress::dial::{self, CONNECT_S_MAX, Proxies, Servers};
+use crate::egress::outline::{Outline, Socket};
+use crate::egress::tls::{self, Authority};
+use crate::egress::{Outlet, Settings};
+use crate::error::{Error, Result};
+use crate::journal::Account;
+use crate::secrets::scrub::Patterns;
+use crate::secrets::source::{Sources, Surroundings};
+use crate::secrets::store::Store;
+use crate::secrets::vault::Vault;
+use crate::session::Options;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use stockade_audit::Machine;
+use stockade_jail::plan::OutletSocket;
+use stockade_policy::{ExpandedProfile, HostPattern, RuleId};
+
+/// Longest file with the authority of a host.
+const TRUST_BYTES_MAX: u64 = 1 << 20;
+
+/// What a plan needs of an outlet, and what the outlet will need: made once, before the sandbox.
+#[derive(Debug)]
+pub(super) struct Blueprint {
+    outline: Outline,
+    authority: Authority,
+    /// For the plan.
+    pub(super) view: OutletView,
+}
+
+impl Blueprint {
+    /// Of a profile; `None` where it grants no network.
+    ///
+    /// # Errors
+    /// Operator: its grants cannot be held. Host: the machine has no randomness, or its authorities cannot be read.
+    pub(super) fn of(profile: &ExpandedProfile) -> Result<Option<Self>> {
+        let Some(outline) = Outline::of(profile)? else { return Ok(None) };
+        let hosts: Vec<HostPattern> = profile.net_grants().map(|(net, _)| net.allowed.host.clone()).collect();
+        let now = UNIX_EPOCH + Duration::from_nanos(Machine::system().clock.wall_ns());
+        let authority = Authority::new(&hosts, now)?;
+        let own = authority.certificate_pem().as_bytes().to_vec();
+        let bundle = trust::merged(&own, &trust::system_bundle()?);
+        let sockets = outline.sockets.iter().map(planned).collect();
+        Ok(Some(Self { view: OutletView { sockets, authority: own, bundle }, outline, authority }))
+    }
+
+    /// Starts the outlet on the sockets of a sandbox.
+    ///
+    /// # Errors
+    /// Operator: an authority that a rule trusts cannot be read. Host: there is no thread for it.
+    pub(super) fn start(
+        self,
+        options: &Options,
+        wall: &mut ProcessWall,
+        vault: Arc<Vault>,
+        account: Account,
+    ) -> Result<Outlet> {
+        let Self { outline: Outline { sockets, names }, authority, .. } = self;
+        // A socket of a family that the machine does not have is not there.
+        let made = sockets.into_iter().zip(wall.take_outlet()).filter_map(|(socket, made)| Some((socket, made?)));
+        let (planned, sockets) = made.unzip();
+        Outlet::start(Settings {
+            profile: options.profile.clone(),
+            outline: Outline { sockets: planned, names },
+            sockets,
+            account,
+            vault,
+            authority,
+            dialer: dialer(options)?,
+            trust: trusted(&options.profile)?,
+            drops: Box::new(|refusals| {
+                stockade_jail::outlet::lost_since_last_asked(refusals).map_err(std::io::Error::other)
+            }),
+        })
+    }
+}
+
+/// The secrets of a profile and where they come from, and what takes them out of a command's output.
+#[derive(Debug, Clone)]
+pub(super) struct Secrets {
+    pub(super) vault: Arc<Vault>,
+    pub(super) patterns: Option<Arc<Patterns>>,
+}
+
+impl Secrets {
+    /// Loads what a profile names; `None` where it names none and has no outlet to look at for placeholders.
+    ///
+    /// # Errors
+    /// As [`Vault::load`].
+    pub(super) fn load(options: &Options) -> Result<Option<Self>> {
+        let wanted = options.profile.secrets();
+        if wanted.is_empty() && options.profile.net_grants().next().is_none() {
+            return Ok(None);
+        }
+        let variable = |name: &str| options.variables.get(name.as_bytes()).map(|v| OsString::from_vec(v.clone()));
+        let credentials = variable("CREDENTIALS_DIRECTORY");
+        let credentials = credentials.as_deref().map(Path::new);
+        let machine = Machine::system();
+        let store = Store::open(&options.paths.state, options.user.uid, credentials, &machine)?;
+        let around = Surroundings {
+            variable: &variable,
+            credentials,
+            descriptor: &|number| stockade_jail::program::inherited_descriptor(number).ok(),
+            uid: options.user.uid,
+        };
+        let vault = Arc::new(Vault::load(wanted, &Sources { store: &store, around }, &machine)?);
+        let patterns = vault.all_patterns();
+        Ok(Some(Self { vault, patterns }))
+    }
+}
+
+/// Variables by which programs inside find what to trust, and placeholders. What a profile sets itself wins.
+pub(super) fn environment(secrets: &Secrets) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let trusted = tls::environment().into_iter().map(|(name, value)| (name.into(), value.into()));
+    let held = secrets.vault.environment().into_iter();
+    trusted.chain(held.map(|(name, placeholder)| (name.as_str().into(), placeholder.into_bytes())))
+}
+
+fn planned(socket: &Socket) -> OutletSocket {
+    match socket {
+        Socket::Tcp { address, port } => OutletSocket::Tcp { address: *address, port: *port },
+        Socket::Udp { port } => OutletSocket::Udp { port: *port },
+        Socket::Refusals => OutletSocket::Refusals,
+    }
+}
+
+/// How the outside is reached: by the machine's resolver and, where the one who starts the session has one, by a company's
+/// proxy.
+fn dialer(options: &Options) -> Result<dial::Settings> {
+    let variable = |names: [&str; 2]| {
+        let value = names.iter().find_map(|name| options.variables.get(name.as_bytes()).filter(|v| !v.is_empty()));
+        value.map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    let proxies = Proxies::parse(
+        variable(["https_proxy", "HTTPS_PROXY"]).as_deref(),
+        // The name in capitals could come from a request's header (CVE-2016-5385), and clients do not read it either.
+        variable(["http_proxy"; 2]).as_deref(),
+        variable(["no_proxy", "NO_PROXY"]).as_deref(),
+    )?;
+    Ok(dial::Settings {
+        servers: Servers::System,
+        proxies,
+        tls: tls::system_client()?,
+        connect_timeout: Duration::from_secs(CONNECT_S_MAX),
+    })
+}
+
+/// The authorities that rules name, read from beside the file that the rule stands in.
+fn trusted(profile: &ExpandedProfile) -> Result<BTreeMap<RuleId, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for grant in profile.grants() {
+        let Some((net, rule)) = profile.net_grants().find(|(_, id)| **id == grant.id) else { continue };
+        let Some(file) = &net.trust else { continue };
+        let beside = Path::new(OsStr::from_bytes(grant.file.as_bytes())).parent().unwrap_or(Path::new(""));
+        let path = beside.join(file);
+        let mut pem = Vec::new();
+        let opened = File::open(&path).map_err(|e| Error::io("open the authority that a rule trusts,", &path, &e))?;
+        let read = opened.take(TRUST_BYTES_MAX + 1).read_to_end(&mut pem);
+        read.map_err(|e| Error::io("read the authority that a rule trusts,", &path, &e))?;
+        if pem.len() as u64 > TRUST_BYTES_MAX {
+            let what = format!("{rule}: \"{}\" is larger than {TRUST_BYTES_MAX} bytes", path.display());
+            return Err(Error::operator(what).hint("trust names a PEM file with the authority's certificate"));
+        }
+        files.insert(rule.clone(), pem);
+    }
+    Ok(files)
+}
