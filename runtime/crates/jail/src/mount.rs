@@ -210,6 +210,17 @@ impl NewRoot {
         rustix::fs::symlinkat(target, &parent, name).map_err(|errno| inside_error(path, errno))
     }
 
+    /// A second name inside for a file in the root itself; `false`: the path lies on another mount.
+    pub(crate) fn link(&self, file: &Path, path: &Path) -> Result<bool, JailError> {
+        let (parent, name) = self.parent(path)?;
+        let file = file.strip_prefix("/").unwrap_or(file);
+        match rustix::fs::linkat(&self.fd, file, &parent, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::XDEV) => Ok(false),
+            Err(errno) => Err(inside_error(path, errno)),
+        }
+    }
+
     /// The parent directory of a path that is to be created, on a mount of ours, and the last name.
     fn parent<'path>(&self, path: &'path Path) -> Result<(OwnedFd, &'path OsStr), JailError> {
         let (Some(parent), Some(Component::Normal(name))) = (path.parent(), path.components().next_back()) else {

@@ -137,11 +137,9 @@ impl Shown<'_> {
 
     /// The mount of a directory that shows what is at this path.
     fn mount_above(&self, path: &Path) -> Option<usize> {
-        let shows = |step: &SessionStep| match step {
-            SessionStep::Bind { target, .. } | SessionStep::Screen { target, .. } => {
-                path != target && path.starts_with(target)
-            }
-            _ => false,
+        let shows = |step: &SessionStep| {
+            matches!(step, SessionStep::Bind { target, .. } | SessionStep::Screen { target, .. }
+                if path != target && path.starts_with(target))
         };
         self.mounts.iter().rposition(shows)
     }

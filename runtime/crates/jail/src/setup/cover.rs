@@ -39,6 +39,8 @@ impl Room {
             for path in &cover.paths {
                 match root.find(path)? {
                     Some(place) => self.show(source.as_fd(), &place, path)?,
+                    // The root is read-only once it is entered: there a name is enough, and cheaper than a mount.
+                    None if root.is_ours(path)? && root.link(&staged, path)? => {}
                     None if root.is_ours(path)? => {
                         let place = root.file(path)?;
                         self.show(source.as_fd(), &place, path)?;
