@@ -10,7 +10,11 @@ pub mod names;
 pub mod outline;
 pub mod proxy;
 pub mod rates;
+pub mod refusals;
 pub mod refuse;
 pub mod resolver;
 pub mod tls;
 pub mod tunnel;
+
+#[cfg(test)]
+mod testing;

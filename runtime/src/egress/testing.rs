@@ -1,0 +1,86 @@
+//! What tests of several modules here need: profiles from text, a log of their own.
+//! It never runs outside of tests.
+
+use crate::journal::{Account, Journal};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use stockade_audit::record as log;
+use stockade_policy::{AbsolutePath, ExpandedProfile, HostFacts};
+
+/// A profile with these grants, limits and secrets.
+#[track_caller]
+pub(crate) fn profile(text: &str) -> ExpandedProfile {
+    let text = format!("profile = 1\nname = \"test\"\n{text}");
+    let file = stockade_policy::parse("test.toml", text.as_bytes()).expect("it is a profile");
+    let joined = stockade_policy::resolve(&file, &mut |_| Ok(None)).expect("it has no parents");
+    let variables = BTreeMap::new();
+    let facts = HostFacts {
+        home: AbsolutePath::parse(b"/home/user").expect("it is absolute"),
+        workspace: AbsolutePath::parse(b"/home/user/project").expect("it is absolute"),
+        variables: &variables,
+    };
+    joined.expand(&facts).expect("it has no paths")
+}
+
+/// A log in a directory of its own, which goes when this is dropped.
+pub(crate) struct Logged {
+    directory: PathBuf,
+    journal: Option<Journal>,
+}
+
+impl Logged {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("stockade-egress-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("the test has a directory of its own");
+        let ledger = crate::journal::ledger(&directory, "test").expect("it is made");
+        let open = log::SessionOpen {
+            sid: crate::journal::new_session_id().expect("there is randomness"),
+            tool: "test".to_owned(),
+            kernel: "test".to_owned(),
+            wall: "process".to_owned(),
+            grade: "full".to_owned(),
+            layers: Vec::new(),
+            profile: "test".to_owned(),
+            profile_h: log::Digest([0; 32]),
+            plan_h: log::Digest([0; 32]),
+            filter_h: None,
+            mode: log::Mode::Review,
+            durability: log::Durability::Group,
+        };
+        let logs = directory.join("logs");
+        std::fs::create_dir(&logs).expect("it is ours");
+        let journal = Journal::begin(&logs.join(open.sid.to_string()), ledger, open).expect("it begins");
+        Self { directory, journal: Some(journal) }
+    }
+
+    pub(crate) fn account(&self) -> Account {
+        self.journal.as_ref().expect("it is open until dropped").account()
+    }
+
+    /// Everything that is in the log so far, as text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        collect(&self.directory.join("logs"), &mut text);
+        text
+    }
+}
+
+fn collect(directory: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            collect(&entry.path(), text);
+        } else {
+            text.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default()));
+        }
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        drop(self.journal.take());
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
+}
