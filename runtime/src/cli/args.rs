@@ -54,6 +54,8 @@ pub enum Command {
     Log(LogArgs),
     /// Look at profiles.
     Profile(ProfileArgs),
+    /// Keep secrets: sandboxes hold placeholders, and the values go into the requests that a profile binds them to.
+    Secret(SecretArgs),
     /// Print, step by step, what would be done to confine a command. Runs nothing.
     Explain(ExplainArgs),
     /// Say what this machine can enforce, layer by layer, and how to mend what is missing.
@@ -354,6 +356,57 @@ pub enum ProfileCommand {
         /// Name of a built-in profile, or a file.
         profile: String,
     },
+}
+
+/// Arguments of `secret`.
+#[derive(Debug, Args)]
+pub struct SecretArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SecretCommand,
+}
+
+/// Subcommands of `secret`.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Keep a new secret: its value from standard input, or where it can be had.
+    Set(SecretDeposit),
+    /// Give a secret a new version. The one before is still taken out of what comes back.
+    Rotate(SecretDeposit),
+    /// List the secrets: name, version, source and age, never a value.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget a secret, all versions of it.
+    Rm {
+        /// Its name.
+        name: String,
+    },
+    /// Hand these secrets to another program: one request on standard input, one answer with their values on standard
+    /// output (the exec protocol, version 1).
+    Provide {
+        /// Names that may be asked for; no other is given.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// What to keep, and under which name. A value is never an argument: arguments are there for everybody to see.
+#[derive(Debug, Args)]
+pub struct SecretDeposit {
+    /// Its name, as in a profile.
+    pub name: String,
+    /// Read the value from this descriptor instead of standard input.
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub fd: Option<u32>,
+    /// Do not keep the value, but where sessions find it: file:/PATH, env:NAME, fd:N, credential:NAME, exec:/PROGRAM.
+    #[arg(long, value_name = "SOURCE")]
+    pub from: Option<String>,
+    /// Arguments of the program, after `exec:/PROGRAM`.
+    #[arg(last = true, requires = "from", value_name = "ARG")]
+    pub arguments: Vec<String>,
 }
 
 /// Arguments of `explain`.

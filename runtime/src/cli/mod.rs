@@ -13,6 +13,7 @@ mod report;
 mod review;
 mod run;
 pub mod screen;
+mod secret;
 mod session;
 pub mod style;
 pub mod terminal;
@@ -87,6 +88,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Verify(args) => verify::verify(&args, context),
         Command::Log(args) => log::log(&args.command, context),
         Command::Profile(args) => profile::profile(&args.command, context),
+        Command::Secret(args) => secret::secret(&args.command, context),
         Command::Session(args) => session::session(&args, context),
         Command::Doctor(args) => doctor::doctor(&args, context),
         Command::Gc(args) => gc::gc(&args, context),

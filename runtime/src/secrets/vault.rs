@@ -1,2 +1,257 @@
 //! The secrets of one session: placeholders, swapping, attaching.
-//! It never parses what an upstream or an agent sent.
+//! It never parses what an upstream sent, and of what an agent sent only what it takes to find a placeholder's place.
+
+mod body;
+mod fill;
+mod slots;
+
+pub use body::BodyFilter;
+pub use slots::{Canary, Channel, Outgoing, Slots, Why};
+
+use crate::error::{Error, Result};
+use crate::journal::Use;
+use crate::secrets::oauth::{Exchange, TokenEndpoint};
+use crate::secrets::placeholder::{Core, Placeholder, Scanner, SessionKey, Sighting};
+use crate::secrets::plain::{Plain, jailed};
+use crate::secrets::sigv4::KeyPair;
+use crate::secrets::source::{Resolved, Sources};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use stockade_audit::Machine;
+use stockade_policy::{EnvName, Rule, Secret, SecretName, SecretPlace};
+
+/// Headers that servers and logs commonly repeat: no secret goes into one, whatever a profile says.
+pub const REFLECTED_HEADERS: [&str; 24] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "access-control-request-headers",
+    "baggage",
+    "content-disposition",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "idempotency-key",
+    "if-none-match",
+    "origin",
+    "range",
+    "referer",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "via",
+    "x-correlation-id",
+    "x-request-id",
+];
+
+/// Beginnings of more such headers.
+const REFLECTED_PREFIXES: [&str; 3] = ["accept-", "x-forwarded-", "sec-"];
+
+/// The secrets of one session. The only place that has both a placeholder and what it stands for.
+#[derive(Debug)]
+pub struct Vault {
+    scanner: Arc<Scanner>,
+    held: Arc<BTreeMap<Core, Arc<Held>>>,
+    machine: Machine,
+}
+
+/// One secret, loaded.
+#[derive(Debug)]
+struct Held {
+    rule: Rule<Secret>,
+    version: u64,
+    plain: Arc<Plain>,
+    previous: Option<Arc<Plain>>,
+    placeholder: Placeholder,
+    /// The placeholder, as the sandbox holds it.
+    text: String,
+    /// Where the secret is only exchanged for what goes out.
+    exchange: Option<Exchange>,
+}
+
+/// A placeholder that was found in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Name of the secret; `None` for a placeholder of another session.
+    pub secret: Option<String>,
+    /// Where its core stands.
+    pub range: Range<usize>,
+}
+
+impl Vault {
+    /// Loads the secrets that a profile names, each from its source. From then on this process leaves no dump.
+    ///
+    /// # Errors
+    /// Operator: a secret is not there, or cannot be put where the profile says. Host: the kernel refuses to keep this
+    /// process out of dumps; then nothing is loaded.
+    pub fn load(wanted: &[Rule<Secret>], sources: &Sources<'_>, machine: &Machine) -> Result<Self> {
+        if !wanted.is_empty() {
+            stockade_jail::locked::never_dump_this_process().map_err(|error| jailed(&error))?;
+        }
+        let scanner = Scanner::new(sources.store.host_key()?);
+        let resolved = wanted.iter().map(|rule| sources.resolve(&rule.subject.name));
+        let resolved: Vec<Resolved> = resolved.collect::<Result<_>>()?;
+        Self::hold(wanted, resolved, scanner, machine)
+    }
+
+    fn hold(wanted: &[Rule<Secret>], resolved: Vec<Resolved>, scanner: Scanner, machine: &Machine) -> Result<Self> {
+        let session = SessionKey::draw(machine)?;
+        let mut held = BTreeMap::new();
+        for (rule, Resolved { version, value, previous }) in wanted.iter().zip(resolved) {
+            let Secret { name, shape, place, .. } = &rule.subject;
+            check_place(name, place, &value)?;
+            let placeholder = scanner.key().placeholder(&session, name, version, *shape);
+            let exchange = match place {
+                SecretPlace::Oauth { token_url, grant, client_id } => {
+                    Some(Exchange::new(token_url.clone(), *grant, client_id.clone()))
+                }
+                SecretPlace::Header { .. }
+                | SecretPlace::Basic { .. }
+                | SecretPlace::Query { .. }
+                | SecretPlace::Path
+                | SecretPlace::Body
+                | SecretPlace::Sigv4 { .. } => None,
+            };
+            let one = Held {
+                rule: rule.clone(),
+                version,
+                plain: Arc::new(value),
+                previous: previous.map(Arc::new),
+                text: placeholder.text(),
+                placeholder,
+                exchange,
+            };
+            held.insert(*one.placeholder.core(), Arc::new(one));
+        }
+        Ok(Self { scanner: Arc::new(scanner), held: Arc::new(held), machine: machine.clone() })
+    }
+
+    /// What the sandbox finds in its environment. A key pair of AWS has two variables: the placeholder stands for both
+    /// halves, and `…ACCESS_KEY_ID` is followed by `…SECRET_ACCESS_KEY`.
+    pub fn environment(&self) -> Vec<(EnvName, String)> {
+        let mut all = Vec::new();
+        for held in self.held.values() {
+            let Some(name) = &held.rule.subject.env else { continue };
+            all.push((name.clone(), held.text.clone()));
+            if let (SecretPlace::Sigv4 { .. }, Some(prefix)) =
+                (&held.rule.subject.place, name.as_str().strip_suffix("ACCESS_KEY_ID"))
+            {
+                let second = EnvName::parse(&format!("{prefix}SECRET_ACCESS_KEY"));
+                all.extend(second.ok().map(|second| (second, held.text.clone())));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// Whether there is no secret in it.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Placeholders in bytes, of this session or another of this host, in any usual spelling.
+    pub fn find(&self, bytes: &[u8]) -> Vec<Found> {
+        let found = self.scanner.find(bytes).into_iter();
+        found.map(|Sighting { core, range, .. }| Found { secret: self.name_of(&core), range }).collect()
+    }
+
+    /// What these uses put into a request, and what was put there before: all that an answer could bring back.
+    pub fn plaintexts(&self, uses: &[Use]) -> Vec<(String, Arc<Plain>)> {
+        let used = |held: &Held| uses.iter().any(|used| used.name == held.name());
+        self.held.values().filter(|held| used(held)).flat_map(|held| held.plaintexts()).collect()
+    }
+
+    /// Every plaintext of the session: what the output of a command could show.
+    pub fn all_plaintexts(&self) -> Vec<(String, Arc<Plain>)> {
+        self.held.values().flat_map(|held| held.plaintexts()).collect()
+    }
+
+    /// Gets what has to be had before a request can be filled: tokens that a secret is exchanged for. Many requests wait
+    /// for one exchange.
+    ///
+    /// # Errors
+    /// The endpoint's own, or Host: it gave no token. Then the request must not go.
+    pub async fn prepare(&self, slots: &mut Slots, endpoint: &impl TokenEndpoint) -> Result<()> {
+        for act in slots.acts_mut() {
+            if let Some(exchange) = &act.held.exchange {
+                let now_ns = self.machine.clock.mono_ns();
+                act.token = Some(exchange.token(act.held.name(), &act.held.plain, now_ns, endpoint).await?);
+            }
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, core: &Core) -> Option<String> {
+        self.held.get(core).map(|held| held.name().to_owned())
+    }
+
+    fn named(&self, name: &SecretName) -> Option<&Arc<Held>> {
+        self.held.values().find(|held| held.rule.subject.name == *name)
+    }
+}
+
+impl Held {
+    fn name(&self) -> &str {
+        self.rule.subject.name.as_str()
+    }
+
+    fn plaintexts(&self) -> Vec<(String, Arc<Plain>)> {
+        let own = [Some(Arc::clone(&self.plain)), self.previous.clone()].into_iter().flatten();
+        let exchanged = self.exchange.iter().flat_map(Exchange::plaintexts);
+        own.chain(exchanged).map(|plain| (self.name().to_owned(), plain)).collect()
+    }
+
+    /// Where it goes, as the log says it.
+    fn place(&self) -> String {
+        match &self.rule.subject.place {
+            SecretPlace::Header { name, .. } => format!("header {name}"),
+            SecretPlace::Basic { .. } | SecretPlace::Oauth { .. } => "header authorization".to_owned(),
+            SecretPlace::Query { name } => format!("query {name}"),
+            SecretPlace::Path => "path".to_owned(),
+            SecretPlace::Body => "body".to_owned(),
+            SecretPlace::Sigv4 { .. } => "signature".to_owned(),
+        }
+    }
+}
+
+/// Whether a header is one that is commonly repeated.
+fn is_reflected(name: &str) -> bool {
+    REFLECTED_HEADERS.contains(&name) || REFLECTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Refuses a place that no secret may have, and a secret that does not fit its place: before anything runs.
+fn check_place(name: &SecretName, place: &SecretPlace, plain: &Plain) -> Result<()> {
+    let refuse = |why: &str, hint: &str| Err(Error::operator(format!("secret \"{name}\" {why}")).hint(hint));
+    let bytes = plain.bytes();
+    match place {
+        SecretPlace::Header { name: header, .. } if is_reflected(header) => {
+            refuse(&format!("has its place in header \"{header}\", which servers repeat"), "bind it to another place")
+        }
+        SecretPlace::Header { .. } | SecretPlace::Basic { .. } | SecretPlace::Oauth { .. }
+            if bytes.iter().any(u8::is_ascii_control) =>
+        {
+            refuse("has a control character, which no header can carry", "set it again without line breaks")
+        }
+        SecretPlace::Path if bytes.iter().any(|byte| byte.is_ascii_control() || b"/\\?#".contains(byte)) => {
+            refuse("has a character that ends a segment of a path", "bind it to another place")
+        }
+        SecretPlace::Path if bytes.starts_with(b".") => {
+            refuse("begins with a dot, which a path could take for a step", "bind it to another place")
+        }
+        SecretPlace::Sigv4 { .. } => KeyPair::read(plain, name.as_str()).map(drop),
+        SecretPlace::Header { .. }
+        | SecretPlace::Basic { .. }
+        | SecretPlace::Oauth { .. }
+        | SecretPlace::Query { .. }
+        | SecretPlace::Path
+        | SecretPlace::Body => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,10 @@ pub(crate) fn secret(secret: &Secret) -> Line {
         SecretPlace::Query { name } => line.with("query", name),
         SecretPlace::Path => line.with("place", "path"),
         SecretPlace::Body => line.with("place", "body"),
+        SecretPlace::Sigv4 { service, region } => line.with("service", service).with("region", region),
+        SecretPlace::Oauth { token_url, grant, client_id } => {
+            line.with("token_url", token_url.to_string()).with("oauth", grant.as_str()).with("client_id", client_id)
+        }
     };
     let line = line.with_all("host", secret.hosts.iter().map(|host| host.to_string()));
     requests(line, &secret.methods, &secret.paths)

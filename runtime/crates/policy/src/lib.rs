@@ -56,6 +56,6 @@ pub use profile::{ExpandedProfile, PathGrant, Profile, Source};
 pub use raw_call::{CALL_BYTES_MAX, RawCall};
 pub use resolve::{EXTENDS_DEPTH_MAX, SOURCES_MAX, resolve, tighten};
 pub use rule::{
-    Access, ArgumentGlob, Condition, EnvGrant, Grant, Matter, Method, NetGrant, NetMatch, Only, Place, Presence, Rate,
-    Restriction, Rule, Secret, SecretPlace, Shape, ToolMatch, Verb,
+    Access, ArgumentGlob, Condition, EnvGrant, Grant, Matter, Method, NetGrant, NetMatch, OauthGrant, Only, Place,
+    Presence, Rate, Restriction, Rule, Secret, SecretPlace, Shape, TokenUrl, ToolMatch, Verb,
 };

@@ -414,4 +414,83 @@ pub enum SecretPlace {
     Path,
     /// Wherever the placeholder stands in the body.
     Body,
+    /// A signature of AWS (version 4): the secret never leaves, it signs.
+    Sigv4 {
+        /// The one service that it signs for, such as `s3`.
+        service: String,
+        /// The one region, such as `eu-west-1`.
+        region: String,
+    },
+    /// A bearer token that the secret is exchanged for (RFC 6749).
+    Oauth {
+        /// Where tokens come from; always `https`.
+        token_url: TokenUrl,
+        /// What the secret is.
+        grant: OauthGrant,
+        /// The client's name there.
+        client_id: String,
+    },
+}
+
+/// Where an authorization server gives tokens out: `https://host[:port]/path`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenUrl {
+    /// Its host.
+    pub host: Host,
+    /// Its TCP port.
+    pub port: u16,
+    /// Its path, canonical.
+    pub path: UrlPath,
+}
+
+impl TokenUrl {
+    /// # Errors
+    /// The text is no `https` URL in canonical form, or has a user, a query or a fragment.
+    pub fn parse(text: &str) -> Result<Self, Flaw> {
+        let text = plain(text, "token url", crate::name::TEXT_BYTES_MAX)?;
+        let hint = "write it as \"https://login.example.com/oauth/token\"";
+        let refuse = |why: &str| Flaw::new(format!("token url \"{text}\" {why}"), hint);
+        let rest = text.strip_prefix("https://").ok_or_else(|| refuse("does not start with \"https://\""))?;
+        let (authority, path) = rest.split_once('/').ok_or_else(|| refuse("has no path"))?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !authority.ends_with(']') => {
+                (host, port.parse().ok().filter(|&port| port > 0).ok_or_else(|| refuse("has no port after \":\""))?)
+            }
+            Some(_) | None => (authority, 443),
+        };
+        let host = Host::parse(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))?;
+        Ok(Self { host, port, path: UrlPath::parse(&format!("/{path}"))? })
+    }
+}
+
+impl core::fmt::Display for TokenUrl {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match &self.host {
+            Host::Address(core::net::IpAddr::V6(address)) => write!(f, "https://[{address}]")?,
+            Host::Address(_) | Host::Name(_) => write!(f, "https://{}", self.host)?,
+        }
+        if self.port != 443 {
+            write!(f, ":{}", self.port)?;
+        }
+        f.write_str(self.path.as_str())
+    }
+}
+
+/// What a secret is exchanged as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OauthGrant {
+    /// It is the client's own (RFC 6749, 4.4).
+    ClientCredentials,
+    /// It is a refresh token (RFC 6749, 6).
+    RefreshToken,
+}
+
+impl OauthGrant {
+    /// As written in a profile, and sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
 }

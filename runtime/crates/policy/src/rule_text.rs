@@ -98,6 +98,10 @@ impl fmt::Display for Secret {
             SecretPlace::Query { name } => write!(f, " placed in query \"{name}\"")?,
             SecretPlace::Path => f.write_str(" placed in path")?,
             SecretPlace::Body => f.write_str(" placed in body")?,
+            SecretPlace::Sigv4 { service, region } => write!(f, " signing for {service} in {region}")?,
+            SecretPlace::Oauth { token_url, grant, client_id } => {
+                write!(f, " exchanged at {token_url} as {} of \"{client_id}\"", grant.as_str())?;
+            }
         }
         list(f, " for ", self.hosts.iter())?;
         list(f, " methods ", self.methods.these().iter().map(Method::as_str))?;

@@ -296,8 +296,33 @@ fn secrets_without_bounds() {
         "[[secret]]\nname = \"k\"\nplace = { header = \"X-Key\" }\nshape = \"jtw\"\nreason = \"r\"\n",
         "error: profile \"web.toml\", line 3: secret has no hosts\nhint: add hosts = [\"api.example.com\"]\n\
          error: profile \"web.toml\", line 5: \"X-Key\" is not a header in lower case\nhint: write it as \"x-api-key\"\n\
-         error: profile \"web.toml\", line 5: place is not exactly one\nhint: write { header = \"authorization\", format = \"Bearer {}\" }, { basic = \"user\" }, { query = \"key\" }, \"path\" or \"body\"\n\
+         error: profile \"web.toml\", line 5: place is not exactly one\nhint: write { header = \"authorization\", format = \"Bearer {}\" }, { basic = \"user\" }, { query = \"key\" }, { sigv4 = { … } }, { oauth = { … } }, \"path\" or \"body\"\n\
          error: profile \"web.toml\", line 6: unknown shape \"jtw\"\nhint: did you mean \"jwt\"?",
+    );
+}
+
+#[test]
+fn signers_without_bounds() {
+    let secret =
+        |place: &str| format!("[[secret]]\nname = \"k\"\nplace = {{ {place} }}\nhosts = [\"a.b\"]\nreason = \"r\"\n");
+    check(
+        &secret("sigv4 = { service = \"S3/\" }"),
+        "error: profile \"web.toml\", line 5: \"S3/\" is not a service\nhint: use lower-case letters, digits and \"-\"\n\
+         error: profile \"web.toml\", line 5: sigv4 has no region\nhint: add region = \"eu-west-1\"",
+    );
+    check(
+        &secret("oauth = { token_url = \"http://a.b/t\", grant = \"password\", client_id = \"c\" }"),
+        "error: profile \"web.toml\", line 5: token url \"http://a.b/t\" does not start with \"https://\"\nhint: write it as \"https://login.example.com/oauth/token\"\n\
+         error: profile \"web.toml\", line 5: unknown grant \"password\"\nhint: write one of: client_credentials, refresh_token",
+    );
+    check(
+        &secret("basic = \"a:b\""),
+        "error: profile \"web.toml\", line 5: place is not exactly one\nhint: write { header = \"authorization\", format = \"Bearer {}\" }, { basic = \"user\" }, { query = \"key\" }, { sigv4 = { … } }, { oauth = { … } }, \"path\" or \"body\"\n\
+         error: profile \"web.toml\", line 5: user \"a:b\" has a \":\"\nhint: a colon ends the user's name (RFC 7617)",
+    );
+    check(
+        &secret("query = \"k\", sigv4 = { service = \"s3\", region = \"eu-west-1\" }"),
+        "error: profile \"web.toml\", line 5: place is not exactly one\nhint: write { header = \"authorization\", format = \"Bearer {}\" }, { basic = \"user\" }, { query = \"key\" }, { sigv4 = { … } }, { oauth = { … } }, \"path\" or \"body\"",
     );
 }
 

@@ -3,6 +3,7 @@
 
 mod fields;
 mod net;
+mod place;
 mod rules;
 
 use crate::diagnostic::{Diagnostics, Findings};

@@ -3,13 +3,12 @@
 
 use super::fields::Fields;
 use super::rules::reason;
-use super::{Scribe, unknown};
-use crate::document::Node;
+use super::{Scribe, place, unknown};
 use crate::glob::PathGlob;
 use crate::host::HostPattern;
 use crate::limits::LIMIT_MAX;
-use crate::name::{EnvName, Flaw, NAME_BYTES_MAX, SecretName, TEXT_BYTES_MAX, plain};
-use crate::rule::{Method, NetGrant, NetMatch, Only, Rate, Rule, Secret, SecretPlace, Shape};
+use crate::name::{EnvName, Flaw, SecretName, TEXT_BYTES_MAX, plain};
+use crate::rule::{Method, NetGrant, NetMatch, Only, Rate, Rule, Secret, Shape};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -169,7 +168,7 @@ fn secret_subject(fields: &mut Fields<'_>) -> Option<Secret> {
         let known = shapes.iter().find(|shape| shape.as_str() == text).copied();
         known.ok_or_else(|| unknown("shape", text, &shapes.map(Shape::as_str)))
     });
-    let place = secret_place(fields);
+    let place = place::read(fields);
     if !fields.has("hosts") {
         fields.note(fields.line, "secret has no hosts", "add hosts = [\"api.example.com\"]");
     }
@@ -178,59 +177,4 @@ fn secret_subject(fields: &mut Fields<'_>) -> Option<Secret> {
     let paths = only(fields, "paths", url_glob);
     let shape = shape.unwrap_or(Shape::Opaque);
     Some(Secret { name: name?, env, shape, place: place?, hosts: hosts?, methods: methods?, paths: paths? })
-}
-
-fn secret_place(fields: &mut Fields<'_>) -> Option<SecretPlace> {
-    let hint = "write { header = \"authorization\", format = \"Bearer {}\" }, { basic = \"user\" }, { query = \"key\" }, \
-                \"path\" or \"body\"";
-    let line = fields.line_of("place");
-    let Some(entry) = fields.take("place") else {
-        fields.note(line, "secret has no place", hint);
-        return None;
-    };
-    let entries = match entry.value.node.into_table() {
-        Ok(entries) => entries,
-        Err(Node::String(text)) if text == "path" => return Some(SecretPlace::Path),
-        Err(Node::String(text)) if text == "body" => return Some(SecretPlace::Body),
-        Err(_) => {
-            fields.note(line, "place is none that is known", hint);
-            return None;
-        }
-    };
-    let mut fields = Fields::new(fields.file, "place", line, entries, fields.findings);
-    let header = fields.parsed("header", header_name);
-    let format = fields.parsed("format", secret_format);
-    let basic = fields.parsed("basic", |text| plain(text, "user", NAME_BYTES_MAX).map(String::from));
-    let query = fields.parsed("query", |text| plain(text, "parameter", NAME_BYTES_MAX).map(String::from));
-    let place = match (header, format, basic, query) {
-        (Some(name), format, None, None) => {
-            Some(SecretPlace::Header { name, format: format.unwrap_or_else(|| "{}".into()) })
-        }
-        (None, None, Some(user), None) => Some(SecretPlace::Basic { user }),
-        (None, None, None, Some(name)) => Some(SecretPlace::Query { name }),
-        _ => {
-            fields.note(line, "place is not exactly one", hint);
-            None
-        }
-    };
-    fields.finish();
-    place
-}
-
-/// A field name of HTTP (RFC 9110, 5.1) in lower case.
-fn header_name(text: &str) -> Result<String, Flaw> {
-    let text = plain(text, "header", NAME_BYTES_MAX)?;
-    let fits = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(c));
-    if fits {
-        return Ok(text.into());
-    }
-    Err(Flaw::new(format!("\"{text}\" is not a header in lower case"), "write it as \"x-api-key\""))
-}
-
-fn secret_format(text: &str) -> Result<String, Flaw> {
-    let text = plain(text, "format", NAME_BYTES_MAX)?;
-    if text.matches("{}").count() == 1 && text.is_ascii() {
-        return Ok(text.into());
-    }
-    Err(Flaw::new(format!("format \"{text}\" has not exactly one \"{{}}\""), "write \"Bearer {}\""))
 }
