@@ -4,6 +4,7 @@
 pub mod open;
 pub mod records;
 pub mod review;
+pub mod scrubbed;
 pub mod settle;
 mod tee;
 
