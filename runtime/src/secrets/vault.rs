@@ -3,6 +3,7 @@
 
 mod body;
 mod fill;
+mod patterns;
 mod slots;
 
 pub use body::BodyFilter;
@@ -58,6 +59,7 @@ pub struct Vault {
     scanner: Arc<Scanner>,
     held: Arc<BTreeMap<Core, Arc<Held>>>,
     machine: Machine,
+    built: patterns::Built,
 }
 
 /// One secret, loaded.
@@ -128,7 +130,12 @@ impl Vault {
             };
             held.insert(*one.placeholder.core(), Arc::new(one));
         }
-        Ok(Self { scanner: Arc::new(scanner), held: Arc::new(held), machine: machine.clone() })
+        Ok(Self {
+            scanner: Arc::new(scanner),
+            held: Arc::new(held),
+            machine: machine.clone(),
+            built: patterns::Built::default(),
+        })
     }
 
     /// What the sandbox finds in its environment. A key pair of AWS has two variables: the placeholder stands for both

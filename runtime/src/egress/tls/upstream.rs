@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use stockade_policy::{Host, RuleId};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -75,13 +75,16 @@ impl Trust {
     /// # Errors
     /// Host: the machine's authorities cannot be read, or the upstream is not who it should be. The text goes to the log
     /// and to the guest.
-    pub(in crate::egress) async fn connect(
+    pub(in crate::egress) async fn connect<S>(
         &self,
         rule: Option<&RuleId>,
         host: &Host,
         alpn: Alpn,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>> {
+        stream: S,
+    ) -> Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = self.config(rule)?;
         let name = match host {
             Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
