@@ -1,2 +1,380 @@
 //! Takes connections from inside and finds out what they are.
 //! It never reads more than its limits before it knows.
+
+mod sniff;
+
+pub(super) use sniff::Prefixed;
+
+use super::Context;
+use super::canonical::{Channel, Destination};
+use super::http::{Carried, Inside, forward, serve};
+use super::names::{self, Place};
+use super::proxy::{self, Form, Obstacle};
+use super::refuse::{self, Told, Tongue};
+use super::tls::{ClientHello, Encrypted};
+use super::tunnel::{self, Broken};
+use crate::error::Result;
+use crate::journal::Wanted;
+use bytes::BytesMut;
+use http::StatusCode;
+use sniff::{First, sniff};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use stockade_audit::record::Via;
+use stockade_policy::{Action, Call, Decision, Door, Host, Permit, ToolName};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// A client that says nothing for so long, where anything may be said, waits for the server to begin.
+const SILENCE: Duration = Duration::from_millis(100);
+/// How long the first word of a request is waited for; browsers connect ahead.
+const REQUEST_SILENCE: Duration = Duration::from_secs(60);
+/// Time for a TLS handshake with a client.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// After a failed accept (no descriptors left), before the next.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection from inside, on its way to being understood.
+struct Arrival {
+    context: Arc<Context>,
+    stream: TcpStream,
+    /// What was read of it.
+    ahead: BytesMut,
+    host: Host,
+    port: u16,
+    via: Via,
+    /// For clients of the proxy: in whose words refusals go until the handshake is answered.
+    form: Option<Form>,
+}
+
+/// Takes connections of one listener for as long as the outlet is open.
+pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Result<()> {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(local) = stream.local_addr() else { continue };
+        let slot = match context.rates.connection() {
+            Ok(slot) => slot,
+            Err(over) => {
+                refuse::reset(&stream);
+                let wanted = wanted(&named(&context, local.ip()), local.port());
+                context.account.refused(None, wanted, over.limit, over.to_string())?;
+                continue;
+            }
+        };
+        let task_context = Arc::clone(&context);
+        context.tasks.spawn(async move {
+            let _slot = slot;
+            // It fails only on a socket that is gone.
+            drop(stream.set_nodelay(true));
+            // An error is a log that takes no more records: the connection ends, and so will the session.
+            drop(arrive(task_context, stream, local).await);
+        });
+    }
+}
+
+async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
+    let ahead = BytesMut::new();
+    match context.names.place(local.ip()) {
+        Place::Loopback => {
+            // The inside talks to itself: on this port that is us, and nobody else is there.
+            refuse::reset(&stream);
+            Ok(())
+        }
+        Place::Proxy if local.port() == names::PROXY_PORT => ask(context, stream).await,
+        Place::Proxy | Place::Resolver => {
+            let host = Host::Address(local.ip().to_canonical());
+            Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
+        }
+        Place::Name(name) => {
+            let host = Host::Name(name);
+            Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
+        }
+        Place::Vacant(address) | Place::Address(address) => {
+            let host = Host::Address(address);
+            Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
+        }
+    }
+}
+
+/// Hears from a client of the proxy where it wants to go.
+async fn ask(context: Arc<Context>, mut stream: TcpStream) -> Result<()> {
+    let target = match proxy::negotiate(&mut stream).await {
+        Ok(target) => target,
+        Err(misfit) => {
+            context.account.refused(None, misfit.wanted, "malformed", misfit.reason)?;
+            refuse::last(&mut stream, &misfit.reply).await;
+            return Ok(());
+        }
+    };
+    let via = target.form.via();
+    let ahead = BytesMut::from(&target.rest[..]);
+    if target.form == Form::Absolute {
+        return forward(context, Prefixed::new(ahead.freeze(), stream)).await;
+    }
+    let host = match &target.host {
+        Host::Address(address) => named(&context, *address),
+        Host::Name(_) => target.host,
+    };
+    Arrival { context, stream, ahead, host, port: target.port, via, form: Some(target.form) }.open().await
+}
+
+/// What an address stands for: a name of ours, or itself.
+fn named(context: &Context, address: std::net::IpAddr) -> Host {
+    context.names.name_of(address).unwrap_or_else(|| Host::Address(address.to_canonical()))
+}
+
+fn wanted(host: &Host, port: u16) -> Wanted {
+    Wanted { host: host.to_string(), port: Some(port), ..Wanted::default() }
+}
+
+impl Arrival {
+    /// What the profile says about it, and then what it says itself.
+    async fn open(self) -> Result<()> {
+        match self.context.profile.door(&self.host, self.port) {
+            Door::Shut(refusal) => {
+                self.context.account.refuse(None, wanted(&self.host, self.port), &refusal)?;
+                self.turn_away(&Told::from(&refusal)).await
+            }
+            Door::Whole => self.whole().await,
+            Door::Requests => self.requests().await,
+        }
+    }
+
+    /// Ends it with a word that it understands. The refusal is in the log already.
+    async fn turn_away(mut self, told: &Told) -> Result<()> {
+        if let Some(form) = self.form {
+            let reply = form.refused(Obstacle::Forbidden, &told.reason);
+            refuse::last(&mut self.stream, &reply).await;
+            return Ok(());
+        }
+        let tongue = match sniff(&mut self.stream, &mut self.ahead, SILENCE).await {
+            First::Tls(_) => Tongue::Tls,
+            First::Http => Tongue::Http,
+            First::Http2 | First::Opaque | First::Silent | First::Gone | First::Wrong(_) => Tongue::Other,
+        };
+        refuse::end(&mut self.stream, tongue, told).await;
+        Ok(())
+    }
+
+    /// Tells a client of the proxy to go on.
+    async fn granted(&mut self) -> std::io::Result<()> {
+        match self.form.take() {
+            Some(form) => self.stream.write_all(form.granted()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// One judgement is enough for all that it carries; but where we can read whom it is for, that must agree.
+    async fn whole(mut self) -> Result<()> {
+        let Some(permit) = self.permit().await? else { return Ok(()) };
+        let grounds = permit.grounds().clone();
+        let connection = open_whole(&self, permit).await?;
+        let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
+        if self.granted().await.is_err() {
+            return inside.broken("the client went away");
+        }
+        let mut first = sniff(&mut self.stream, &mut self.ahead, SILENCE).await;
+        let mut dialed = None;
+        if first == First::Silent {
+            let (grant, _) = self.context.grant(&grounds.rules)?;
+            match self.context.dialer.dial(&self.host, self.port, grant).await {
+                Ok(found) => dialed = Some(found),
+                Err(error) => {
+                    refuse::reset(&self.stream);
+                    return inside.broken(&error.to_string());
+                }
+            }
+            // Who speaks first? A server that does speaks neither HTTP nor TLS; a client that does is read as any other.
+            if let Some(found) = &dialed {
+                let spoke = tokio::select! {
+                    biased;
+                    _ = found.stream.socket().readable() => Spoke::Server,
+                    first = sniff(&mut self.stream, &mut self.ahead, IDLE_START) => Spoke::Client(first),
+                };
+                first = match spoke {
+                    Spoke::Server => First::Opaque,
+                    Spoke::Client(first) => first,
+                };
+            }
+        }
+        match first {
+            First::Tls(hello) => {
+                if let Some(why) = disagreement(&hello, &self.host) {
+                    return self.misled(inside, Tongue::Tls, &why).await;
+                }
+            }
+            First::Http => return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::One).await,
+            First::Http2 => return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::Two).await,
+            First::Wrong(why) => return self.misled(inside, Tongue::Other, why).await,
+            First::Gone => return inside.ended(),
+            First::Opaque | First::Silent => {}
+        }
+        let (grant, _) = self.context.grant(&grounds.rules)?;
+        let mut dialed = match dialed {
+            Some(dialed) => dialed,
+            None => match self.context.dialer.dial(&self.host, self.port, grant).await {
+                Ok(dialed) => dialed,
+                Err(error) => {
+                    refuse::reset(&self.stream);
+                    return inside.broken(&error.to_string());
+                }
+            },
+        };
+        inside.reached(dialed.address);
+        self.pass(inside, &mut dialed.stream).await
+    }
+
+    async fn pass(mut self, inside: Arc<Inside>, outside: &mut super::dial::Stream) -> Result<()> {
+        let counts = inside.counts();
+        let ahead = self.ahead.split().freeze();
+        let sent = match self.context.rates.spend(ahead.len() as u64) {
+            Err(over) => Err(Broken::Over(over)),
+            Ok(()) => {
+                counts.up_bytes.fetch_add(ahead.len() as u64, Ordering::Relaxed);
+                let sent = outside.write_all(&ahead).await;
+                sent.map_err(|e| Broken::Failed(crate::error::plain(&e)))
+            }
+        };
+        let moved = match sent {
+            Ok(()) => tokio::select! {
+                moved = tunnel::run(&mut self.stream, outside, &self.context.rates, counts) => moved,
+                () = self.context.closed() => Err(Broken::Failed("the session ended".to_owned())),
+            },
+            broken @ Err(_) => broken,
+        };
+        match moved {
+            Ok(()) => inside.ended(),
+            Err(broken) => {
+                refuse::reset(&self.stream);
+                if let Broken::Over(over) = &broken {
+                    inside.refused(wanted(&self.host, self.port), over.limit, &over.to_string())?;
+                }
+                inside.broken(&broken.to_string())
+            }
+        }
+    }
+
+    /// Each request is judged, so each must be one that can be read.
+    async fn requests(mut self) -> Result<()> {
+        let connection = self.context.account.open(self.host.clone(), self.port, self.via, None)?;
+        let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
+        if self.granted().await.is_err() {
+            return inside.broken("the client went away");
+        }
+        match sniff(&mut self.stream, &mut self.ahead, REQUEST_SILENCE).await {
+            First::Tls(hello) => match disagreement(&hello, &self.host) {
+                Some(why) => self.misled(inside, Tongue::Tls, &why).await,
+                None => self.opened(inside).await,
+            },
+            First::Http => serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::One).await,
+            First::Http2 => serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::Two).await,
+            First::Gone => inside.ended(),
+            First::Opaque | First::Silent => {
+                let why =
+                    format!("\"{}\" port {} is granted for HTTP requests, and this is none", self.host, self.port);
+                self.misled(inside, Tongue::Other, &why).await
+            }
+            First::Wrong(why) => self.misled(inside, Tongue::Other, why).await,
+        }
+    }
+
+    /// Ends TLS here, as the destination.
+    async fn opened(self, inside: Arc<Inside>) -> Result<()> {
+        let config = self.context.authority.server_config(&self.host)?;
+        let accepting = TlsAcceptor::from(config).accept(Prefixed::new(self.ahead.freeze(), self.stream));
+        let stream = match tokio::time::timeout(HANDSHAKE, accepting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let why = format!("TLS with the client: {}", crate::error::plain(&error));
+                let why = why.replace("received fatal alert", "it sent the alert");
+                return inside.broken(&why);
+            }
+            Err(_) => return inside.broken("the client does not finish its TLS handshake"),
+        };
+        let carried = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Carried::Two,
+            Some(_) | None => Carried::One,
+        };
+        let to = Destination { host: self.host, port: self.port, channel: Channel::Tls };
+        serve(inside.under(to), stream, carried).await
+    }
+
+    /// It says two things about whom it is for.
+    async fn misled(mut self, inside: Arc<Inside>, tongue: Tongue, why: &str) -> Result<()> {
+        inside.refused(wanted(&self.host, self.port), "malformed", why)?;
+        let ask = "connect to each host by its own name";
+        refuse::end(&mut self.stream, tongue, &Told::new(StatusCode::MISDIRECTED_REQUEST, why, ask)).await;
+        inside.broken(why)
+    }
+
+    fn destination(&self, channel: Channel) -> Destination {
+        Destination { host: self.host.clone(), port: self.port, channel }
+    }
+
+    /// The permit for all that it carries; `None` where it was turned away.
+    async fn permit(&mut self) -> Result<Option<Permit>> {
+        let action = Action::Connect { host: self.host.clone(), port: self.port, method: None, path: None };
+        let account = &self.context.account;
+        let refusal = match self.context.profile.judge(Call::new(ToolName::net(), action)) {
+            Decision::Permit(permit) => return Ok(Some(permit)),
+            Decision::Ask(ask) => account.unapproved(None, wanted(&self.host, self.port), ask)?,
+            Decision::Denial(denial) => {
+                let (_, refusal) = denial.into_parts();
+                account.refuse(None, wanted(&self.host, self.port), &refusal)?;
+                refusal
+            }
+        };
+        let told = Told::from(&refusal);
+        match self.form {
+            Some(form) => refuse::last(&mut self.stream, &form.refused(Obstacle::Forbidden, &told.reason)).await,
+            None => {
+                let tongue = match sniff(&mut self.stream, &mut self.ahead, SILENCE).await {
+                    First::Tls(_) => Tongue::Tls,
+                    First::Http => Tongue::Http,
+                    First::Http2 | First::Opaque | First::Silent | First::Gone | First::Wrong(_) => Tongue::Other,
+                };
+                refuse::end(&mut self.stream, tongue, &told).await;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How long both sides of a connection may be silent at its beginning.
+const IDLE_START: Duration = Duration::from_secs(3600);
+
+enum Spoke {
+    Server,
+    Client(First),
+}
+
+/// Opens a connection under its permit, where it does not hold up the others: the disk may have to be waited for.
+async fn open_whole(arrival: &Arrival, permit: Permit) -> Result<crate::journal::Connection> {
+    let account = arrival.context.account.clone();
+    let (host, port, via) = (arrival.host.clone(), arrival.port, arrival.via);
+    if !account.waits(&host, port, &[]) {
+        return account.open(host, port, via, Some(permit));
+    }
+    let opening = tokio::task::spawn_blocking(move || account.open(host, port, via, Some(permit)));
+    opening.await.map_err(|_| crate::error::Error::bug("the log's thread ended"))?
+}
+
+/// Why a hello is not one for `host`.
+fn disagreement(hello: &ClientHello, host: &Host) -> Option<String> {
+    match (&hello.server_name, hello.encrypted) {
+        (Some(name), _) if name != host => {
+            Some(format!("a TLS connection to \"{host}\" asks for \"{name}\" in its server name"))
+        }
+        (Some(_), _) => None,
+        (None, Encrypted::Perhaps) => Some(format!("a TLS connection to \"{host}\" hides whom it is for")),
+        (None, Encrypted::No) => None,
+    }
+}

@@ -1,2 +1,248 @@
 //! HTTP from inside: each request judged, logged, armed and sent; each reply scrubbed.
 //! It never follows a redirect.
+
+mod forwarded;
+mod outgoing;
+mod reply;
+mod request;
+mod token;
+mod upstream;
+mod websocket;
+
+pub(super) use forwarded::forward;
+
+use super::Context;
+use super::canonical::{Channel, Destination};
+use super::tasks::Executor;
+use super::tunnel::Counts;
+use crate::error::Error;
+use crate::journal::{Connection, Total, Wanted};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use upstream::Pool;
+
+/// Longest head of a request, bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of a head; the canonical form counts again, for HTTP/2.
+const FIELDS_MAX: usize = 100;
+/// Time for a whole head, and between two requests on a connection.
+const HEAD: Duration = Duration::from_secs(60);
+/// Streams of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 128;
+/// Streams that a client has reset and that are still worked on (CVE-2023-44487).
+const RESETS_MAX: usize = 32;
+/// Streams that were reset because of what a client did wrong (CVE-2025-8671).
+const FAULTS_MAX: usize = 64;
+/// Bytes of one stream, and of one connection, that may be on their way without being read.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Between two questions whether an HTTP/2 client is still there, and time for its answer.
+const PING: Duration = Duration::from_secs(60);
+const PONG: Duration = Duration::from_secs(20);
+
+const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES && PONG.as_secs() < PING.as_secs());
+
+/// Results here, most of them with our own error.
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How requests come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// HTTP/1.
+    One,
+    /// HTTP/2.
+    Two,
+}
+
+/// A connection from inside to one destination.
+pub(super) struct Inside {
+    context: Arc<Context>,
+    to: Destination,
+    /// Connections to the outside that belong to this one and to no other.
+    pool: Pool,
+    open: Arc<Open>,
+}
+
+/// The part of a connection that is in the log: its last record is written when the last that uses it is gone.
+struct Open {
+    context: Arc<Context>,
+    /// Empty only while it is dropped.
+    connection: Option<Connection>,
+    counts: Counts,
+    address: OnceLock<SocketAddr>,
+    fault: Mutex<Option<String>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        let total = Total {
+            up_bytes: self.counts.up_bytes.load(Ordering::Relaxed),
+            down_bytes: self.counts.down_bytes.load(Ordering::Relaxed),
+            addr: self.address.get().map(ToString::to_string),
+            fault: self.fault.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        };
+        // A log that takes no more records says so to whoever wants to begin something; here something ends.
+        drop(self.context.account.close(connection, total));
+    }
+}
+
+impl Inside {
+    pub(super) fn new(context: Arc<Context>, connection: Connection, to: Destination) -> Arc<Self> {
+        let open = Open {
+            context: Arc::clone(&context),
+            connection: Some(connection),
+            counts: Counts::default(),
+            address: OnceLock::new(),
+            fault: Mutex::default(),
+        };
+        Arc::new(Self { context, to, pool: Pool::default(), open: Arc::new(open) })
+    }
+
+    /// The same connection, now that it is known what it goes over.
+    pub(super) fn under(&self, to: Destination) -> Arc<Self> {
+        let (context, open) = (Arc::clone(&self.context), Arc::clone(&self.open));
+        Arc::new(Self { context, to, pool: Pool::default(), open })
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.open.counts
+    }
+
+    /// Notes which address answered; the first one stays.
+    pub(super) fn reached(&self, address: SocketAddr) {
+        self.open.address.get_or_init(|| address);
+    }
+
+    /// It ended as it should.
+    #[expect(clippy::unused_self, reason = "says at the call what its drop does")]
+    pub(super) fn ended(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// It ended because of this.
+    pub(super) fn broken(&self, why: &str) -> Result<()> {
+        self.open.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
+        Ok(())
+    }
+
+    /// Something on it was refused by no rule.
+    pub(super) fn refused(&self, wanted: Wanted, by: &str, why: &str) -> Result<()> {
+        self.context.account.refused(self.open.connection.as_ref(), wanted, by, why)
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        self.open.connection.as_ref().ok_or_else(|| Error::bug("a connection is used after its end"))
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted { host: self.to.host.to_string(), port: Some(self.to.port), ..Wanted::default() }
+    }
+}
+
+/// Serves all requests of a connection.
+pub(super) async fn serve<S>(inside: Arc<Inside>, stream: S, carried: Carried) -> Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let context = Arc::clone(&inside.context);
+    let of_requests = Arc::clone(&inside);
+    let service = service_fn(move |request| {
+        let inside = Arc::clone(&of_requests);
+        async move { Ok::<_, Infallible>(request::answer(inside, request).await) }
+    });
+    let ended = match carried {
+        Carried::One => {
+            let serving = one().serve_connection(TokioIo::new(stream), service).with_upgrades();
+            let mut serving = pin!(serving);
+            tokio::select! {
+                ended = &mut serving => ended,
+                () = context.closed() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            }
+        }
+        Carried::Two => {
+            let serving = two(Executor(Arc::clone(&context.tasks))).serve_connection(TokioIo::new(stream), service);
+            let mut serving = pin!(serving);
+            tokio::select! {
+                ended = &mut serving => ended,
+                () = context.closed() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            }
+        }
+    };
+    match ended {
+        Ok(()) => inside.ended(),
+        Err(error) => ended_by(&inside, &error),
+    }
+}
+
+/// Notes why hyper gave a connection up. It has answered what can be answered.
+fn ended_by(inside: &Inside, error: &hyper::Error) -> Result<()> {
+    let why = said(error);
+    if error.is_parse() {
+        inside.refused(inside.wanted(), "malformed", &why)?;
+    }
+    inside.broken(&why)
+}
+
+/// An error of hyper's with its cause, in our style.
+fn said(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+fn one() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_headers(FIELDS_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(2 * HEAD_BYTES_MAX)
+        .half_close(true)
+        .auto_date_header(false);
+    builder
+}
+
+fn two(executor: Executor) -> http2::Builder<Executor> {
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(FAULTS_MAX)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .auto_date_header(false);
+    builder
+}
+
+/// The channel as the secrets know it.
+fn channel(channel: Channel) -> crate::secrets::vault::Channel {
+    match channel {
+        Channel::Tls => crate::secrets::vault::Channel::Tls,
+        Channel::Clear => crate::secrets::vault::Channel::Clear,
+    }
+}

@@ -34,7 +34,7 @@ const PACKET_BYTES_MAX: usize = 256;
 const OUTGOING: u8 = 4;
 
 /// Packets that the socket lost since the last question (`PACKET_STATISTICS`, packet(7)).
-pub type Drops = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<u64> + Send>;
+pub type Drops = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<u64> + Send + Sync>;
 
 /// Watches one session's inside.
 pub struct Refusals {

@@ -4,6 +4,7 @@
 mod body;
 mod fill;
 mod mint;
+mod patterns;
 mod slots;
 
 pub use body::BodyFilter;
@@ -60,6 +61,7 @@ pub struct Vault {
     held: Shelf,
     session: SessionKey,
     machine: Machine,
+    built: patterns::Built,
 }
 
 /// The secrets by their placeholders: those that were loaded, and tokens that came back while the session ran.
@@ -137,7 +139,8 @@ impl Vault {
             };
             held.put(one);
         }
-        Ok(Self { scanner: Arc::new(scanner), held, session, machine: machine.clone() })
+        let built = patterns::Built::default();
+        Ok(Self { scanner: Arc::new(scanner), held, session, machine: machine.clone(), built })
     }
 
     /// What the sandbox finds in its environment. A key pair of AWS has two variables: the placeholder stands for both

@@ -1,0 +1,196 @@
+//! A request's body on its way out: counted, within the budget, watched for placeholders.
+//! It never holds more than a piece.
+
+use super::Inside;
+use crate::egress::canonical;
+use crate::egress::rates::Over;
+use crate::secrets::decode::Decoder;
+use crate::secrets::vault::{BodyFilter, Canary};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+/// Why a body was stopped.
+#[derive(Debug, Clone)]
+pub(super) enum Stopped {
+    /// A limit is reached.
+    Over(Over),
+    /// A placeholder was in it.
+    Canary(Canary),
+    /// It is not what it says it is.
+    Malformed(String),
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Over(over) => over.fmt(f),
+            Self::Canary(canary) => f.write_str(&canary.reason()),
+            Self::Malformed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// What is known about a body from outside of it.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    pub(super) up_bytes: AtomicU64,
+    stopped: Mutex<Option<Stopped>>,
+}
+
+impl Course {
+    /// Why it was stopped, once.
+    pub(super) fn stopped(&self) -> Option<Stopped> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Where the bytes come from.
+pub(super) enum Source {
+    /// From the client, as they come.
+    Streamed(Incoming),
+    /// All of them, read before, because a signature covers them.
+    Whole(Option<Bytes>),
+}
+
+/// A body that watches itself.
+pub(super) struct Outgoing {
+    source: Source,
+    filter: Option<Box<Filter>>,
+    inside: Arc<Inside>,
+    course: Arc<Course>,
+    is_over: bool,
+}
+
+/// What looks into a body.
+pub(super) struct Filter {
+    pub(super) body: BodyFilter,
+    /// Where it travels encoded: it is decoded to look at, and sent as it came.
+    pub(super) decoder: Option<Decoder>,
+}
+
+impl Outgoing {
+    pub(super) fn new(source: Source, filter: Option<Filter>, inside: Arc<Inside>, course: Arc<Course>) -> Self {
+        Self { source, filter: filter.map(Box::new), inside, course, is_over: false }
+    }
+
+    fn stop(&mut self, why: Stopped) -> Stopped {
+        self.is_over = true;
+        *self.course.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        why
+    }
+
+    /// One piece, on its way.
+    fn piece(&mut self, piece: Bytes) -> Result<Bytes, Stopped> {
+        let bytes = piece.len() as u64;
+        self.inside.context.rates.spend(bytes).map_err(Stopped::Over)?;
+        let Some(filter) = &mut self.filter else { return Ok(piece) };
+        match &mut filter.decoder {
+            None => filter.body.push(piece).map_err(Stopped::Canary),
+            Some(decoder) => {
+                decoder.feed(piece.clone());
+                while let Some(plain) = decoder.next_piece().map_err(|e| Stopped::Malformed(e.to_string()))? {
+                    filter.body.look(&plain).map_err(Stopped::Canary)?;
+                }
+                // Encoded or not, a placeholder that stands in it as it is was put there.
+                Ok(piece)
+            }
+        }
+    }
+
+    /// The end.
+    fn last(&mut self) -> Result<Bytes, Stopped> {
+        let Some(filter) = &mut self.filter else { return Ok(Bytes::new()) };
+        if let Some(decoder) = &mut filter.decoder {
+            decoder.finish().map_err(|e| Stopped::Malformed(e.to_string()))?;
+        }
+        filter.body.finish().map_err(Stopped::Canary)
+    }
+
+    /// Trailers, without what they may not bring.
+    fn trailers(&mut self, mut found: http::HeaderMap) -> Result<http::HeaderMap, Stopped> {
+        canonical::trailers(&mut found);
+        for (name, value) in &found {
+            self.inside.context.rates.spend((name.as_str().len() + value.len()) as u64).map_err(Stopped::Over)?;
+            if let Some(seen) = self.inside.context.vault.find(value.as_bytes()).into_iter().next() {
+                let why = crate::secrets::vault::Why::Elsewhere;
+                let place = format!("trailer {name}");
+                return Err(Stopped::Canary(Canary { secret: seen.secret, place, why }));
+            }
+        }
+        Ok(found)
+    }
+
+    fn count(&self, bytes: usize) {
+        self.course.up_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.inside.counts().up_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        loop {
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            let frame = match &mut this.source {
+                Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+                Source::Streamed(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            };
+            let Some(frame) = frame else {
+                let last = match this.last() {
+                    Ok(last) => last,
+                    Err(why) => return Poll::Ready(Some(Err(this.stop(why).into()))),
+                };
+                this.is_over = true;
+                if last.is_empty() {
+                    return Poll::Ready(None);
+                }
+                this.count(last.len());
+                return Poll::Ready(Some(Ok(Frame::data(last))));
+            };
+            let passed = match frame?.into_data() {
+                Ok(piece) => match this.piece(piece) {
+                    Ok(piece) if piece.is_empty() => continue,
+                    Ok(piece) => {
+                        this.count(piece.len());
+                        Ok(Frame::data(piece))
+                    }
+                    Err(why) => Err(why),
+                },
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => this.trailers(trailers).map(Frame::trailers),
+                    Err(_) => continue,
+                },
+            };
+            return Poll::Ready(Some(passed.map_err(|why| this.stop(why).into())));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Streamed(incoming) => self.is_over || incoming.is_end_stream(),
+            Source::Whole(bytes) => self.is_over || bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.filter.as_ref().is_some_and(|filter| filter.body.changes_length()) {
+            return SizeHint::default();
+        }
+        match &self.source {
+            Source::Streamed(incoming) => incoming.size_hint(),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
