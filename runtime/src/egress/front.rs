@@ -109,7 +109,7 @@ async fn ask(context: Arc<Context>, mut stream: TcpStream) -> Result<()> {
     let target = match proxy::negotiate(&mut stream).await {
         Ok(target) => target,
         Err(misfit) => {
-            context.account.refused(None, misfit.wanted, "malformed", misfit.reason)?;
+            context.account.refused(None, misfit.wanted(), "malformed", misfit.reason)?;
             refuse::last(&mut stream, &misfit.reply).await;
             return Ok(());
         }

@@ -9,6 +9,7 @@ mod upstream;
 pub use authority::Authority;
 pub use bundle::{BUNDLE_INSIDE, environment, merged_bundle};
 pub(super) use hello::{ClientHello, Encrypted, HELLO_BYTES_MAX, Hello};
+pub use upstream::{Anchors, client};
 pub(super) use upstream::{Alpn, Trust};
 
 use rustls::crypto::CryptoProvider;

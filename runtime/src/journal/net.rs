@@ -171,9 +171,9 @@ impl Account {
         let mut rules = Vec::new();
         if let Some(permit) = whole {
             let (call, grounds) = permit.into_parts();
-            match call.action() {
-                Action::Connect { host: to, port: at, .. } if (to, *at) == (&host, port) => {}
-                _ => return Err(Error::bug("a permit for something else came with a connection")),
+            let wanted = Action::Connect { host: host.clone(), port, method: None, path: None };
+            if *call.action() != wanted {
+                return Err(Error::bug("a permit for something else came with a connection"));
             }
             rules = grounds.rules.iter().map(ToString::to_string).collect();
         }

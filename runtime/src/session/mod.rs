@@ -150,7 +150,7 @@ impl Session {
             let (_, hits) = scrubbed.finish();
             let told = |hit: Hit| journal::Scrubbed {
                 name: hit.name,
-                form: hit.form.to_string(),
+                form: hit.form.as_str().to_owned(),
                 count: hit.count,
                 place: place.to_owned(),
             };

@@ -18,6 +18,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use stockade_audit::record::{self as log, SessionId, SessionOpen};
 use stockade_jail::enforced::{LayerState, State};
 use stockade_jail::plan::{Owner, Plan, Wall};

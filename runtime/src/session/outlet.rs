@@ -150,8 +150,8 @@ fn dialer(options: &Options) -> Result<dial::Settings> {
     )?;
     Ok(dial::Settings {
         servers: Servers::System,
+        tls: tls::client(proxies.anchors())?,
         proxies,
-        tls: tls::system_client()?,
         connect_timeout: Duration::from_secs(CONNECT_S_MAX),
     })
 }

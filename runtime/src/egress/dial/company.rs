@@ -3,6 +3,7 @@
 
 use super::stream::{Stream, Way};
 use crate::egress::proxy::{HEAD_BYTES_MAX, authority};
+use crate::egress::tls::Anchors;
 use crate::error::{Error, Result};
 use base64ct::{Base64, Encoding as _};
 use bytes::BytesMut;
@@ -31,6 +32,14 @@ pub struct Proxies {
     /// `HTTP_PROXY`: for port 80.
     http: Option<Company>,
     except: Except,
+}
+
+impl Proxies {
+    /// What has to be trusted to speak with them.
+    pub fn anchors(&self) -> Anchors {
+        let by_tls = |company: &Option<Company>| company.as_ref().is_some_and(|one| one.channel == Channel::Tls);
+        if by_tls(&self.https) || by_tls(&self.http) { Anchors::System } else { Anchors::None }
+    }
 }
 
 /// `NO_PROXY`, as curl reads it.

@@ -109,6 +109,26 @@ impl Trust {
     }
 }
 
+/// Whom a client trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anchors {
+    /// The machine's authorities. Reading them takes milliseconds.
+    System,
+    /// Nobody: for a client that will never need TLS.
+    None,
+}
+
+/// A client for TLS that is no upstream's: that of a company's proxy.
+///
+/// # Errors
+/// Host: the machine has no authorities.
+pub fn client(anchors: Anchors) -> Result<Arc<ClientConfig>> {
+    match anchors {
+        Anchors::System => make(&[]).map(Arc::new),
+        Anchors::None => trusting(RootCertStore::empty()).map(Arc::new),
+    }
+}
+
 fn make(added: &[CertificateDer<'static>]) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
@@ -120,6 +140,10 @@ fn make(added: &[CertificateDer<'static>]) -> Result<ClientConfig> {
         return Err(Error::host("this machine has no certificate authorities, so nobody outside can be verified")
             .hint("install ca-certificates"));
     }
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|e| Error::bug(format!("prepare TLS to the outside: {e}")))?
