@@ -35,6 +35,7 @@ const TRUST_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct Blueprint {
     outline: Outline,
     authority: Authority,
+    trust: BTreeMap<RuleId, Vec<u8>>,
     /// For the plan.
     pub(super) view: OutletView,
 }
@@ -50,9 +51,12 @@ impl Blueprint {
         let now = UNIX_EPOCH + Duration::from_nanos(Machine::system().clock.wall_ns());
         let authority = Authority::new(&hosts, now)?;
         let own = authority.certificate_pem().as_bytes().to_vec();
-        let bundle = trust::merged(&own, &trust::system_bundle()?);
+        let trust = trusted(profile)?;
+        // Where a connection is passed through, the client inside has to trust what the rule trusts.
+        let bundle = trust.values().fold(trust::system_bundle()?, |all, more| trust::merged(more, &all));
+        let bundle = trust::merged(&own, &bundle);
         let sockets = outline.sockets.iter().map(planned).collect();
-        Ok(Some(Self { view: OutletView { sockets, authority: own, bundle }, outline, authority }))
+        Ok(Some(Self { view: OutletView { sockets, authority: own, bundle }, outline, authority, trust }))
     }
 
     /// Starts the outlet on the sockets of a sandbox.
@@ -66,7 +70,7 @@ impl Blueprint {
         vault: Arc<Vault>,
         account: Account,
     ) -> Result<Outlet> {
-        let Self { outline: Outline { sockets, names }, authority, .. } = self;
+        let Self { outline: Outline { sockets, names }, authority, trust, .. } = self;
         // A socket of a family that the machine does not have is not there.
         let made = sockets.into_iter().zip(wall.take_outlet()).filter_map(|(socket, made)| Some((socket, made?)));
         let (planned, sockets) = made.unzip();
@@ -78,7 +82,7 @@ impl Blueprint {
             vault,
             authority,
             dialer: dialer(options)?,
-            trust: trusted(&options.profile)?,
+            trust,
             drops: Box::new(|refusals| {
                 stockade_jail::outlet::lost_since_last_asked(refusals).map_err(std::io::Error::other)
             }),

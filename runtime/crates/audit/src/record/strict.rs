@@ -183,6 +183,10 @@ impl<'de> Deserializer<'de> for &mut Strict<'de> {
         visitor.visit_u64(self.digits()?)
     }
 
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_u64(self.digits()?)
+    }
+
     fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         if self.peek() != Some(b'-') {
             return visitor.visit_u64(self.digits()?);
@@ -254,7 +258,7 @@ impl<'de> Deserializer<'de> for &mut Strict<'de> {
 
     // No record has such a value; a type that asks for one is told that there is a string or a map, or refused.
     forward_to_deserialize_any! {
-        bool i8 i16 i64 i128 u8 u16 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any
+        bool i8 i16 i64 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any
     }
 }
 
