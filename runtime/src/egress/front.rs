@@ -80,7 +80,7 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
     }
 }
 
-async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
+pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
     let ahead = BytesMut::new();
     match context.names.place(local.ip()) {
         Place::Loopback => {

@@ -16,6 +16,8 @@ pub mod resolver;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod tunnel;
 
