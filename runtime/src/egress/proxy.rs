@@ -68,8 +68,10 @@ pub enum Obstacle {
 pub struct Misfit {
     /// What is wrong: lower case, no full stop.
     pub reason: String,
-    /// What the client named, as far as it got.
-    pub wanted: Wanted,
+    /// Host that the client named, as far as it got; short, and harmless to print.
+    pub host: String,
+    /// Port that it named.
+    pub port: Option<u16>,
     /// What the client is told, in its own protocol; empty where there is no word to say.
     pub reply: Vec<u8>,
 }
@@ -112,13 +114,18 @@ impl Form {
 }
 
 impl Misfit {
+    /// The same for the log.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { host: self.host.clone(), port: self.port, ..Wanted::default() }
+    }
+
     fn new(reason: impl Into<String>, reply: impl Into<Vec<u8>>) -> Self {
-        Self { reason: reason.into(), wanted: Wanted::default(), reply: reply.into() }
+        Self { reason: reason.into(), host: String::new(), port: None, reply: reply.into() }
     }
 
     fn wanting(mut self, host: &[u8], port: Option<u16>) -> Self {
-        self.wanted.host = quoted(host);
-        self.wanted.port = port;
+        self.host = quoted(host);
+        self.port = port;
         self
     }
 }

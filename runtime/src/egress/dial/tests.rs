@@ -23,10 +23,12 @@ async fn upstream(lists: &[&[&str]], v6: &[&str]) -> SocketAddr {
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
             let mut message = Message::from_vec(&buffer[..length]).expect("our own question");
             let query = message.queries.first().expect("there is one").clone();
-            let addresses = match query.query_type() {
-                RecordType::A if lists.len() > 1 => lists.pop().expect("there are two"),
-                RecordType::A => lists.first().cloned().unwrap_or_default(),
-                _ => v6.clone(),
+            let addresses = if query.query_type() != RecordType::A {
+                v6.clone()
+            } else if lists.len() > 1 {
+                lists.pop().expect("there are two")
+            } else {
+                lists.first().cloned().unwrap_or_default()
             };
             message.metadata.message_type = MessageType::Response;
             for address in addresses {

@@ -257,10 +257,10 @@ fn refusals_say_why_where_there_is_room() {
 #[test]
 fn what_a_guest_named_is_quoted_short_and_harmless() {
     let misfit = fed(b"\x05\x01\x00\x05\x01\x00\x03\x08\x1b[31mx\xc2\x9b\x01\xbb", 99).expect_err("it is none");
-    assert!(misfit.wanted.host.chars().all(|c| !c.is_control()), "{misfit:?}");
-    assert_eq!(misfit.wanted.port, Some(443));
+    assert!(misfit.host.chars().all(|c| !c.is_control()), "{misfit:?}");
+    assert_eq!(misfit.port, Some(443));
     let long = format!("CONNECT {}:443 HTTP/1.1\r\n\r\n", "a".repeat(9000));
-    assert!(fed(long.as_bytes(), 999).expect_err("it is none").wanted.host.len() <= QUOTED_BYTES_MAX);
+    assert!(fed(long.as_bytes(), 999).expect_err("it is none").host.len() <= QUOTED_BYTES_MAX);
 }
 
 #[tokio::test]

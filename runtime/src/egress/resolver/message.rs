@@ -87,19 +87,23 @@ impl Question {
         if self.query.query_class() != DNSClass::IN {
             return Kind::Zone;
         }
-        match self.query.query_type() {
-            RecordType::A => Kind::A,
-            RecordType::AAAA => Kind::Aaaa,
-            RecordType::AXFR | RecordType::IXFR => Kind::Zone,
-            _ => Kind::Other,
-        }
+        let asked = self.query.query_type();
+        let known = [
+            (RecordType::A, Kind::A),
+            (RecordType::AAAA, Kind::Aaaa),
+            (RecordType::AXFR, Kind::Zone),
+            (RecordType::IXFR, Kind::Zone),
+        ];
+        known.into_iter().find(|(kind, _)| *kind == asked).map_or(Kind::Other, |(_, kind)| kind)
     }
 
     /// The same as the log says it: `A`, `AAAA`, `TYPE65`…
     pub fn kind_text(&self) -> String {
-        match self.query.query_type() {
-            known @ (RecordType::A | RecordType::AAAA) => known.to_string(),
-            other => format!("TYPE{}", u16::from(other)),
+        let asked = self.query.query_type();
+        if matches!(asked, RecordType::A | RecordType::AAAA) {
+            asked.to_string()
+        } else {
+            format!("TYPE{}", u16::from(asked))
         }
     }
 }
