@@ -109,7 +109,7 @@ async fn ask(context: Arc<Context>, mut stream: TcpStream) -> Result<()> {
     let target = match proxy::negotiate(&mut stream).await {
         Ok(target) => target,
         Err(misfit) => {
-            context.account.refused(None, misfit.wanted, "malformed", misfit.reason)?;
+            context.account.refused(None, misfit.wanted(), "malformed", misfit.reason)?;
             refuse::last(&mut stream, &misfit.reply).await;
             return Ok(());
         }
@@ -138,6 +138,16 @@ fn wanted(host: &Host, port: u16) -> Wanted {
 impl Arrival {
     /// What the profile says about it, and then what it says itself.
     async fn open(self) -> Result<()> {
+        if let Host::Name(name) = &self.host
+            && let Some(secret) = self.context.vault.in_name(name.as_str())
+        {
+            let account = &self.context.account;
+            account.canary(None, secret.as_deref(), name.as_str(), "name of the host")?;
+            let why = "the name of the host has the placeholder of a secret";
+            account.refused(None, wanted(&self.host, self.port), "secret", why)?;
+            let ask = "send the placeholder where its secret is bound, and nowhere else";
+            return self.turn_away(&Told::new(StatusCode::FORBIDDEN, why, ask)).await;
+        }
         match self.context.profile.door(&self.host, self.port) {
             Door::Shut(refusal) => {
                 self.context.account.refuse(None, wanted(&self.host, self.port), &refusal)?;

@@ -3,6 +3,7 @@
 
 mod body;
 mod fill;
+mod mint;
 mod patterns;
 mod slots;
 
@@ -18,9 +19,9 @@ use crate::secrets::sigv4::KeyPair;
 use crate::secrets::source::{Resolved, Sources};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use stockade_audit::Machine;
-use stockade_policy::{EnvName, Rule, Secret, SecretName, SecretPlace};
+use stockade_policy::{EnvName, Rule, Secret, SecretName, SecretPlace, TokenUrl};
 
 /// Headers that servers and logs commonly repeat: no secret goes into one, whatever a profile says.
 pub const REFLECTED_HEADERS: [&str; 24] = [
@@ -57,10 +58,15 @@ const REFLECTED_PREFIXES: [&str; 3] = ["accept-", "x-forwarded-", "sec-"];
 #[derive(Debug)]
 pub struct Vault {
     scanner: Arc<Scanner>,
-    held: Arc<BTreeMap<Core, Arc<Held>>>,
+    held: Shelf,
+    session: SessionKey,
     machine: Machine,
     built: patterns::Built,
 }
+
+/// The secrets by their placeholders: those that were loaded, and tokens that came back while the session ran.
+#[derive(Debug, Clone, Default)]
+struct Shelf(Arc<RwLock<BTreeMap<Core, Arc<Held>>>>);
 
 /// One secret, loaded.
 #[derive(Debug)]
@@ -74,6 +80,8 @@ struct Held {
     text: String,
     /// Where the secret is only exchanged for what goes out.
     exchange: Option<Exchange>,
+    /// Where it may be sent as it is, because it is what that place exchanges.
+    endpoint: Option<TokenUrl>,
 }
 
 /// A placeholder that was found in bytes.
@@ -103,21 +111,21 @@ impl Vault {
 
     fn hold(wanted: &[Rule<Secret>], resolved: Vec<Resolved>, scanner: Scanner, machine: &Machine) -> Result<Self> {
         let session = SessionKey::draw(machine)?;
-        let mut held = BTreeMap::new();
+        let held = Shelf::default();
         for (rule, Resolved { version, value, previous }) in wanted.iter().zip(resolved) {
             let Secret { name, shape, place, .. } = &rule.subject;
             check_place(name, place, &value)?;
             let placeholder = scanner.key().placeholder(&session, name, version, *shape);
-            let exchange = match place {
+            let (exchange, endpoint) = match place {
                 SecretPlace::Oauth { token_url, grant, client_id } => {
-                    Some(Exchange::new(token_url.clone(), *grant, client_id.clone()))
+                    (Some(Exchange::new(token_url.clone(), *grant, client_id.clone())), Some(token_url.clone()))
                 }
                 SecretPlace::Header { .. }
                 | SecretPlace::Basic { .. }
                 | SecretPlace::Query { .. }
                 | SecretPlace::Path
                 | SecretPlace::Body
-                | SecretPlace::Sigv4 { .. } => None,
+                | SecretPlace::Sigv4 { .. } => (None, None),
             };
             let one = Held {
                 rule: rule.clone(),
@@ -127,22 +135,19 @@ impl Vault {
                 text: placeholder.text(),
                 placeholder,
                 exchange,
+                endpoint,
             };
-            held.insert(*one.placeholder.core(), Arc::new(one));
+            held.put(one);
         }
-        Ok(Self {
-            scanner: Arc::new(scanner),
-            held: Arc::new(held),
-            machine: machine.clone(),
-            built: patterns::Built::default(),
-        })
+        let built = patterns::Built::default();
+        Ok(Self { scanner: Arc::new(scanner), held, session, machine: machine.clone(), built })
     }
 
     /// What the sandbox finds in its environment. A key pair of AWS has two variables: the placeholder stands for both
     /// halves, and `…ACCESS_KEY_ID` is followed by `…SECRET_ACCESS_KEY`.
     pub fn environment(&self) -> Vec<(EnvName, String)> {
         let mut all = Vec::new();
-        for held in self.held.values() {
+        for held in self.held.all() {
             let Some(name) = &held.rule.subject.env else { continue };
             all.push((name.clone(), held.text.clone()));
             if let (SecretPlace::Sigv4 { .. }, Some(prefix)) =
@@ -158,7 +163,7 @@ impl Vault {
 
     /// Whether there is no secret in it.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.all().is_empty()
     }
 
     /// Placeholders in bytes, of this session or another of this host, in any usual spelling.
@@ -167,15 +172,33 @@ impl Vault {
         found.map(|Sighting { core, range, .. }| Found { secret: self.name_of(&core), range }).collect()
     }
 
+    /// A placeholder in a host's name, as a question to the resolver or the target of a connection has it: names do not
+    /// distinguish letters, and a long one is cut by dots. `Some(None)` is one of another session.
+    pub fn in_name(&self, name: &str) -> Option<Option<String>> {
+        let joined = name.replace('.', "");
+        let found = self.find(name.as_bytes()).into_iter().chain(self.find(joined.as_bytes())).next();
+        if let Some(found) = found {
+            return Some(found.secret);
+        }
+        // Folded, only those of this session can be told: a tag has both cases.
+        let folded = joined.to_ascii_lowercase().into_bytes();
+        let all = self.held.all();
+        let one = all.iter().find(|held| {
+            let core = held.placeholder.core().to_ascii_lowercase();
+            folded.windows(core.len()).any(|window| window == core)
+        });
+        one.map(|held| Some(held.name().to_owned()))
+    }
+
     /// What these uses put into a request, and what was put there before: all that an answer could bring back.
     pub fn plaintexts(&self, uses: &[Use]) -> Vec<(String, Arc<Plain>)> {
         let used = |held: &Held| uses.iter().any(|used| used.name == held.name());
-        self.held.values().filter(|held| used(held)).flat_map(|held| held.plaintexts()).collect()
+        self.held.all().iter().filter(|held| used(held)).flat_map(|held| held.plaintexts()).collect()
     }
 
     /// Every plaintext of the session: what the output of a command could show.
     pub fn all_plaintexts(&self) -> Vec<(String, Arc<Plain>)> {
-        self.held.values().flat_map(|held| held.plaintexts()).collect()
+        self.held.all().iter().flat_map(|held| held.plaintexts()).collect()
     }
 
     /// Gets what has to be had before a request can be filled: tokens that a secret is exchanged for. Many requests wait
@@ -185,7 +208,7 @@ impl Vault {
     /// The endpoint's own, or Host: it gave no token. Then the request must not go.
     pub async fn prepare(&self, slots: &mut Slots, endpoint: &impl TokenEndpoint) -> Result<()> {
         for act in slots.acts_mut() {
-            if let Some(exchange) = &act.held.exchange {
+            if let (Some(exchange), slots::Put::Header { .. }) = (&act.held.exchange, &act.put) {
                 let now_ns = self.machine.clock.mono_ns();
                 act.token = Some(exchange.token(act.held.name(), &act.held.plain, now_ns, endpoint).await?);
             }
@@ -197,12 +220,33 @@ impl Vault {
         self.held.get(core).map(|held| held.name().to_owned())
     }
 
-    fn named(&self, name: &SecretName) -> Option<&Arc<Held>> {
-        self.held.values().find(|held| held.rule.subject.name == *name)
+    /// The secret that was loaded under a name; not a token that it was exchanged for.
+    fn named(&self, name: &SecretName) -> Option<Arc<Held>> {
+        self.held.all().into_iter().find(|held| held.rule.subject.name == *name && !held.is_minted())
+    }
+}
+
+impl Shelf {
+    fn get(&self, core: &Core) -> Option<Arc<Held>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(core).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Held>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn put(&self, held: Held) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(*held.placeholder.core(), Arc::new(held));
     }
 }
 
 impl Held {
+    /// Whether it came back from a token endpoint while the session ran.
+    fn is_minted(&self) -> bool {
+        self.version >= mint::FIRST_VERSION
+    }
+
     fn name(&self) -> &str {
         self.rule.subject.name.as_str()
     }

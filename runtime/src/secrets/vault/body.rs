@@ -3,11 +3,10 @@
 
 use super::fill::push_encoded;
 use super::slots::{Canary, Slots, Why};
-use super::{Held, Vault};
-use crate::secrets::placeholder::{Core, SPELLING_BYTES_MAX, Scanner, Sighting, Spelling};
+use super::{Held, Shelf, Vault};
+use crate::secrets::placeholder::{SPELLING_BYTES_MAX, Scanner, Sighting, Spelling};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub struct BodyFilter {
     scanner: Arc<Scanner>,
-    held: Arc<BTreeMap<Core, Arc<Held>>>,
+    held: Shelf,
     swapped: Vec<Arc<Held>>,
     dress: Dress,
     /// The last bytes that were looked at: a spelling can begin in them.
@@ -47,7 +46,7 @@ impl Vault {
         };
         BodyFilter {
             scanner: Arc::clone(&self.scanner),
-            held: Arc::clone(&self.held),
+            held: self.held.clone(),
             swapped: slots.in_body.clone(),
             dress,
             seen: Vec::new(),
@@ -112,7 +111,8 @@ impl BodyFilter {
     }
 
     fn canary(&self, sighting: &Sighting) -> Option<Canary> {
-        let held = self.held.get(&sighting.core);
+        let found = self.held.get(&sighting.core);
+        let held = found.as_ref();
         let swapped = held.is_some_and(|held| self.swapped.iter().any(|other| Arc::ptr_eq(held, other)));
         let why = match (held, swapped, sighting.spelling) {
             (_, true, Spelling::Raw) => return None,

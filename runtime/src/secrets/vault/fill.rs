@@ -46,7 +46,8 @@ impl Vault {
         }
         for act in &slots.acts {
             let plain = act.token.as_deref().unwrap_or(&act.held.plain);
-            if act.held.exchange.is_some() && act.token.is_none() {
+            let is_exchanged = act.held.exchange.is_some() && matches!(act.put, Put::Header { .. });
+            if is_exchanged && act.token.is_none() {
                 return Err(Error::bug(format!("secret \"{}\" was not exchanged before it is used", act.held.name())));
             }
             match &act.put {

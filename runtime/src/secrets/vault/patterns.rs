@@ -43,8 +43,9 @@ impl Vault {
         if let Some((_, patterns)) = built.iter().find(|(plains, _)| same(plains)) {
             return Some(Arc::clone(patterns));
         }
+        let all = self.held.all();
         let user = |name: &str| {
-            self.held.values().find(|held| held.name() == name).and_then(|held| match &held.rule.subject.place {
+            all.iter().find(|held| held.name() == name).and_then(|held| match &held.rule.subject.place {
                 SecretPlace::Basic { user } => Some(user.as_str()),
                 SecretPlace::Header { .. }
                 | SecretPlace::Query { .. }

@@ -216,8 +216,11 @@ impl Vault {
             }
         }
         if let Some(held) = grant_secret.and_then(|name| self.named(name)) {
-            attach(request, held, &mut slots)?;
+            attach(request, &held, &mut slots)?;
         }
+        // An agent that does the exchange itself sends the secret in a form.
+        let exchanged = self.held.all().into_iter().filter(|held| is_endpoint(request, held));
+        slots.in_body.extend(exchanged);
         slots.payload = payload(request, &slots)?;
         // Signatures last: they cover what the others put in.
         slots.acts.sort_by_key(|act| matches!(act.put, Put::Signature { .. }));
@@ -237,7 +240,8 @@ impl Vault {
         let refuse = |held: Option<&Arc<Held>>, why: Why| {
             Err(Canary { secret: held.map(|held| held.name().to_owned()), place: place.text(), why })
         };
-        let Some(held) = self.held.get(&sighting.core) else { return refuse(None, Why::Foreign) };
+        let found = self.held.get(&sighting.core);
+        let Some(held) = &found else { return refuse(None, Why::Foreign) };
         if !held.rule.subject.is_bound_to(request.host, request.method, request.path) {
             return refuse(Some(held), Why::Unbound);
         }
@@ -253,7 +257,7 @@ impl Vault {
             }
         }
         let signs = |act: &Act| Arc::ptr_eq(&act.held, held) && matches!(act.put, Put::Signature { .. });
-        let put = match place_of(held, place, sighting) {
+        let put = match place_of(request, held, place, sighting) {
             Ok(put) => put,
             Err(why) => return refuse(Some(held), why),
         };
@@ -275,10 +279,14 @@ fn used(held: &Held) -> Use {
 }
 
 /// How a placeholder that was seen here is swapped; `None` where it goes along with a signature.
-fn place_of(held: &Held, place: Where<'_>, sighting: &Sighting) -> Result<Option<Put>, Why> {
+fn place_of(request: &Outgoing<'_>, held: &Held, place: Where<'_>, sighting: &Sighting) -> Result<Option<Put>, Why> {
     match (&held.rule.subject.place, place) {
         (SecretPlace::Header { name, format }, Where::Header { name: seen, value }) if name == seen => {
             in_header(held, name, format, value).map(Some)
+        }
+        (SecretPlace::Oauth { .. }, Where::Header { name: "authorization", value }) if is_endpoint(request, held) => {
+            let (user, password) = basic(value).ok_or(Why::Elsewhere)?;
+            (password == held.text).then_some(Some(Put::Basic { user })).ok_or(Why::Spelled)
         }
         (SecretPlace::Oauth { .. }, Where::Header { name: "authorization", value }) => {
             in_header(held, "authorization", "Bearer {}", value).map(Some)
@@ -326,6 +334,13 @@ fn place_of(held: &Held, place: Where<'_>, sighting: &Sighting) -> Result<Option
             Where::Path | Where::Query(_) | Where::Header { .. },
         ) => Err(Why::Elsewhere),
     }
+}
+
+/// Whether a request goes to the place that exchanges this secret, so that it may be sent there as it is.
+pub(super) fn is_endpoint(request: &Outgoing<'_>, held: &Held) -> bool {
+    let Outgoing { host, port, channel, method, path, .. } = request;
+    let at = held.endpoint.as_ref().is_some_and(|url| (&url.host, url.port, &url.path) == (*host, *port, *path));
+    at && *channel == Channel::Tls && method.as_str() == "POST" && held.rule.subject.is_bound_to(host, method, path)
 }
 
 /// The placeholder in its own header: as the format says, or after one other scheme where the format has a scheme, since
@@ -380,6 +395,8 @@ fn attach(request: &Outgoing<'_>, held: &Arc<Held>, slots: &mut Slots) -> Result
             let put = Put::Header { name: name.clone(), before: before.to_owned(), after: after.to_owned() };
             (request.headers.contains_key(name), put)
         }
+        // What exchanges it gets it in a form or as a password, and only from who has the placeholder.
+        SecretPlace::Oauth { .. } if is_endpoint(request, held) => return Ok(()),
         SecretPlace::Oauth { .. } => {
             let (name, before) = ("authorization".to_owned(), "Bearer ".to_owned());
             (request.headers.contains_key("authorization"), Put::Header { name, before, after: String::new() })

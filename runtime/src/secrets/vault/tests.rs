@@ -119,7 +119,7 @@ fn base64(text: &str) -> String {
 /// Replaces `<name>` by its placeholder, `<<64:text>>` by base64, `<%name>` by a percent-encoded placeholder.
 fn expand(vault: &Vault, text: &str) -> String {
     let mut out = text.to_owned();
-    for held in vault.held.values() {
+    for held in vault.held.all() {
         let percent: String = held.text.bytes().map(|byte| format!("%{byte:02X}")).collect();
         out = out.replace(&format!("<%{}>", held.name()), &percent);
         out = out.replace(&format!("<{}>", held.name()), &held.text);
@@ -339,6 +339,19 @@ fn a_placeholder_of_another_session_is_a_canary() {
 }
 
 #[test]
+fn a_placeholder_in_a_hosts_name_is_known_in_either_case_and_across_labels() {
+    let (vault, other) = (vault(), vault());
+    let text = held(&vault, "key");
+    let (first, rest) = text.split_at(20);
+    for name in [format!("{text}.evil.test"), format!("x{}y.test", text.to_lowercase()), format!("{first}.{rest}.test")]
+    {
+        assert_eq!(vault.in_name(&name), Some(Some("key".to_owned())), "{name}");
+    }
+    assert_eq!(vault.in_name(&format!("{}.test", held(&other, "key"))), Some(None));
+    assert_eq!(vault.in_name("api.example.com"), None);
+}
+
+#[test]
 fn what_is_not_in_the_log_is_not_sent() {
     let vault = vault();
     let host = Host::parse("api.test").expect("a host");
@@ -493,6 +506,65 @@ fn a_body_with_a_placeholder_that_is_not_bound_never_leaves_whole() {
     let noise = dice.bytes(100_000);
     assert_eq!(body(&vault, "plain.test", "text/plain", &noise, &mut || 1500), Ok(noise.clone()));
     assert_eq!(body(&vault, "form.test", "text/plain", &noise, &mut || 1500), Ok(noise));
+}
+
+#[test]
+fn an_agent_that_exchanges_a_secret_gets_placeholders_for_the_tokens() {
+    const OAUTH: &str = r#"
+[[secret]]
+name = "key"
+place = { oauth = { token_url = "https://login.test/token", grant = "refresh_token", client_id = "c" } }
+hosts = ["login.test", "api.test"]
+reason = "r"
+"#;
+    let vault = load(OAUTH, |_| "the refresh token").expect("it loads");
+    let text = held(&vault, "key");
+    let (host, path) = (Host::parse("login.test").expect("a host"), UrlPath::parse("/token").expect("a path"));
+    let post = Method::parse("POST").expect("a method");
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let request = Outgoing {
+        host: &host,
+        port: 443,
+        channel: Channel::Tls,
+        method: &post,
+        path: &path,
+        query: None,
+        headers: &headers,
+    };
+    assert!(vault.gives_tokens(&request));
+    assert!(!vault.gives_tokens(&Outgoing { port: 8443, ..request }));
+    let post_form = |vault: &Vault, text: &str| {
+        let slots = vault.slots(&request, None).expect("it is bound");
+        let mut filter = vault.body_filter(&slots, &headers);
+        let body = filter.push(Bytes::from(format!("refresh_token={text}&x=y"))).expect("it is swapped");
+        [body, filter.finish().expect("it ends")].concat()
+    };
+    assert_eq!(post_form(&vault, &text), b"refresh_token=the%20refresh%20token&x=y");
+    let reply = br#"{"access_token":"token-1\u0041","expires_in":60,"refresh_token":"another one","scope":"a b"}"#;
+    let shown = String::from_utf8(vault.reply_tokens(&request, reply).expect("it is read")).expect("text");
+    assert!(!shown.contains("token-1") && !shown.contains("another") && shown.contains("\"scope\":\"a b\""), "{shown}");
+    let tokens: BTreeMap<String, serde_json::Value> = serde_json::from_str(&shown).expect("JSON");
+    let refresh = tokens["refresh_token"].as_str().expect("text");
+    assert_eq!(post_form(&vault, refresh), b"refresh_token=another%20one&x=y");
+    let case = |host: &'static str, value: String| Case {
+        line: host,
+        headers: Box::leak(Box::new([("authorization", &*value.leak())])),
+        grant: "",
+    };
+    let access = format!("Bearer {}", tokens["access_token"].as_str().expect("text"));
+    let sent = send(&vault, &case("GET https://api.test/x", access.clone()));
+    assert_eq!(sent.as_deref(), Ok("/x | authorization: Bearer token-1A [key in header authorization]"));
+    assert!(send(&vault, &case("GET https://evil.test/x", access)).is_err());
+    let misused = send(&vault, &case("GET https://api.test/x", format!("Bearer {refresh}")));
+    assert_eq!(
+        misused,
+        Err("the placeholder of secret \"key\" is in header authorization, where it is not swapped".to_owned())
+    );
+    assert_eq!(vault.all_plaintexts().len(), 3, "all of them are scrubbed");
+    for hostile in ["", "[]", "token-1", "{\"access_token\":"] {
+        assert!(vault.reply_tokens(&request, hostile.as_bytes()).is_err(), "{hostile}");
+    }
 }
 
 #[test]
