@@ -308,7 +308,7 @@ async fn send(
     }
     let request = Request::from_parts(parts, outgoing);
     let unsent = match upstream::send(inside, upstream, purpose, request).await {
-        Sent::Answered(response, back) => return Ok((response, back)),
+        Sent::Answered(answered) => return Ok(*answered),
         Sent::Lost(why) => return Err(Error::host(why)),
         Sent::Unsent(request) => request,
     };
@@ -318,7 +318,7 @@ async fn send(
         return Err(Error::host("the upstream has changed its protocol"));
     }
     match upstream::send(inside, upstream, purpose, *unsent).await {
-        Sent::Answered(response, back) => Ok((response, back)),
+        Sent::Answered(answered) => Ok(*answered),
         Sent::Lost(why) => Err(Error::host(why)),
         Sent::Unsent(_) => Err(Error::host("the upstream takes no request")),
     }

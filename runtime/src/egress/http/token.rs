@@ -66,7 +66,8 @@ impl Endpoint {
         answer.address = Some(upstream.address);
         let request = filled(&inside, &request, course)?;
         match upstream::send(&inside, upstream, purpose, request).await {
-            Sent::Answered(response, _) => {
+            Sent::Answered(answered) => {
+                let (response, _) = *answered;
                 answer.began(response.status());
                 let status = response.status().as_u16();
                 let body = whole(response.into_body()).await?;

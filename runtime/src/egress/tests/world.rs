@@ -134,7 +134,8 @@ impl World {
         let vault = Vault::load(profile.secrets(), &Sources { store: &store, around }, &machine).unwrap();
         let placeholder = vault.environment().first().map(|(_, text)| text.clone()).unwrap_or_default();
         let patterns: Vec<HostPattern> = profile.net_grants().map(|(net, _)| net.allowed.host.clone()).collect();
-        let authority = Authority::new(&patterns, SystemTime::now()).unwrap();
+        let authority =
+            Authority::new(&patterns, SystemTime::UNIX_EPOCH + Duration::from_nanos(machine.clock.wall_ns())).unwrap();
         let trusted = trusting(&[authority.certificate_pem().as_bytes(), &ca]);
         let trust = profile.net_grants().filter(|(net, _)| net.trust.is_some());
         let trust: BTreeMap<_, _> = trust.map(|(_, rule)| (rule.clone(), ca.clone())).collect();
