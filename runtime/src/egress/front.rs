@@ -80,7 +80,7 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
     }
 }
 
-async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
+pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
     let ahead = BytesMut::new();
     match context.names.place(local.ip()) {
         Place::Loopback => {
@@ -138,6 +138,16 @@ fn wanted(host: &Host, port: u16) -> Wanted {
 impl Arrival {
     /// What the profile says about it, and then what it says itself.
     async fn open(self) -> Result<()> {
+        if let Host::Name(name) = &self.host
+            && let Some(secret) = self.context.vault.in_name(name.as_str())
+        {
+            let account = &self.context.account;
+            account.canary(None, secret.as_deref(), name.as_str(), "name of the host")?;
+            let why = "the name of the host has the placeholder of a secret";
+            account.refused(None, wanted(&self.host, self.port), "secret", why)?;
+            let ask = "send the placeholder where its secret is bound, and nowhere else";
+            return self.turn_away(&Told::new(StatusCode::FORBIDDEN, why, ask)).await;
+        }
         match self.context.profile.door(&self.host, self.port) {
             Door::Shut(refusal) => {
                 self.context.account.refuse(None, wanted(&self.host, self.port), &refusal)?;

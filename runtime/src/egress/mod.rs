@@ -16,6 +16,8 @@ pub mod resolver;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod tunnel;
 
@@ -199,8 +201,7 @@ impl Running {
         let may = Arc::clone(&profile);
         let names = Arc::new(Names::new(outline.names.iter().cloned(), move |host| outline::names_host(&may, host)));
         let find = Arc::clone(&vault);
-        let canaries =
-            Arc::new(move |text: &str| find.find(text.as_bytes()).into_iter().next().map(|found| found.secret));
+        let canaries = Arc::new(move |text: &str| find.in_name(text));
         let resolver = Arc::new(Resolver::new(Arc::clone(&names), account.clone(), canaries));
         let judge = Judge {
             profile: Arc::clone(&profile),

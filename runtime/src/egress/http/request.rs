@@ -95,9 +95,10 @@ async fn go(
     let course = Arc::new(Course::default());
     let mut answer = Answer::new(inside.context.account.clone(), admitted, Arc::clone(&course));
     let filter = filter(inside, &read, &slots)?;
+    let look = Look::at(inside, &read, &slots);
     let need = Need { grant, rule, uses: slots.uses(), kind: read.kind, version };
     let outgoing = Outgoing::new(source, filter, Arc::clone(inside), Arc::clone(&course));
-    let sent = send(inside, &read, &slots, &need, outgoing, &mut answer).await;
+    let sent = send(inside, &read, (&slots, look), &need, outgoing, &mut answer).await;
     let (response, back) = match sent {
         Ok(sent) => sent,
         Err(error) => return Err(lost(inside, &read, &course, &mut answer, &error)?),
@@ -114,7 +115,31 @@ async fn go(
             slot,
         });
     }
-    reply(inside, &slots, response, back, answer, slot)
+    match look {
+        Look::Tokens => tokens(inside, &read, &slots, response, back, answer).await,
+        Look::Scrub | Look::Nothing => reply(inside, &slots, response, back, answer, slot),
+    }
+}
+
+/// What is done with the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It passes as it comes.
+    Nothing,
+    /// Secrets are taken out.
+    Scrub,
+    /// It is read whole, and its tokens become placeholders.
+    Tokens,
+}
+
+impl Look {
+    fn at(inside: &Inside, read: &Canonical, slots: &Slots) -> Self {
+        match (inside.context.vault.gives_tokens(&shown(inside, read)), slots.is_empty()) {
+            (true, _) => Self::Tokens,
+            (false, false) => Self::Scrub,
+            (false, true) => Self::Nothing,
+        }
+    }
 }
 
 fn judge(inside: &Inside, read: &Canonical) -> Result<Permit, Stop> {
@@ -179,7 +204,15 @@ fn count(inside: &Inside, read: &Canonical, rules: &[RuleId]) -> Result<crate::e
 }
 
 fn slots(inside: &Inside, read: &Canonical, secret: Option<&stockade_policy::SecretName>) -> Result<Slots, Stop> {
-    let outgoing = crate::secrets::vault::Outgoing {
+    inside.context.vault.slots(&shown(inside, read), secret).map_err(|canary| match seen(inside, read, &canary) {
+        Ok(told) => told.into(),
+        Err(error) => error.into(),
+    })
+}
+
+/// The request as the secrets see it.
+fn shown<'a>(inside: &'a Inside, read: &'a Canonical) -> crate::secrets::vault::Outgoing<'a> {
+    crate::secrets::vault::Outgoing {
         host: &inside.to.host,
         port: inside.to.port,
         channel: super::channel(inside.to.channel),
@@ -187,11 +220,7 @@ fn slots(inside: &Inside, read: &Canonical, secret: Option<&stockade_policy::Sec
         path: &read.path,
         query: read.query.as_deref(),
         headers: &read.headers,
-    };
-    inside.context.vault.slots(&outgoing, secret).map_err(|canary| match seen(inside, read, &canary) {
-        Ok(told) => told.into(),
-        Err(error) => error.into(),
-    })
+    }
 }
 
 /// A placeholder where it has no business: into the log, and out of the client's mouth.
@@ -265,21 +294,21 @@ async fn admit(inside: &Arc<Inside>, permit: Permit, read: &Canonical, slots: &S
 async fn send(
     inside: &Arc<Inside>,
     read: &Canonical,
-    slots: &Slots,
+    (slots, look): (&Slots, Look),
     need: &Need<'_>,
     outgoing: Outgoing,
     answer: &mut Answer,
 ) -> Result<(Response<Incoming>, Back)> {
     let (upstream, purpose) = upstream::connect(inside, need, Age::Any).await?;
     answer.address = Some(upstream.address);
-    let head = head(inside, read, slots, answer, upstream.version())?;
+    let head = head(inside, read, (slots, look), answer, upstream.version())?;
     let (mut parts, ()) = head.into_parts();
     if outgoing.size_hint().exact().is_none() {
         parts.headers.remove(CONTENT_LENGTH);
     }
     let request = Request::from_parts(parts, outgoing);
     let unsent = match upstream::send(inside, upstream, purpose, request).await {
-        Sent::Answered(response, back) => return Ok((response, back)),
+        Sent::Answered(answered) => return Ok(*answered),
         Sent::Lost(why) => return Err(Error::host(why)),
         Sent::Unsent(request) => request,
     };
@@ -289,14 +318,20 @@ async fn send(
         return Err(Error::host("the upstream has changed its protocol"));
     }
     match upstream::send(inside, upstream, purpose, *unsent).await {
-        Sent::Answered(response, back) => Ok((response, back)),
+        Sent::Answered(answered) => Ok(*answered),
         Sent::Lost(why) => Err(Error::host(why)),
         Sent::Unsent(_) => Err(Error::host("the upstream takes no request")),
     }
 }
 
 /// The head as it is sent, with its secrets.
-fn head(inside: &Inside, read: &Canonical, slots: &Slots, answer: &Answer, version: Version) -> Result<Request<()>> {
+fn head(
+    inside: &Inside,
+    read: &Canonical,
+    (slots, look): (&Slots, Look),
+    answer: &Answer,
+    version: Version,
+) -> Result<Request<()>> {
     let mut headers = HeaderMap::with_capacity(read.headers.len() + 4);
     let authority = inside.to.authority();
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Error::bug("an authority that is no text"));
@@ -304,7 +339,7 @@ fn head(inside: &Inside, read: &Canonical, slots: &Slots, answer: &Answer, versi
         headers.insert(HOST, value(&authority)?);
     }
     headers.extend(read.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    if !slots.is_empty() {
+    if look != Look::Nothing {
         // Pieces of an answer, or one that nobody can read, could not be scrubbed.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.remove(RANGE);
@@ -410,6 +445,46 @@ fn reply(
     let inside = Arc::clone(inside);
     let body = Reply::streamed(Parts { incoming, patterns, decoder, answer, back, inside, slot })?;
     let mut made = Response::new(body);
+    *made.status_mut() = parts.status;
+    *made.headers_mut() = headers;
+    Ok(made)
+}
+
+/// The answer of a token endpoint, whole, with placeholders for its tokens.
+async fn tokens(
+    inside: &Arc<Inside>,
+    read: &Canonical,
+    slots: &Slots,
+    response: Response<Incoming>,
+    back: Back,
+    mut answer: Answer,
+) -> Result<Response<Reply>, Stop> {
+    let (parts, incoming) = response.into_parts();
+    let mut headers = parts.headers;
+    let read_whole = async {
+        if headers.contains_key(CONTENT_ENCODING) {
+            return Err(Error::host("a token endpoint's answer is encoded"));
+        }
+        let whole = token::whole(incoming).await?;
+        if whole.is_empty() { Ok(Vec::new()) } else { inside.context.vault.reply_tokens(&shown(inside, read), &whole) }
+    };
+    let mut body = match read_whole.await {
+        Ok(body) => body,
+        Err(error) => {
+            answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
+            return Err(unreachable(inside, &error));
+        }
+    };
+    canonical::reply(&mut headers);
+    decoded(&mut headers);
+    if let Some(patterns) = inside.context.vault.patterns(slots.uses()) {
+        scrub_fields(&mut headers, &patterns, &answer, "header")?;
+        answer.scrubbed(patterns.scrub_whole(&mut body), "body")?;
+    }
+    answer.count(body.len());
+    answer.end(None)?;
+    back.give();
+    let mut made = Response::new(Reply::of(body.into()));
     *made.status_mut() = parts.status;
     *made.headers_mut() = headers;
     Ok(made)

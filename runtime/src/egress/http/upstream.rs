@@ -232,7 +232,7 @@ fn failed(error: &hyper::Error) -> Error {
 /// What came of sending.
 pub(super) enum Sent {
     /// An answer begins.
-    Answered(Response<Incoming>, Back),
+    Answered(Box<(Response<Incoming>, Back)>),
     /// Nothing of it was sent: another connection may take it.
     Unsent(Box<Request<Outgoing>>),
     /// It was lost on its way, or afterwards.
@@ -251,7 +251,10 @@ pub(super) async fn send(
         Sender::Two(sender) => sender.try_send_request(request).await,
     };
     match sent {
-        Ok(response) => Sent::Answered(response, Back { inside: Arc::clone(inside), purpose, upstream }),
+        Ok(response) => {
+            let back = Back { inside: Arc::clone(inside), purpose, upstream };
+            Sent::Answered(Box::new((response, back)))
+        }
         Err(mut error) => match error.take_message() {
             Some(request) => Sent::Unsent(Box::new(request)),
             None => Sent::Lost(said(error.error())),

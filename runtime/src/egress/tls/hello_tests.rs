@@ -44,7 +44,7 @@ fn records(message: &[u8], size: usize) -> Vec<u8> {
 fn check(wire: &[u8], expected: Result<Option<&str>, &str>) {
     let read = Hello::default().read(wire);
     let shown = read.map(|hello| hello.and_then(|hello| hello.server_name).map(|name| name.to_string()));
-    assert_eq!(shown.as_ref().map(|name| name.as_deref()), expected.as_ref().map(|name| *name).map_err(|e| e));
+    assert_eq!(shown.as_ref().map(|name| name.as_deref()), expected.as_ref().map(|name| *name));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn lengths_that_lie_are_refused() {
 
 #[test]
 fn a_hello_that_never_ends_is_given_up() {
-    let wire: Vec<u8> = records(&vec![1, 0, 0xff, 0xff, 0], 5).into_iter().chain([22, 3, 1, 0x40, 0]).collect();
+    let wire: Vec<u8> = records(&[1, 0, 0xff, 0xff, 0], 5).into_iter().chain([22, 3, 1, 0x40, 0]).collect();
     let mut long = wire;
     long.resize(HELLO_BYTES_MAX, 0);
     assert!(Hello::default().read(&long).is_err());

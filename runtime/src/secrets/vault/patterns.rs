@@ -13,7 +13,10 @@ const SETS_MAX: usize = 16;
 
 /// Automata by the plaintexts that they look for. The plaintexts are held, so that no other can have their place.
 #[derive(Default)]
-pub(super) struct Built(Mutex<Vec<(Vec<Arc<Plain>>, Arc<Patterns>)>>);
+pub(super) struct Built(Mutex<Vec<Known>>);
+
+/// Plaintexts, and what looks for them.
+type Known = (Vec<Arc<Plain>>, Arc<Patterns>);
 
 impl std::fmt::Debug for Built {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
