@@ -178,7 +178,10 @@ impl Account {
             rules = grounds.rules.iter().map(ToString::to_string).collect();
         }
         let record = log::NetOpen { c: number, host: host.to_string(), port, via, rules };
-        self.append_first(is_whole && self.is_first(&host, port), [Record::new(record)])?;
+        self.append_first(is_whole && self.waits(&host, port, &[]), [Record::new(record)])?;
+        if is_whole {
+            self.reached(&host, port);
+        }
         Ok(Connection { number, host, port, began: Instant::now() })
     }
 
@@ -238,8 +241,9 @@ impl Account {
                 rule: used.rule.to_string(),
             })
         });
-        let waits = self.is_first(host, port) || !uses.is_empty();
+        let waits = self.waits(host, port, &uses);
         self.append_first(waits, [Record::new(asked)].into_iter().chain(carried))?;
+        self.reached(host, port);
         Ok(Admitted { number, call, rules: grounds.rules, uses, began: Instant::now() })
     }
 
@@ -339,10 +343,10 @@ impl Account {
         self.log.gap(lost, why).map(drop).map_err(failed)
     }
 
-    /// Notes a host as reached; whether this is the first time.
-    fn is_first(&self, host: &Host, port: u16) -> bool {
+    /// The disk has a first word to this host: from now on, none waits for it.
+    fn reached(&self, host: &Host, port: u16) {
         let mut reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        reached.insert((host.clone(), port))
+        reached.insert((host.clone(), port));
     }
 
     fn append(&self, body: impl Into<log::Body>) -> Result<()> {

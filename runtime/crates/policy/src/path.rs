@@ -4,6 +4,7 @@
 use crate::diagnostic::PrintableBytes;
 use crate::glob::PathGlob;
 use crate::name::{EnvName, Flaw, TEXT_BYTES_MAX, plain};
+use crate::rule::Match;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -317,7 +318,8 @@ pub struct HostFacts<'a> {
 }
 
 /// Path of an HTTP request in the one form that is judged and sent: each segment between single slashes, no
-/// `.` and `..`, percent signs only where they must be.
+/// `.` and `..`, percent signs only where they must be. An escaped slash (`%2F`, as npm writes the names of scoped packages)
+/// is a slash to some servers and a character to others: such a path matches no rule with certainty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UrlPath(String);
 
@@ -340,7 +342,7 @@ impl UrlPath {
             if segment.is_empty() && at < last {
                 return refuse("has an empty segment");
             }
-            if matches!(segment, "." | "..") {
+            if segment.split("%2F").any(|part| matches!(part, "." | "..")) {
                 return refuse("has a dot segment");
             }
             let mut parts = segment.split('%');
@@ -359,16 +361,19 @@ impl UrlPath {
         &self.0
     }
 
-    /// Whether the whole path matches; a trailing slash counts as nothing.
-    pub(crate) fn matches(&self, glob: &PathGlob) -> bool {
+    /// Whether the whole path matches one of these; a trailing slash counts as nothing.
+    pub(crate) fn test(&self, globs: &[PathGlob]) -> Match {
+        if self.0.contains("%2F") {
+            return Match::Open;
+        }
         let segments: Vec<&str> = self.0.split('/').filter(|segment| !segment.is_empty()).collect();
-        glob.matches(&segments)
+        Match::certain(globs.iter().any(|glob| glob.matches(&segments)))
     }
 }
 
-/// Upper-case hex of a byte that may not stand for itself, and is no slash, backslash or control character.
+/// Upper-case hex of a byte that may not stand for itself, and is no backslash or control character.
 fn canonical_escape(code: &str) -> bool {
     let upper = code.chars().all(|c| c.is_ascii_digit() || matches!(c, 'A'..='F'));
     let Ok(byte) = u8::from_str_radix(code, 16) else { return false };
-    upper && !byte.is_ascii_control() && !byte.is_ascii_alphanumeric() && !b"-._~/\\".contains(&byte)
+    upper && !byte.is_ascii_control() && !byte.is_ascii_alphanumeric() && !b"-._~\\".contains(&byte)
 }

@@ -245,7 +245,7 @@ impl NetMatch {
         let paths = match (&self.paths, path) {
             (Only::Any, _) => Match::Yes,
             (Only::These(_), None) => Match::Open,
-            (Only::These(globs), Some(path)) => Match::certain(globs.iter().any(|glob| path.matches(glob))),
+            (Only::These(globs), Some(path)) => path.test(globs),
         };
         Match::certain(self.host.matches(host)).and(ports).and(methods).and(paths)
     }
@@ -364,7 +364,7 @@ impl Secret {
     pub fn is_bound_to(&self, host: &Host, method: &Method, path: &UrlPath) -> bool {
         self.hosts.iter().any(|pattern| pattern.matches(host))
             && (self.methods.is_any() || self.methods.these().contains(method))
-            && (self.paths.is_any() || self.paths.these().iter().any(|glob| path.matches(glob)))
+            && (self.paths.is_any() || path.test(self.paths.these()) == Match::Yes)
     }
 }
 

@@ -139,6 +139,17 @@ fn http_rules_need_a_request_to_judge() {
 }
 
 #[test]
+fn an_escaped_slash_gets_past_no_rule_about_paths() {
+    let any = "[[grant.net]]\nhost = \"a.org\"\nreason = \"r\"\n";
+    let some = "[[grant.net]]\nhost = \"a.org\"\npaths = [\"/**\"]\nreason = \"r\"\n";
+    let deny = format!("{any}[[deny.net]]\nhost = \"a.org\"\npaths = [\"/admin/**\"]\nreason = \"r\"\n");
+    let call = r#"{"tool":"n","connect":{"host":"a.org","port":443,"method":"GET","path":"/@scope%2Fname"}}"#;
+    check(any, call, "permit");
+    check(some, call, "denial");
+    check(&deny, call, "denial");
+}
+
+#[test]
 fn a_tunnel_is_not_granted_by_methods_alone() {
     let grant = "[[grant.net]]\nhost = \"a.org\"\nmethods = [\"GET\"]\nreason = \"r\"\n";
     check(grant, r#"{"tool":"n","connect":{"host":"a.org","port":443}}"#, "denial");

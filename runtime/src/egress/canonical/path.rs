@@ -40,7 +40,7 @@ fn escaped(path: &mut String, byte: u8, code: std::str::Bytes<'_>, raw: &str) ->
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => path.push(char::from(byte)),
         // Every server takes these for themselves in a path. `+` is not here: some take it for a space.
         byte if b"-._~!$&'()*,=:@".contains(&byte) => path.push(char::from(byte)),
-        b'/' | b'\\' => return Err(refuse(raw, "has an escaped slash, which some servers read as a slash")),
+        b'\\' => return Err(refuse(raw, "has an escaped backslash, which some servers read as a slash")),
         byte if byte.is_ascii_control() => return Err(refuse(raw, "has an escaped control character")),
         b'%' if doubly(code) => return Err(refuse(raw, "is escaped twice")),
         byte => escape(path, byte),
@@ -72,7 +72,7 @@ fn parse(path: &str, raw: &str) -> Result<UrlPath, Misfit> {
 }
 
 fn refuse(raw: &str, why: &str) -> Misfit {
-    let hint = "send the path as the server would write it: single slashes, no dot segments, no escaped slashes";
+    let hint = "send the path as the server would write it: single slashes, no dot segments";
     Misfit::new(format!("the path \"{}\" {why}", short(raw)), hint)
 }
 

@@ -52,6 +52,7 @@ fn plain_spellings_become_one() {
     path_is("/{a}|\"", Ok("/%7Ba%7D%7C%22"));
     path_is("/100%25", Ok("/100%25"));
     path_is("/a/", Ok("/a/"));
+    path_is("/@scope%2fname", Ok("/@scope%2Fname"));
 }
 
 #[test]
@@ -63,8 +64,9 @@ fn paths_with_two_meanings_are_refused() {
     path_is("/a//b", Err("empty segment"));
     path_is("/a;b=c", Err("\";\""));
     path_is("/public/..;/admin", Err("\";\""));
-    path_is("/a%2fb", Err("escaped slash"));
-    path_is("/a%5cb", Err("escaped slash"));
+    path_is("/a%5cb", Err("escaped backslash"));
+    path_is("/a/..%2f..%2fadmin", Err("dot segment"));
+    path_is("/a%2f%2e%2e", Err("dot segment"));
     path_is("/a\\b", Err("\"\\\""));
     path_is("/a%00", Err("control"));
     path_is("/a%0d%0aHost:%20evil", Err("control"));
