@@ -351,5 +351,6 @@ fn journal(directory: &Path) -> Journal {
     };
     let logs = directory.join("logs");
     std::fs::create_dir(&logs).expect("it is ours");
-    Journal::begin(&logs.join(open.sid.to_string()), ledger, open).expect("it begins")
+    let draft = Journal::draft(&logs.join(open.sid.to_string()), ledger, &open.sid).expect("it begins");
+    draft.begin(open).expect("it begins")
 }

@@ -5,9 +5,6 @@ use stockade_tests::process::Ended;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, Told, must, same};
 
-/// Takes the right to make user namespaces away from what follows, and nothing else.
-const FORBID: &str = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
-
 /// What the weaker wall must stop: name and text; it prints REACHED when it was not stopped.
 const STOPPED: &[(&str, &str)] = &[
     ("the_home_is_not_read", "cat '{home}/secret' && echo REACHED"),
@@ -47,20 +44,8 @@ pub(crate) fn stories() -> Vec<Story> {
     stopped.chain(others).collect()
 }
 
-/// Runs the binary where user namespaces are forbidden.
 fn weak(stage: &Stage, words: &[&str]) -> Result<Ended, Stop> {
-    // As root the namespace would map root, who is then refused nothing that a mode forbids: not what is tested here.
-    if stage.scene.person().is_root() {
-        return Err(Stop::Skip("root is not forbidden user namespaces by this limit".to_owned()));
-    }
-    let forbidden = ["/usr/bin/unshare", "--user", "--map-current-user", "--keep-caps", "/bin/sh", "-c", FORBID, "sh"];
-    let control = stage.plain(&[&forbidden[..], &["/usr/bin/unshare", "--user", "/bin/true"]].concat())?;
-    if control.code() == 0 || !control.err().contains("unshare") {
-        return Err(Stop::Skip(format!("user namespaces cannot be forbidden here: {}", control.told())));
-    }
-    // The capabilities that were needed for writing the limit are not for what is tested.
-    let dropped = ["/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all"];
-    stage.plain(&[&forbidden[..], &dropped, &["{bin}/stockade"], words].concat())
+    stage.without_user_namespaces(words)
 }
 
 fn attack(stage: &mut Stage, text: &str) -> Told {

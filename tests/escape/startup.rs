@@ -50,6 +50,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("startup::a_profile_of_somebody_else_is_not_used", foreign_profile),
         Story::new("startup::a_file_of_the_project_is_not_taken_for_a_built_in_profile", shadowed_profile),
         Story::new("startup::the_empty_profile_grants_nothing", empty_profile),
+        Story::new("startup::a_grant_for_the_network_that_cannot_be_enforced_is_not_ignored", unenforceable),
         Story::new("startup::a_session_inside_a_session_is_not_wider", nested),
         Story::new("startup::setting_up_makes_no_file_through_a_planted_link", planted_mount_target),
         Story::new("startup::protecting_makes_no_file_through_a_planted_link", planted_protect_target),
@@ -201,10 +202,6 @@ const WRONG: &[(&str, &str)] = &[
         "a_lone_star_does_not_mean_every_host",
         "extends = [\"shell\"]\n[[grant.net]]\nhost = \"*\"\nports = [443]\nreason = \"r\"\n",
     ),
-    (
-        "a_grant_for_the_network_that_cannot_be_enforced_is_not_ignored",
-        "extends = [\"shell\"]\n[[grant.net]]\nhost = \"example.com\"\nports = [443]\nreason = \"r\"\n",
-    ),
     ("a_profile_above_the_own_directory_is_not_included", "extends = [\"../hidden/wide\"]\n"),
     ("a_profile_by_absolute_path_is_not_included", "extends = [\"{hidden}/wide.toml\"]\n"),
     ("a_profile_by_file_name_is_not_included", "extends = [\"wide.toml\"]\n"),
@@ -230,6 +227,29 @@ fn refused_profile(stage: &mut Stage, body: &str) -> Told {
     let ended = stage.run(&["--profile", &wrong], &["/bin/echo", "ran"])?;
     must(ended.code() == 125 && !ended.out().contains("ran"), || format!("not refused\n{}", ended.told()))?;
     must(ended.err().contains("hint"), || format!("refused without a hint\n{}", ended.told()))
+}
+
+/// Without a namespace of its own there is no outlet, and a grant that would have to go through one is refused.
+fn unenforceable(stage: &mut Stage) -> Told {
+    const NET: &str = "[[grant.net]]\nhost = \"example.com\"\nports = [443]\n";
+    let secret = "[[secret]]\nname = \"k\"\nenv = \"K\"\nplace = { header = \"a\" }\nhosts = [\"example.com\"]\nreason = \"r\"\n";
+    let bodies = [format!("{NET}reason = \"r\"\n"), format!("{NET}secret = \"k\"\nreason = \"r\"\n{secret}")];
+    let control = stage.profile("control", "extends = [\"shell\"]\n")?;
+    let run = |stage: &Stage, path: &str| {
+        stage.without_user_namespaces(&["run", "-w", "{ws}", "-p", path, "--", "/bin/echo", "ran"])
+    };
+    let control = run(stage, &control)?;
+    must(control.code() == 0 && control.out() == "ran\n", || format!("the control did not run\n{}", control.told()))?;
+    for body in bodies {
+        let path = stage.profile("net", &format!("extends = [\"shell\"]\n{body}"))?;
+        let ended = run(stage, &path)?;
+        must(ended.code() == 125 && ended.out.is_empty(), || format!("not refused\n{}", ended.told()))?;
+        let what = "error: net:4: a grant for the network (\"example.com ports 443\") is not enforceable without user namespaces\n";
+        must(ended.err().starts_with(what), || format!("refused for something else\n{}", ended.told()))?;
+        let both = ended.err().contains(": a secret is not enforceable without user namespaces");
+        must(both == body.contains("[[secret]]"), || format!("the secret is passed over\n{}", ended.told()))?;
+    }
+    Ok(())
 }
 
 fn empty_profile(stage: &mut Stage) -> Told {

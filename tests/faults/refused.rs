@@ -83,20 +83,33 @@ const PROFILES: &[Case] = &[
         ],
     },
     Case {
-        name: "a_grant_of_the_network",
+        name: "an_authority_that_is_not_there",
         arrange: |stage| {
-            own(stage, "extends = [\"shell\"]\n[[grant.net]]\nhost = \"example.com\"\nports = [443]\nreason = \"r\"\n")
+            let grant =
+                "[[grant.net]]\nhost = \"example.com\"\nports = [443]\ntrust = \"nosuch.pem\"\nreason = \"r\"\n";
+            own(stage, &format!("extends = [\"shell\"]\n{grant}"))
+        },
+        options: &["-p", "{root}/own.toml"],
+        command: RAN,
+        code: 125,
+        lines: &["error: open the authority that a rule trusts, \"{root}/nosuch.pem\": no such file or directory"],
+    },
+    Case {
+        name: "an_address_that_is_none",
+        arrange: |stage| {
+            let grant = "[[grant.net]]\nhost = \"example.com\"\nports = [443]\nresolve = [\"a:x\"]\nreason = \"r\"\n";
+            own(stage, &format!("extends = [\"shell\"]\n{grant}"))
         },
         options: &["-p", "{root}/own.toml"],
         command: RAN,
         code: 125,
         lines: &[
-            "error: own:4: a grant for the network (\"example.com ports 443\") is not yet enforceable",
-            "hint: remove the rule: a sandbox has a loopback and no other network for now",
+            "error: profile \"{root}/own.toml\", line 7: \"a:x\" is not an address with a port",
+            "hint: write \"10.0.0.7:8443\" or \"[fd00::7]:8443\"",
         ],
     },
     Case {
-        name: "a_secret",
+        name: "a_secret_without_a_value",
         arrange: |stage| {
             own(
                 stage,
@@ -109,10 +122,8 @@ const PROFILES: &[Case] = &[
         command: RAN,
         code: 125,
         lines: &[
-            "error: own:4: a grant for the network (\"example.com ports 443\") is not yet enforceable",
-            "hint: remove the rule: a sandbox has a loopback and no other network for now",
-            "error: own:9: a secret is not yet enforceable: it would have no way out to be used on",
-            "hint: remove the rule: a sandbox has a loopback and no other network for now",
+            "error: the profile uses the secret \"k\", and there is none",
+            "hint: give it a value: stockade secret set k",
         ],
     },
     Case {

@@ -12,6 +12,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Takes the right to make user namespaces away from what follows, and nothing else.
+const FORBID: &str = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+
 /// The search path of everything that the tests start.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 /// Longest time for one step; a bound against hanging, not a measurement.
@@ -98,6 +101,25 @@ impl Stage {
             return Err(Stop::Skip("controls only".to_owned()));
         }
         self.plain(&[&["{bin}/stockade"], words].concat())
+    }
+
+    /// Runs the binary under test where user namespaces are forbidden: inside one whose own limit is 0.
+    ///
+    /// # Errors
+    /// As [`Self::go`]. Skips the story as root, and where they cannot be forbidden.
+    pub fn without_user_namespaces(&self, words: &[&str]) -> Result<Ended, Stop> {
+        // As root the namespace would map root, who is then refused nothing that a mode forbids: not what is tested.
+        if self.scene.person().is_root() {
+            return Err(Stop::Skip("root is not forbidden user namespaces by this limit".to_owned()));
+        }
+        let forbid = ["/usr/bin/unshare", "--user", "--map-current-user", "--keep-caps", "/bin/sh", "-c", FORBID, "sh"];
+        let control = self.plain(&[&forbid[..], &["/usr/bin/unshare", "--user", "/bin/true"]].concat())?;
+        if control.code() == 0 || !control.err().contains("unshare") {
+            return Err(Stop::Skip(format!("user namespaces cannot be forbidden here: {}", control.told())));
+        }
+        // The capabilities that were needed for writing the limit are not for what is tested.
+        let dropped = ["/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all"];
+        self.plain(&[&forbid[..], &dropped, &["{bin}/stockade"], words].concat())
     }
 
     /// Runs the binary under test, and fails unless it ends with this code.

@@ -146,7 +146,8 @@ async fn answer(request: Request<Incoming>, site: Arc<Site>, sni: Option<String>
         ["token"] => Ok(replies::whole(
             200,
             "application/json",
-            br#"{"access_token":"token-from-the-endpoint-0123456789","token_type":"bearer","expires_in":3600}"#.to_vec(),
+            br#"{"access_token":"token-from-the-endpoint-0123456789","token_type":"bearer","expires_in":3600}"#
+                .to_vec(),
         )),
         _ => replies::file(&site.www, &path),
     }

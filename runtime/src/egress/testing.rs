@@ -52,7 +52,8 @@ impl Logged {
         };
         let logs = directory.join("logs");
         std::fs::create_dir(&logs).expect("it is ours");
-        let journal = Journal::begin(&logs.join(open.sid.to_string()), ledger, open).expect("it begins");
+        let draft = Journal::draft(&logs.join(open.sid.as_str()), ledger, &open.sid).expect("it is made");
+        let journal = draft.begin(open).expect("it begins");
         Self { directory, journal: Some(journal) }
     }
 

@@ -83,6 +83,11 @@ impl<'a> KeyPair<'a> {
         }
         Ok(Self { id, key: key.as_bytes(), token })
     }
+
+    /// What nobody but its owner may see: the key, and the token that is sent with temporary ones.
+    pub fn confidential(&self) -> impl Iterator<Item = &'a [u8]> {
+        [Some(self.key), self.token.map(str::as_bytes)].into_iter().flatten()
+    }
 }
 
 impl<'a> Claimed<'a> {

@@ -322,7 +322,7 @@ impl hyper::body::Body for Received {
 }
 
 /// Does as the path says.
-async fn act(mut request: Request<Incoming>, seen: Seen) -> Response<Body> {
+async fn act(request: Request<Incoming>, seen: Seen) -> Response<Body> {
     let line = format!("{} {} {:?} {:?}", request.method(), request.uri(), request.version(), request.headers());
     seen.lock().unwrap().push(line);
     let header = |name: &str, headers: &HeaderMap| {
@@ -385,27 +385,29 @@ async fn act(mut request: Request<Incoming>, seen: Seen) -> Response<Body> {
             let bytes = request.uri().query().and_then(|query| query.parse::<u64>().ok()).unwrap_or(0);
             Response::new(Zeros { left: bytes }.boxed())
         }
-        "/v1/ws" => {
-            tokio::spawn(async move {
-                let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
-                let mut stream = TokioIo::new(upgraded);
-                let mut buffer = BytesMut::new();
-                // A text frame with the secret first, then whatever comes, as it came.
-                let mut hello = vec![0x81, u8::try_from(secret.len()).unwrap()];
-                hello.extend(secret.as_bytes());
-                stream.write_all(&hello).await.unwrap();
-                while stream.read_buf(&mut buffer).await.unwrap_or(0) > 0 {
-                    seen.lock().unwrap().push(format!("frame {:?}", &buffer.split()[..]));
-                }
-            });
-            let mut response = Response::new(empty());
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            response.headers_mut().insert("upgrade", "websocket".parse().unwrap());
-            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
-            response
-        }
+        "/v1/ws" => websocket(request, secret, seen),
         _ => Response::new(text("hello")),
     }
+}
+
+/// Sends a text frame with the secret first, then notes whatever comes, as it came.
+fn websocket(mut request: Request<Incoming>, secret: String, seen: Seen) -> Response<Body> {
+    tokio::spawn(async move {
+        let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+        let mut stream = TokioIo::new(upgraded);
+        let mut buffer = BytesMut::new();
+        let mut hello = vec![0x81, u8::try_from(secret.len()).unwrap()];
+        hello.extend(secret.as_bytes());
+        stream.write_all(&hello).await.unwrap();
+        while stream.read_buf(&mut buffer).await.unwrap_or(0) > 0 {
+            seen.lock().unwrap().push(format!("frame {:?}", &buffer.split()[..]));
+        }
+    });
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    response
 }
 
 /// So many zeros, without having them.

@@ -5,6 +5,7 @@ use super::Vault;
 use crate::journal::Use;
 use crate::secrets::plain::Plain;
 use crate::secrets::scrub::{Patterns, Watched};
+use crate::secrets::sigv4::KeyPair;
 use std::sync::{Arc, Mutex, PoisonError};
 use stockade_policy::SecretPlace;
 
@@ -47,23 +48,34 @@ impl Vault {
             return Some(Arc::clone(patterns));
         }
         let all = self.held.all();
-        let user = |name: &str| {
-            all.iter().find(|held| held.name() == name).and_then(|held| match &held.rule.subject.place {
-                SecretPlace::Basic { user } => Some(user.as_str()),
-                SecretPlace::Header { .. }
-                | SecretPlace::Query { .. }
-                | SecretPlace::Path
-                | SecretPlace::Body
-                | SecretPlace::Sigv4 { .. }
-                | SecretPlace::Oauth { .. } => None,
-            })
-        };
-        let watched = wanted.iter().map(|(name, plain)| Watched { name, plain: plain.bytes(), user: user(name) });
+        let place = |name: &str| all.iter().find(|held| held.name() == name).map(|held| &held.rule.subject.place);
+        let watched = wanted.iter().flat_map(|(name, plain)| watched(name, plain, place(name)));
         let patterns = Arc::new(Patterns::new(watched));
         if built.len() >= SETS_MAX {
             built.remove(0);
         }
         built.push((wanted.iter().map(|(_, plain)| Arc::clone(plain)).collect(), Arc::clone(&patterns)));
         Some(patterns)
+    }
+}
+
+/// A plaintext, and each part of it that is of use alone: whoever has the key of a key pair needs no more.
+fn watched<'a>(name: &'a str, plain: &'a Plain, place: Option<&'a SecretPlace>) -> Vec<Watched<'a>> {
+    let alone = |plain: &'a [u8], user: Option<&'a str>| Watched { name, plain, user };
+    match place {
+        Some(SecretPlace::Basic { user }) => vec![alone(plain.bytes(), Some(user))],
+        Some(SecretPlace::Sigv4 { .. }) => {
+            let pair = KeyPair::read(plain, name).ok();
+            let parts = pair.iter().flat_map(KeyPair::confidential);
+            [plain.bytes()].into_iter().chain(parts).map(|bytes| alone(bytes, None)).collect()
+        }
+        Some(
+            SecretPlace::Header { .. }
+            | SecretPlace::Query { .. }
+            | SecretPlace::Path
+            | SecretPlace::Body
+            | SecretPlace::Oauth { .. },
+        )
+        | None => vec![alone(plain.bytes(), None)],
     }
 }

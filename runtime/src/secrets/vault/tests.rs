@@ -421,6 +421,33 @@ fn a_signature_is_made_for_its_service_alone() {
     assert!(without_hash.expect_err("nobody hashed the body").contains("whose body nobody hashed"));
 }
 
+#[test]
+fn each_part_of_a_key_pair_is_taken_out() {
+    const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    const TOKEN: &str = "FwoGZXIvYXdzEXAMPLEtoken==";
+    let lasting = vault();
+    let temporary = load(SECRETS, |name| match name {
+        "aws" => "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY:FwoGZXIvYXdzEXAMPLEtoken==",
+        other => value(other),
+    });
+    let temporary = temporary.expect("it loads");
+    let scrubbed = |vault: &Vault, text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        let names: Vec<_> = vault.all_patterns().expect("there are some").scrub_whole(&mut bytes);
+        let names = names.into_iter().map(|hit| hit.name).collect::<Vec<_>>().join(",");
+        (String::from_utf8(bytes).expect("stars are text"), names)
+    };
+    for text in [KEY.to_owned(), base64(KEY), KEY.replace('/', "%2F")] {
+        let (left, names) = scrubbed(&lasting, &format!("<{text}>"));
+        assert!(left.contains("****") && !left.contains("EXAMPLEKEY") && !left.contains(&text), "{left}");
+        assert_eq!(names, "aws");
+    }
+    assert_eq!(scrubbed(&temporary, &format!("<{KEY}>")).0, format!("<{}>", "*".repeat(KEY.len())));
+    assert_eq!(scrubbed(&temporary, &format!("<{TOKEN}>")).0, format!("<{}>", "*".repeat(TOKEN.len())));
+    // The identifier is sent in every request, and tells nobody anything.
+    assert_eq!(scrubbed(&temporary, "AKIAIOSFODNN7EXAMPLE"), ("AKIAIOSFODNN7EXAMPLE".to_owned(), String::new()));
+}
+
 /// Sends a body in pieces of these sizes.
 fn body(
     vault: &Vault,

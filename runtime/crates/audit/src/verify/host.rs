@@ -6,7 +6,7 @@ use super::{Findings, Independence, Level, Trust, Verdict, VerifyOptions};
 use crate::disk::{Disk, read_file};
 use crate::merkle::{Hash, Range};
 use crate::note::{NOTE_BYTES_MAX, Vkey};
-use crate::record::{Body, Cause, Digest, Leaf, LedgerOpen, SessionId};
+use crate::record::{Body, Cause, Digest, Leaf, LedgerOpen, Recovery, SessionId};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -135,10 +135,8 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
             }
         }
         Body::LedgerOpen(open) => {
-            let (sid, vkey) = (open.sid.clone(), open.vkey.clone());
-            let (opened, opened_ns) = (Opened::from(open), leaf.wall_ns);
-            let facts = SessionFacts { vkey, trees: Vec::new(), opened, closed: None, after: Vec::new(), opened_ns };
-            if sessions.insert(sid.clone(), facts).is_some() {
+            let sid = open.sid.clone();
+            if sessions.insert(sid.clone(), opened(open, leaf.wall_ns)).is_some() {
                 findings.broken(LogKind::Ledger, n, format!("session {sid} was opened twice"));
             }
         }
@@ -158,13 +156,7 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
             session.after.push((after.size, after.root.0));
             grows
         }),
-        Body::Recovery(recovery) => {
-            let text = format!("it was recovered here: {} bytes of a torn end were set aside", recovery.dropped);
-            findings.note(LogKind::Ledger, text);
-            if recovery.size != n {
-                findings.broken(LogKind::Ledger, n, "it was recovered at another size than it has here");
-            }
-        }
+        Body::Recovery(recovery) => recovered(&recovery, n, findings),
         Body::SessionOpen(_)
         | Body::SessionClose(_)
         | Body::Call(_)
@@ -191,6 +183,21 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         | Body::SecretScrub(_) => {
             findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger")
         }
+    }
+}
+
+/// What is known of a session from its first record in the ledger.
+fn opened(open: LedgerOpen, opened_ns: u64) -> SessionFacts {
+    let (vkey, opened) = (open.vkey.clone(), Opened::from(open));
+    SessionFacts { vkey, trees: Vec::new(), opened, closed: None, after: Vec::new(), opened_ns }
+}
+
+/// A ledger that was recovered says so, at the size where it was.
+fn recovered(recovery: &Recovery, n: u64, findings: &mut Findings) {
+    let text = format!("it was recovered here: {} bytes of a torn end were set aside", recovery.dropped);
+    findings.note(LogKind::Ledger, text);
+    if recovery.size != n {
+        findings.broken(LogKind::Ledger, n, "it was recovered at another size than it has here");
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) fn stream(
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, block)) = job else { return };
-                    if to_main.send(Answer::Checked(number, check(block, task, tiles.as_mut()))).is_err() {
+                    if to_main.send(Answer::Checked(number, Box::new(check(block, task, tiles.as_mut())))).is_err() {
                         return;
                     }
                 }
@@ -174,7 +174,7 @@ fn in_order(
 
 /// What a worker says.
 enum Answer {
-    Checked(u64, Checked),
+    Checked(u64, Box<Checked>),
     /// It panicked, and its block has no answer: nobody may wait for one.
     Panicked,
 }
