@@ -4,13 +4,15 @@
 mod authority;
 mod bundle;
 mod hello;
+mod java;
 mod upstream;
 
 pub use authority::Authority;
-pub use bundle::{BUNDLE_INSIDE, environment, merged_bundle};
-pub(super) use hello::{ClientHello, Encrypted, HELLO_BYTES_MAX, Hello};
-pub use upstream::{Anchors, client};
+pub use bundle::{BUNDLE_INSIDE, environment};
+pub use hello::{ClientHello, Encrypted, HELLO_BYTES_MAX, Hello};
+pub use java::java_store;
 pub(super) use upstream::{Alpn, Trust};
+pub use upstream::{Anchors, client};
 
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;

@@ -56,7 +56,12 @@ impl Blueprint {
         let bundle = trust.values().fold(trust::system_bundle()?, |all, more| trust::merged(more, &all));
         let bundle = trust::merged(&own, &bundle);
         let sockets = outline.sockets.iter().map(planned).collect();
-        Ok(Some(Self { view: OutletView { sockets, authority: own, bundle }, outline, authority, trust }))
+        Ok(Some(Self {
+            view: OutletView { sockets, authority: own, java: tls::java_store(&bundle), bundle },
+            outline,
+            authority,
+            trust,
+        }))
     }
 
     /// Starts the outlet on the sockets of a sandbox.

@@ -29,6 +29,8 @@ pub struct OutletView {
     pub authority: Vec<u8>,
     /// What programs inside trust: [`trust::merged`] of the system's and this session's authority.
     pub bundle: Vec<u8>,
+    /// The same as Java reads it.
+    pub java: Vec<u8>,
 }
 
 impl OutletView {
@@ -56,8 +58,13 @@ impl OutletView {
         bundles.extend(trust::BUNDLES.iter().filter_map(|path| shown.existing(Path::new(path))));
         bundles.sort();
         bundles.dedup();
-        let certificates = [(vec![PathBuf::from(AUTHORITY)], &self.authority), (bundles, &self.bundle)];
-        covers.last.extend(certificates.map(|(paths, content)| Cover {
+        let mut certificates = vec![(vec![PathBuf::from(AUTHORITY)], &self.authority), (bundles, &self.bundle)];
+        let mut stores: Vec<_> = trust::JAVA_STORES.iter().filter_map(|path| shown.existing(Path::new(path))).collect();
+        stores.dedup();
+        if !stores.is_empty() {
+            certificates.push((stores, &self.java));
+        }
+        covers.last.extend(certificates.into_iter().map(|(paths, content)| Cover {
             paths,
             content: Content::new(content.clone()),
             mode: 0o444,

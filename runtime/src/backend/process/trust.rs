@@ -19,6 +19,9 @@ pub const BUNDLES: [&str; 8] = [
     "/var/lib/ca-certificates/ca-bundle.pem",
 ];
 
+/// Where systems keep them for Java: Debian, Fedora.
+pub const JAVA_STORES: [&str; 2] = ["/etc/ssl/certs/java/cacerts", "/etc/pki/ca-trust/extracted/java/cacerts"];
+
 /// A bundle's largest size, bytes: twenty times Mozilla's list.
 const BUNDLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 

@@ -35,7 +35,7 @@ async fn what_is_judged_is_what_is_sent() {
     let world = World::new().await;
     assert_eq!(read(world.api(get("/v1/%68ello").body(empty()).unwrap()).await).await.0, 200);
     assert!(world.seen()[0].starts_with("GET /v1/hello "), "{:?}", world.seen());
-    for path in ["/v1/%2e%2e/admin", "/v1/../admin", "//v1/hello", "/v1/a%2fb", "/v1;/hello"] {
+    for path in ["/v1/%2e%2e/admin", "/v1/../admin", "//v1/hello", "/v1/..%2fb", "/v1;/hello"] {
         assert_eq!(read(world.api(get(path).body(empty()).unwrap()).await).await.0, 400, "{path}");
     }
     assert_eq!(world.seen().len(), 1);

@@ -1,23 +1,12 @@
-//! What clients inside are told to trust: the system's authorities and the session's, in one file that all of them find.
-//! It never takes an authority away from the system's.
+//! The variables by which clients inside find whom to trust.
+//! It never names a place that the sandbox does not have.
 
 /// Where the merged bundle stands inside.
 pub const BUNDLE_INSIDE: &str = "/run/stockade/ca-bundle.pem";
 
-/// The system's bundle with the session's authority after it. Both are PEM.
-pub fn merged_bundle(system: &[u8], session: &str) -> Vec<u8> {
-    let mut merged = Vec::with_capacity(system.len() + session.len() + 1);
-    merged.extend_from_slice(system);
-    if !merged.is_empty() && !merged.ends_with(b"\n") {
-        merged.push(b'\n');
-    }
-    merged.extend_from_slice(session.as_bytes());
-    merged
-}
-
 /// The variables by which clients find the bundle; most of them read no other place, or only their own.
 ///
-/// Java has none: it reads a PKCS #12 or JKS store and no PEM, so it is missing here. `SSL_CERT_DIR` is left out: OpenSSL
+/// Java has none that it takes silently; its store is covered instead, see [`super::java_store`]. `SSL_CERT_DIR` is left out: OpenSSL
 /// reads a directory by hashed file names and would find the system's there, without ours.
 pub fn environment() -> Vec<(&'static str, &'static str)> {
     let mut all: Vec<(&str, &str)> = [
@@ -43,16 +32,4 @@ pub fn environment() -> Vec<(&'static str, &'static str)> {
     all.extend([("UV_NATIVE_TLS", "true"), ("UV_SYSTEM_CERTS", "true"), ("NODE_USE_SYSTEM_CA", "1")]);
     all.extend([("DENO_TLS_CA_STORE", "system,mozilla")]);
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_merged_bundle_has_both_and_no_line_runs_into_another() {
-        assert_eq!(merged_bundle(b"A", "B\n"), b"A\nB\n");
-        assert_eq!(merged_bundle(b"A\n", "B\n"), b"A\nB\n");
-        assert_eq!(merged_bundle(b"", "B\n"), b"B\n");
-    }
 }

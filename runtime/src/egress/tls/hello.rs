@@ -4,7 +4,7 @@
 use stockade_policy::Host;
 
 /// Longest hello that is read, bytes; post-quantum key shares make hellos of 2 KiB, nothing makes one of 64.
-pub(in crate::egress) const HELLO_BYTES_MAX: usize = 64 * 1024;
+pub const HELLO_BYTES_MAX: usize = 64 * 1024;
 
 const RECORD_HANDSHAKE: u8 = 22;
 const RECORD_BYTES_MAX: usize = 16 * 1024;
@@ -19,17 +19,17 @@ const _: () = assert!(RECORD_BYTES_MAX < HELLO_BYTES_MAX);
 
 /// What a hello says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::egress) struct ClientHello {
+pub struct ClientHello {
     /// The name that the client wants to reach; `None` where it says none, as for an address.
-    pub(in crate::egress) server_name: Option<Host>,
+    pub server_name: Option<Host>,
     /// Whether it says another name where only the server can read it.
-    pub(in crate::egress) encrypted: Encrypted,
+    pub encrypted: Encrypted,
 }
 
 /// Whether a hello has an encrypted one inside (ECH). Browsers send one that is noise (RFC 8701), and no reader can
 /// tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::egress) enum Encrypted {
+pub enum Encrypted {
     /// No.
     No,
     /// Perhaps.
@@ -38,7 +38,7 @@ pub(in crate::egress) enum Encrypted {
 
 /// A hello that arrives in pieces. Each byte is looked at once, so that one byte a segment costs no more than one read.
 #[derive(Debug, Default)]
-pub(in crate::egress) struct Hello {
+pub struct Hello {
     /// Where the next record begins.
     at: usize,
     /// The handshake message, without the records around it.
@@ -50,7 +50,7 @@ impl Hello {
     ///
     /// # Errors
     /// It is no client hello, or is longer than [`HELLO_BYTES_MAX`].
-    pub(in crate::egress) fn read(&mut self, so_far: &[u8]) -> Result<Option<ClientHello>, &'static str> {
+    pub fn read(&mut self, so_far: &[u8]) -> Result<Option<ClientHello>, &'static str> {
         while let Some(record) = self.next_record(so_far)? {
             self.message.extend_from_slice(record);
             if let Some(body) = self.body()? {
