@@ -169,7 +169,7 @@ def is_object(spec):
 
 NUM = number(2**64)
 TYPES = {
-    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks tool"),
+    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks tool port"),
     "rules": lambda v: type(v) is list and v != [] and all(type(rule) is str for rule in v), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
     "str": lambda v: type(v) is str, "text": lambda v: type(v) is str and v != "", "sid": matches(ULID.pattern[:-2]),
     "hex": matches("[0-9a-f]{64}"), "vkey": is_vkey, "digest": is_digest, "counts": is_counts,

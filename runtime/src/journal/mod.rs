@@ -5,7 +5,7 @@ mod after;
 mod net;
 
 pub use after::{Act, After};
-pub use net::{Account, Admitted, Connection, Reply, Scrubbed, Total, Use, Wanted};
+pub use net::{Account, Admitted, Connection, INSIDE, Reply, Scrubbed, Total, Use, Wanted};
 
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -330,6 +330,7 @@ fn disclosures(call: &Call) -> Vec<Disclosed> {
             vec![Disclosed::bytes("args", path.as_bytes().to_vec())]
         }
         Action::Connect { host, port, .. } => vec![Disclosed::bytes("args", format!("{host}:{port}"))],
+        Action::Port { port } => vec![Disclosed::bytes("args", port.to_string())],
         Action::Tool { args, .. } => vec![Disclosed::bytes("args", format!("{args:?}"))],
     }
 }

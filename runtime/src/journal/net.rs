@@ -4,6 +4,7 @@
 use super::failed;
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use stockade_audit::SessionLog;
 use stockade_audit::merkle::sha256;
 use stockade_audit::record::{self as log, Digest, Record, Via};
 use stockade_policy::{Action, Approver, Ask, Call, Host, Method, Permit, Refusal, RuleId, UrlPath};
+
+/// Where connections from the host to a port inside arrive: its loopback.
+pub const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The account of one session's outlet. Its clones write into the same log.
 #[derive(Debug, Clone)]
@@ -182,6 +186,24 @@ impl Account {
         if is_whole {
             self.reached(&host, port);
         }
+        Ok(Connection { number, host, port, began: Instant::now() })
+    }
+
+    /// A connection from the host to a port inside is let through, under its permit. The first to its port is on disk
+    /// when this returns.
+    ///
+    /// # Errors
+    /// The log takes no more records: nothing may be connected. Bug: the permit is for something else.
+    pub fn reach(&self, permit: Permit) -> Result<Connection> {
+        let (call, grounds) = permit.into_parts();
+        let Action::Port { port } = *call.action() else {
+            return Err(Error::bug("a permit for something else came with a port"));
+        };
+        let (number, host) = (self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1, Host::Address(INSIDE));
+        let rules = grounds.rules.iter().map(ToString::to_string).collect();
+        let record = log::NetOpen { c: number, host: host.to_string(), port, via: Via::Port, rules };
+        self.append_first(self.waits(&host, port, &[]), [Record::new(record)])?;
+        self.reached(&host, port);
         Ok(Connection { number, host, port, began: Instant::now() })
     }
 
@@ -375,6 +397,7 @@ fn request(call: &Call) -> Result<(&Host, u16, &Method, &UrlPath)> {
         | Action::Read { .. }
         | Action::Write { .. }
         | Action::Unix { .. }
+        | Action::Port { .. }
         | Action::Tool { .. } => Err(Error::bug("a permit that is not for a request came to the outlet")),
     }
 }

@@ -75,6 +75,11 @@ pub enum Action {
         /// Absolute, or relative to the workspace.
         path: GuestPath,
     },
+    /// Reach a server on the sandbox's own loopback, from the host: what a person at the machine asks, never an agent.
+    Port {
+        /// TCP port.
+        port: u16,
+    },
     /// Call a tool of ours.
     Tool {
         /// Its name.

@@ -100,6 +100,8 @@ pub(crate) fn grant<P: RulePath>(grant: &Grant<P>) -> Line {
         Grant::Env(EnvGrant::Pass(name)) => Line::of("grant").with("env", name.as_str()),
         Grant::Env(EnvGrant::Set { name, value }) => Line::of("grant").with("env", name.as_str()).with("value", value),
         Grant::Tool(of) => tool(Line::of("grant"), of),
+        // Another name than the ports of a net rule have: the two must never read alike.
+        Grant::Port(ports) => Line::of("grant").with_all("inside", ports.iter().map(|port| port.to_string())),
         Grant::Net(of) => {
             let mut line = net(Line::of("grant"), &of.allowed);
             if let Some(rate) = &of.rate {
@@ -133,6 +135,8 @@ pub(crate) fn matter<P: RulePath>(verb: &str, matter: &Matter<P>) -> Line {
         Matter::Tool(of) => tool(line, of),
         Matter::Env(name) => line.with("env", name.as_str()),
         Matter::Unix(path) => line.with("unix", path.to_bytes()),
+        Matter::Port(Only::Any) => line.with("inside", "any"),
+        Matter::Port(Only::These(ports)) => line.with_all("inside", ports.iter().map(|port| port.to_string())),
     }
 }
 

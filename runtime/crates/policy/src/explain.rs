@@ -60,6 +60,7 @@ impl<P: RulePath> Profile<P> {
             ("may read and execute", grants(&is(Access::Exec))),
             ("may reach", grants(&|grant| matches!(grant, Grant::Net(_)))),
             ("may connect to sockets", grants(&|grant| matches!(grant, Grant::Unix { .. }))),
+            ("may be reached from this machine", grants(&|grant| matches!(grant, Grant::Port(_)))),
             ("may call tools", grants(&|grant| matches!(grant, Grant::Tool(_)))),
             ("environment", grants(&|grant| matches!(grant, Grant::Env(_)))),
             ("secrets, as placeholders", self.secrets.iter().map(line).collect()),

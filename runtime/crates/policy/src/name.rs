@@ -169,6 +169,11 @@ impl ToolName {
         Self("net".into())
     }
 
+    /// The name under which reaching ports of the sandbox is judged; rules about tools can mean it.
+    pub fn port() -> Self {
+        Self("port".into())
+    }
+
     /// # Errors
     /// The text is not a tool's name.
     pub fn parse(text: &str) -> Result<Self, Flaw> {

@@ -111,7 +111,7 @@ impl<P> Profile<P> {
                 rule: &rule.id,
                 reason: rule.reason.as_str(),
             }),
-            Grant::Net(_) | Grant::Tool(_) | Grant::Env(_) | Grant::Unix { .. } => None,
+            Grant::Net(_) | Grant::Tool(_) | Grant::Env(_) | Grant::Unix { .. } | Grant::Port(_) => None,
         })
     }
 
@@ -119,7 +119,15 @@ impl<P> Profile<P> {
     pub fn unix_grants(&self) -> impl Iterator<Item = (&P, Presence, &RuleId)> {
         self.grants.iter().filter_map(|rule| match &rule.subject {
             Grant::Unix { path, presence } => Some((path, *presence, &rule.id)),
-            Grant::Path { .. } | Grant::Net(_) | Grant::Tool(_) | Grant::Env(_) => None,
+            Grant::Path { .. } | Grant::Net(_) | Grant::Tool(_) | Grant::Env(_) | Grant::Port(_) => None,
+        })
+    }
+
+    /// Grants on ports inside, to be reached from the host.
+    pub fn port_grants(&self) -> impl Iterator<Item = (&[u16], &RuleId)> {
+        self.grants.iter().filter_map(|rule| match &rule.subject {
+            Grant::Port(ports) => Some((ports.as_slice(), &rule.id)),
+            Grant::Path { .. } | Grant::Net(_) | Grant::Tool(_) | Grant::Env(_) | Grant::Unix { .. } => None,
         })
     }
 
@@ -127,7 +135,7 @@ impl<P> Profile<P> {
     pub fn tool_grants(&self) -> impl Iterator<Item = &ToolMatch> {
         self.grants.iter().filter_map(|rule| match &rule.subject {
             Grant::Tool(tool) => Some(tool),
-            Grant::Path { .. } | Grant::Net(_) | Grant::Env(_) | Grant::Unix { .. } => None,
+            Grant::Path { .. } | Grant::Net(_) | Grant::Env(_) | Grant::Unix { .. } | Grant::Port(_) => None,
         })
     }
 
@@ -136,7 +144,7 @@ impl<P> Profile<P> {
     pub fn env_grants(&self) -> impl Iterator<Item = (&EnvGrant, &RuleId)> {
         self.grants.iter().filter_map(|rule| match &rule.subject {
             Grant::Env(env) => Some((env, &rule.id)),
-            Grant::Path { .. } | Grant::Net(_) | Grant::Tool(_) | Grant::Unix { .. } => None,
+            Grant::Path { .. } | Grant::Net(_) | Grant::Tool(_) | Grant::Unix { .. } | Grant::Port(_) => None,
         })
     }
 
@@ -144,7 +152,7 @@ impl<P> Profile<P> {
     pub fn net_grants(&self) -> impl Iterator<Item = (&NetGrant, &RuleId)> {
         self.grants.iter().filter_map(|rule| match &rule.subject {
             Grant::Net(net) => Some((net, &rule.id)),
-            Grant::Path { .. } | Grant::Tool(_) | Grant::Env(_) | Grant::Unix { .. } => None,
+            Grant::Path { .. } | Grant::Tool(_) | Grant::Env(_) | Grant::Unix { .. } | Grant::Port(_) => None,
         })
     }
 
@@ -173,7 +181,12 @@ impl<P> Profile<P> {
     pub(crate) fn env_restrictions(&self) -> impl Iterator<Item = (Verb, &crate::glob::WordGlob, &RuleId)> {
         self.restrictions.iter().filter_map(|rule| match &rule.subject.matter {
             Matter::Env(glob) => Some((rule.subject.verb, glob, &rule.id)),
-            Matter::Path { .. } | Matter::Command { .. } | Matter::Net(_) | Matter::Tool(_) | Matter::Unix(_) => None,
+            Matter::Path { .. }
+            | Matter::Command { .. }
+            | Matter::Net(_)
+            | Matter::Tool(_)
+            | Matter::Unix(_)
+            | Matter::Port(_) => None,
         })
     }
 
@@ -182,7 +195,12 @@ impl<P> Profile<P> {
     pub fn closed_places(&self) -> impl Iterator<Item = (Access, &Place<P>, &RuleId)> {
         self.restrictions.iter().filter_map(|rule| match &rule.subject.matter {
             Matter::Path { access, place } => Some((*access, place, &rule.id)),
-            Matter::Command { .. } | Matter::Net(_) | Matter::Tool(_) | Matter::Env(_) | Matter::Unix(_) => None,
+            Matter::Command { .. }
+            | Matter::Net(_)
+            | Matter::Tool(_)
+            | Matter::Env(_)
+            | Matter::Unix(_)
+            | Matter::Port(_) => None,
         })
     }
 
@@ -271,6 +289,7 @@ fn place_grant(grant: &Grant<WrittenPath>, facts: &HostFacts<'_>) -> Result<Gran
         }
         Grant::Unix { path, presence } => Grant::Unix { path: path.place(facts)?, presence: *presence },
         Grant::Net(net) => Grant::Net(net.clone()),
+        Grant::Port(ports) => Grant::Port(ports.clone()),
         Grant::Tool(tool) => Grant::Tool(tool.clone()),
         Grant::Env(env) => Grant::Env(env.clone()),
     })
@@ -293,6 +312,7 @@ fn place_matter(matter: &Matter<WrittenPath>, facts: &HostFacts<'_>) -> Result<M
         Matter::Tool(tool) => Matter::Tool(tool.clone()),
         Matter::Env(name) => Matter::Env(name.clone()),
         Matter::Unix(path) => Matter::Unix(path.place(facts)?),
+        Matter::Port(ports) => Matter::Port(ports.clone()),
     })
 }
 

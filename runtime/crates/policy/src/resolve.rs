@@ -188,7 +188,11 @@ fn check_names(joined: &Joined, findings: &mut Findings) {
                     findings.add(&grant.file, grant.id.line(), what, "set it once");
                 }
             }
-            Grant::Path { .. } | Grant::Tool(_) | Grant::Env(EnvGrant::Pass(_)) | Grant::Unix { .. } => {}
+            Grant::Path { .. }
+            | Grant::Tool(_)
+            | Grant::Env(EnvGrant::Pass(_))
+            | Grant::Unix { .. }
+            | Grant::Port(_) => {}
         }
     }
 }

@@ -88,6 +88,8 @@ pub enum Grant<P> {
         /// Whether it must exist.
         presence: Presence,
     },
+    /// TCP ports of the sandbox's own loopback that may be reached from the host's; sorted, never empty.
+    Port(Vec<u16>),
 }
 
 /// A variable that the sandbox gets.
@@ -158,6 +160,8 @@ pub enum Matter<P> {
     Env(WordGlob),
     /// A unix socket.
     Unix(P),
+    /// Ports of the sandbox's loopback.
+    Port(Only<u16>),
 }
 
 /// Where a restriction on paths applies.

@@ -2,7 +2,7 @@
 //! It never serves as an identity: texts of two rules can be equal, their canonical forms cannot.
 
 use crate::rule::{
-    EnvGrant, Grant, Matter, Method, NetMatch, Place, Presence, Restriction, Secret, SecretPlace, ToolMatch,
+    EnvGrant, Grant, Matter, Method, NetMatch, Only, Place, Presence, Restriction, Secret, SecretPlace, ToolMatch,
 };
 use alloc::format;
 use core::fmt;
@@ -57,6 +57,10 @@ impl<P: fmt::Display> fmt::Display for Grant<P> {
             Self::Env(EnvGrant::Pass(name)) => write!(f, "env {}", name.as_str()),
             Self::Env(EnvGrant::Set { name, value }) => write!(f, "env {name}={value}"),
             Self::Unix { path, presence } => write!(f, "unix {path}{}", optional(presence)),
+            Self::Port(ports) => {
+                f.write_str("port")?;
+                list(f, " ", ports.iter())
+            }
         }
     }
 }
@@ -78,6 +82,11 @@ impl<P: fmt::Display> fmt::Display for Matter<P> {
             Self::Tool(tool) => write!(f, "tool {tool}"),
             Self::Env(name) => write!(f, "env {}", name.as_str()),
             Self::Unix(path) => write!(f, "unix {path}"),
+            Self::Port(Only::Any) => f.write_str("port, any"),
+            Self::Port(Only::These(ports)) => {
+                f.write_str("port")?;
+                list(f, " ", ports.iter())
+            }
         }
     }
 }

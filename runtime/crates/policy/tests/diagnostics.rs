@@ -54,6 +54,25 @@ fn a_grant_without_reason_is_refused() {
 }
 
 #[test]
+fn a_port_inside_is_named_once_and_exists() {
+    check(
+        "[[grant.port]]\nreason = \"r\"\n[[grant.port]]\nport = 70000\nreason = \"r\"\n[[grant.port]]\nport = 1\nports = [2]\nreason = \"r\"\n[[grant.port]]\nports = [0]\nreason = \"r\"\n[[grant.port]]\nport = 5\n",
+        r#"
+error: profile "web.toml", line 3: grant has no port
+hint: add port = 3000, or ports = [3000, 3001]
+error: profile "web.toml", line 6: port = 70000 is out of range
+hint: give a number from 1 to 65535, or leave the key out
+error: profile "web.toml", line 10: rule has both "port" and "ports"
+hint: put all of them into ports = [3000, 3001]
+error: profile "web.toml", line 13: "ports" has something that is no port
+hint: give numbers from 1 to 65535
+error: profile "web.toml", line 15: grant has no reason
+hint: add reason = "why this tool needs it"
+"#,
+    );
+}
+
+#[test]
 fn every_error_is_reported_not_only_the_first() {
     check(
         "flor = \"full\"\n[[grant.read]]\npath = \"/usr/*\"\n[[grant.red]]\nreason = \"r\"\n[[grant.net]]\nhost = \"\"\nports = []\nreason = \"r\"\n[limits]\nwall = 3\npids = 0\n",

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use stockade_policy::{
-    AbsolutePath, Answer, Approver, Decision, ExpandedProfile, HostFacts, Limit, Profile, RawCall, Treatment, diff,
-    parse, parse_project, resolve, tighten,
+    AbsolutePath, Action, Answer, Approver, Call, Decision, ExpandedProfile, HostFacts, Limit, Profile, RawCall,
+    ToolName, Treatment, diff, parse, parse_project, resolve, tighten,
 };
 
 const WORK: &str = r#"
@@ -309,6 +309,47 @@ fn a_denial_says_why_and_what_instead() {
         denial.to_string(),
         "denied: writing \"/etc/\\u{1b}[2Jx\" is not granted by profile \"p\"\nallowed instead: write below \"/home/ada/work\"\nto ask: say what you need it for; a grant with a reason in the profile allows it"
     );
+}
+
+#[test]
+fn a_port_inside_is_reached_by_grant_alone() {
+    let reach = |body: &str, port: u16| {
+        let call = Call::new(ToolName::port(), Action::Port { port });
+        match expanded(body, &[]).expect("clean").judge(call) {
+            Decision::Permit(permit) => format!("permit {}", permit.grounds().rules[0]),
+            Decision::Ask(ask) => format!("ask {}", ask.rules()[0].reason),
+            Decision::Denial(denial) => denial.to_string(),
+        }
+    };
+    let granted = "[[grant.port]]\nports = [8080, 3000]\nreason = \"the dev server\"\n";
+    assert_eq!(reach(granted, 3000), "permit p:3");
+    assert_eq!(reach(granted, 8080), "permit p:3");
+    assert_eq!(
+        reach(granted, 3001),
+        "denied: reaching port 3001 inside is not granted by profile \"p\"\nallowed instead: port 3000, port 8080\nto ask: say what you need it for; a grant with a reason in the profile allows it"
+    );
+    let net = "[[grant.net]]\nhost = \"127.0.0.1\"\naddress = true\nports = [3000]\nreason = \"r\"\n";
+    assert!(reach(net, 3000).starts_with("denied: "), "a grant for the network is another thing");
+    for (rule, expect) in [
+        ("[[ask.port]]\nport = 3000", "ask why"),
+        ("[[deny.port]]\nport = 3000", "denied: reaching port 3000 inside is forbidden: why\nrule: p:6"),
+        ("[[deny.port]]", "denied: reaching port 3000 inside is forbidden: why\nrule: p:6"),
+        ("[[deny.port]]\nport = 8080", "permit p:3"),
+        ("[[deny.tool]]\nname = \"port\"", "denied: reaching port 3000 inside is forbidden: why\nrule: p:6"),
+    ] {
+        let answer = reach(&format!("{granted}{rule}\nreason = \"why\"\n"), 3000);
+        assert!(answer.starts_with(expect), "{rule}: {answer}");
+    }
+    let explained = profile(granted).explain().to_string();
+    assert!(
+        explained.contains("may be reached from this machine\n  port 3000,8080  [p.toml:3]\n      the dev server\n")
+    );
+    let wider: Vec<String> = diff(&profile(""), &profile(granted)).iter().map(ToString::to_string).collect();
+    assert_eq!(wider, ["wider: + grant port 3000,8080 (p:3)"]);
+    let bytes = profile(granted).canonical_bytes();
+    let text = String::from_utf8(bytes).expect("this one is text");
+    assert!(text.contains("\ngrant\tinside=3000\tinside=8080\trule=p:3\treason=the dev server\n"), "{text}");
+    assert!(parse_project("stockade.toml", format!("profile = 1\n{granted}").as_bytes()).is_err());
 }
 
 #[test]

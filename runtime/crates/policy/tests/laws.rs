@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use std::collections::BTreeMap;
 use stockade_policy::{
-    AbsolutePath, Answer, Approver, Call, Decision, ExpandedProfile, HostFacts, Limit, Profile, ProfileName, RawCall,
-    parse, parse_project, resolve, tighten,
+    AbsolutePath, Action, Answer, Approver, Call, Decision, ExpandedProfile, HostFacts, Limit, Profile, ProfileName,
+    RawCall, ToolName, parse, parse_project, resolve, tighten,
 };
 
-const GRANTS: [&str; 20] = [
+const GRANTS: [&str; 22] = [
     "[[grant.read]]\npath = \".\"",
     "[[grant.read]]\npath = \"./src\"",
     "[[grant.read]]\npath = \"/etc\"\noptional = true",
@@ -31,9 +31,11 @@ const GRANTS: [&str; 20] = [
     "[[grant.env]]\nname = \"A\"\nvalue = \"1\"",
     "[[grant.unix]]\npath = \"/run/x.sock\"",
     "[[grant.unix]]\npath = \"/run/y.sock\"",
+    "[[grant.port]]\nport = 3000",
+    "[[grant.port]]\nports = [3000, 8080]",
 ];
 
-const RESTRICTIONS: [&str; 18] = [
+const RESTRICTIONS: [&str; 20] = [
     "read]]\npath = \"./secret\"",
     "read]]\npath = \"**/.env\"",
     "read]]\npath = \"/etc/ssl\"",
@@ -52,11 +54,13 @@ const RESTRICTIONS: [&str; 18] = [
     "env]]\nname = \"LD_*\"",
     "env]]\nname = \"LC_ALL\"",
     "unix]]\npath = \"/run/x.sock\"",
+    "port]]\nports = [8080]",
+    "port]]",
 ];
 
 const GUARDS: [&str; 4] = ["**/.git/hooks", ".envrc", "/src", "*.lock"];
 
-const CALLS: [&str; 32] = [
+const CALLS: [&str; 34] = [
     r#"{"tool":"sh","command":{"argv":["ls"]}}"#,
     r#"{"tool":"sh","command":{"argv":["/usr/bin/curl","x"]}}"#,
     r#"{"tool":"sh","command":{"argv":["curl","x"]}}"#,
@@ -89,6 +93,8 @@ const CALLS: [&str; 32] = [
     r#"{"tool":"edit","args":{"path":["src/a"]}}"#,
     r#"{"tool":"fetch","args":{"url":"https://example.com/../x"}}"#,
     r#"{"tool":"u","unix":{"path":"/run/x.sock"}}"#,
+    "port 3000",
+    "port 8080",
 ];
 
 /// A profile as parts of text.
@@ -190,6 +196,10 @@ fn at_home(profile: &Profile) -> ExpandedProfile {
 }
 
 fn call(text: &str) -> Call {
+    // No agent can ask for a port: it is not among the calls that come as text.
+    if let Some(port) = text.strip_prefix("port ") {
+        return Call::new(ToolName::port(), Action::Port { port: port.parse().expect("a port") });
+    }
     RawCall::new(text.as_bytes()).parse().unwrap_or_else(|flaw| panic!("{flaw}: {text}"))
 }
 
@@ -341,8 +351,8 @@ proptest! {
         let profile = at_home(&profile_of(&text, &[]));
         let Ok(path) = stockade_policy::GuestPath::parse(path.as_bytes()) else { return Ok(()) };
         let call = Call::new(
-            stockade_policy::ToolName::parse("r").expect("a name"),
-            stockade_policy::Action::Read { path: path.clone() },
+            ToolName::parse("r").expect("a name"),
+            Action::Read { path: path.clone() },
         );
         // The standard library's components are an independent reading of the same path.
         let mut depth = if path.as_bytes().starts_with(b"/") { i64::MIN / 2 } else { 0 };

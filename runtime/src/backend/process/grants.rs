@@ -101,6 +101,11 @@ pub fn refuse_unenforceable(profile: &ExpandedProfile, wall: stockade_jail::plan
         for (_, _, rule) in profile.unix_grants() {
             refuse(rule, "a grant for a socket is not enforceable without user namespaces", hint);
         }
+        for (_, rule) in profile.port_grants() {
+            let what =
+                "a grant for a port inside is not enforceable without user namespaces: the loopback is the host's";
+            refuse(rule, what, hint);
+        }
         for closed in profile.closed_places() {
             let hint = "grant smaller paths instead, or allow user namespaces on this machine (stockade doctor)";
             refuse(closed.2, "closing a place below a grant is not enforceable without user namespaces", hint);

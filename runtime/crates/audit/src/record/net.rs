@@ -17,6 +17,8 @@ pub enum Via {
     Socks,
     /// A tool of ours asked.
     Tool,
+    /// The other way: from the host to a port inside.
+    Port,
 }
 
 /// `net.name`: a name was asked for.

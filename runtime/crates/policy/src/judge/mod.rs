@@ -125,7 +125,7 @@ impl ExpandedProfile {
         let place = match call.action() {
             Action::Command(command) => self.directory(command).ok(),
             Action::Read { .. } | Action::Write { .. } | Action::Unix { .. } => target,
-            Action::Connect { .. } | Action::Tool { .. } => None,
+            Action::Connect { .. } | Action::Port { .. } | Action::Tool { .. } => None,
         };
         Answer::Allowed(Grounds { rules, approved_by, limits, place, treatment })
     }
@@ -143,7 +143,7 @@ impl ExpandedProfile {
             Action::Read { path } | Action::Write { path } | Action::Unix { path } => {
                 self.workspace().walk(path.as_bytes()).map(Some).map_err(malformed)
             }
-            Action::Connect { .. } | Action::Tool { .. } => Ok(None),
+            Action::Connect { .. } | Action::Port { .. } | Action::Tool { .. } => Ok(None),
         }
     }
 
@@ -186,6 +186,7 @@ impl ExpandedProfile {
                 | Action::Read { .. }
                 | Action::Connect { .. }
                 | Action::Unix { .. }
+                | Action::Port { .. }
                 | Action::Tool { .. },
                 _,
             ) => Treatment::Free,
@@ -238,6 +239,10 @@ impl ExpandedProfile {
                 self.net_grants().map(|(net, _)| net.allowed.to_string()).take(SHOWN_MAX).collect()
             }
             Action::Unix { .. } => self.unix_grants().map(|(path, ..)| path.to_string()).take(SHOWN_MAX).collect(),
+            Action::Port { .. } => {
+                let ports = self.port_grants().flat_map(|(ports, _)| ports);
+                ports.map(|port| format!("port {port}")).take(SHOWN_MAX).collect()
+            }
             Action::Tool { .. } => self.tool_grants().map(|tool| tool.to_string()).take(SHOWN_MAX).collect(),
         }
     }
@@ -261,6 +266,7 @@ fn describe(call: &Call) -> String {
         Action::Write { path } => format!("writing \"{}\"", shorten(path.as_bytes())),
         Action::Connect { host, port, .. } => format!("connecting to \"{host}\" port {port}"),
         Action::Unix { path } => format!("connecting to socket \"{}\"", shorten(path.as_bytes())),
+        Action::Port { port } => format!("reaching port {port} inside"),
         Action::Tool { name, .. } => format!("calling tool \"{name}\""),
     }
 }
@@ -278,7 +284,8 @@ fn names(call: &Call) -> impl Iterator<Item = &ToolName> {
         | Action::Read { .. }
         | Action::Write { .. }
         | Action::Connect { .. }
-        | Action::Unix { .. } => None,
+        | Action::Unix { .. }
+        | Action::Port { .. } => None,
     };
     called.into_iter().chain([call.tool()])
 }

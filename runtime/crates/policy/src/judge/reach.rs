@@ -33,6 +33,7 @@ impl Reach<'_> {
                 | Action::Write { .. }
                 | Action::Connect { .. }
                 | Action::Unix { .. }
+                | Action::Port { .. }
                 | Action::Tool { .. } => false,
             },
             Matter::Net(net) => match action {
@@ -43,6 +44,7 @@ impl Reach<'_> {
                 | Action::Read { .. }
                 | Action::Write { .. }
                 | Action::Unix { .. }
+                | Action::Port { .. }
                 | Action::Tool { .. } => false,
             },
             Matter::Tool(tool) => match action {
@@ -51,7 +53,8 @@ impl Reach<'_> {
                 | Action::Read { .. }
                 | Action::Write { .. }
                 | Action::Connect { .. }
-                | Action::Unix { .. } => tool_test(tool, self.call, None) != Match::No,
+                | Action::Unix { .. }
+                | Action::Port { .. } => tool_test(tool, self.call, None) != Match::No,
             },
             Matter::Env(glob) => match action {
                 Action::Command(command) => command.env().keys().any(|name| glob.matches(name.as_str().as_bytes())),
@@ -59,11 +62,21 @@ impl Reach<'_> {
                 | Action::Write { .. }
                 | Action::Connect { .. }
                 | Action::Unix { .. }
+                | Action::Port { .. }
                 | Action::Tool { .. } => false,
             },
             Matter::Unix(socket) => match (action, self.target) {
                 (Action::Unix { .. }, Some(path)) => socket.covers(path),
                 _ => false,
+            },
+            Matter::Port(ports) => match action {
+                Action::Port { port } => ports.is_any() || ports.these().contains(port),
+                Action::Command(_)
+                | Action::Read { .. }
+                | Action::Write { .. }
+                | Action::Connect { .. }
+                | Action::Unix { .. }
+                | Action::Tool { .. } => false,
             },
         }
     }
@@ -97,7 +110,7 @@ impl Reach<'_> {
             Action::Command(_) => Some(Access::Exec),
             Action::Read { .. } => Some(Access::Read),
             Action::Write { .. } => Some(Access::Write),
-            Action::Connect { .. } | Action::Unix { .. } | Action::Tool { .. } => None,
+            Action::Connect { .. } | Action::Unix { .. } | Action::Port { .. } | Action::Tool { .. } => None,
         }
     }
 
@@ -136,6 +149,7 @@ impl Reach<'_> {
                 let named = tool.name.matches(name.as_str().as_bytes());
                 yes(named && conditions_test(tool, args) == Match::Yes, (0, tool.name.as_str().len()))
             }
+            (Grant::Port(ports), Action::Port { port }) => yes(ports.contains(port), (0, 0)),
             (Grant::Unix { path, .. }, Action::Unix { .. }) => yes(path == self.target?, (0, 0)),
             _ => None,
         }

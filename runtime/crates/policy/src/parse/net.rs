@@ -100,6 +100,35 @@ fn ports(fields: &mut Fields<'_>, default: Only<u16>) -> Option<Only<u16>> {
     Some(Only::These(ports))
 }
 
+/// What a rule about ports inside means that names none.
+#[derive(Clone, Copy)]
+pub(super) enum Unsaid {
+    /// Nothing: a grant says which.
+    Missing,
+    /// All of them: a restriction is as wide as its words.
+    Any,
+}
+
+/// `port = 3000` or `ports = [3000, 3001]`: ports of the sandbox's loopback.
+pub(super) fn inside(fields: &mut Fields<'_>, unsaid: Unsaid) -> Option<Only<u16>> {
+    let (one, several) = (fields.has("port"), fields.has("ports"));
+    let line = fields.line_of("ports");
+    let port = fields.count("port", u64::from(u16::MAX)).and_then(|port| u16::try_from(port).ok());
+    let listed = ports(fields, Only::Any);
+    match (one, several, unsaid) {
+        (true, true, _) => {
+            fields.note(line, "rule has both \"port\" and \"ports\"", "put all of them into ports = [3000, 3001]");
+            None
+        }
+        (true, false, _) => port.map(|port| Only::These(vec![port])),
+        (false, true, _) | (false, false, Unsaid::Any) => listed,
+        (false, false, Unsaid::Missing) => {
+            fields.note(fields.line, "grant has no port", "add port = 3000, or ports = [3000, 3001]");
+            None
+        }
+    }
+}
+
 /// A pattern for the path of a URL.
 fn url_glob(text: &str) -> Result<PathGlob, Flaw> {
     let text = plain(text, "path", TEXT_BYTES_MAX)?;

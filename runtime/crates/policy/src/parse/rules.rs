@@ -24,9 +24,10 @@ enum Kind {
     Tool,
     Env,
     Unix,
+    Port,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("read", Kind::Path(Access::Read)),
     ("write", Kind::Path(Access::Write)),
     ("exec", Kind::Path(Access::Exec)),
@@ -34,6 +35,7 @@ const KINDS: [(&str, Kind); 7] = [
     ("tool", Kind::Tool),
     ("env", Kind::Env),
     ("unix", Kind::Unix),
+    ("port", Kind::Port),
 ];
 
 /// `[[grant.X]]`
@@ -53,6 +55,7 @@ pub(super) fn grants(fields: &mut Fields<'_>, scribe: &mut Scribe) -> Vec<Rule<G
             let presence = presence(fields);
             Some(Grant::Unix { path: path?, presence })
         }
+        Kind::Port => net::inside(fields, net::Unsaid::Missing).map(|ports| Grant::Port(ports.these().to_vec())),
     })
 }
 
@@ -73,6 +76,7 @@ pub(super) fn restrictions(
             Kind::Tool => Matter::Tool(tool(fields)?),
             Kind::Env => Matter::Env(fields.required("name", "add name = \"VARIABLE\"", env_pattern)?),
             Kind::Unix => Matter::Unix(fields.required("path", "add path = \"/run/x.sock\"", WrittenPath::parse)?),
+            Kind::Port => Matter::Port(net::inside(fields, net::Unsaid::Any)?),
         };
         Some(Restriction { verb, matter })
     })
