@@ -131,6 +131,16 @@ pub(super) fn read(parts: Parts, to: &Destination) -> Result<Canonical, Misfit> 
     Ok(Canonical { method, path, query, headers: read.headers, kind: read.kind, overrides, trailers: read.trailers })
 }
 
+/// What a request that came on a connection to a host comes to: method, path, query and fields as they are sent, `None`
+/// where it is refused. For tests with hostile requests, which need no connection.
+pub fn check(
+    parts: Parts,
+    (host, port, channel): (Host, u16, Channel),
+) -> Option<(Method, UrlPath, Option<String>, HeaderMap)> {
+    let read = read(parts, &Destination { host, port, channel }).ok()?;
+    Some((read.method, read.path, read.query, read.headers))
+}
+
 fn method(text: &str) -> Result<Method, Misfit> {
     let refuse = |what: &str, hint: &str| Err(Misfit::new(what, hint).with(StatusCode::METHOD_NOT_ALLOWED));
     match text {
