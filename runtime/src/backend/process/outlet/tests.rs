@@ -33,7 +33,12 @@ fn resolv() -> SessionStep {
 }
 
 fn covers(machine: &[(&'static str, Seen)], mounts: &[SessionStep]) -> Covers {
-    let view = OutletView { sockets: Vec::new(), authority: b"ours".to_vec(), bundle: b"all".to_vec(), java: b"java".to_vec() };
+    let view = OutletView {
+        sockets: Vec::new(),
+        authority: b"ours".to_vec(),
+        bundle: b"all".to_vec(),
+        java: b"java".to_vec(),
+    };
     view.covers(&[resolv()], mounts, &Picture(machine.iter().cloned().collect()))
 }
 
