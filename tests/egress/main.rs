@@ -1,0 +1,26 @@
+//! The outlet and the secrets from outside: real clients through it, attacks on it, and what its log says of both.
+//! It never sends a packet beyond this machine, but where a client's own packages are fetched from a registry.
+
+mod bounds;
+mod clients;
+mod proofs;
+mod reflections;
+mod requests;
+mod walls;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stockade_tests::story::run_trials("egress", |person| {
+        let parts = [
+            clients::stories(),
+            requests::stories(),
+            walls::stories(),
+            reflections::stories(),
+            bounds::stories(),
+            proofs::stories(),
+        ];
+        parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
+    })
+}
