@@ -160,8 +160,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "tokio",
-        modules: &["egress", "secrets"],
-        reason: "one worker thread waits for many connections; a token that is being exchanged is waited for",
+        modules: &["egress", "secrets", "session"],
+        reason: "one worker thread waits for many connections, out of a sandbox and to its ports, and for tokens",
     },
     Door { member: "runtime", dependency: "tokio-rustls", modules: &["egress"], reason: "rustls on tokio" },
     Door {

@@ -2,6 +2,7 @@
 //! It never resolves dependencies itself; `cargo tree` does, offline and with the lock file as it is.
 
 use super::lex;
+use super::shape;
 use super::source::{Finding, Source, top};
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -237,7 +238,7 @@ fn beside(sources: &[Source], door: &Door) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.path.starts_with(&root) && source.is("rs")) {
         let module = source.path[root.len()..].trim_end_matches(".rs").split('/').next().unwrap_or_default();
-        if door.modules.contains(&module) || source.path.ends_with("/tests.rs") {
+        if door.modules.contains(&module) || shape::is_test_file(&source.path) {
             continue;
         }
         let code = lex::without_tests(&lex::code(&source.text));

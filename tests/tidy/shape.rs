@@ -39,7 +39,7 @@ fn header(source: &Source, findings: &mut Vec<Finding>) {
 }
 
 /// A sibling file of tests is as long as its tests are.
-fn is_test_file(path: &str) -> bool {
+pub(crate) fn is_test_file(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/src/") && path.contains("/tests/")
 }
 
