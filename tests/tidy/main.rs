@@ -11,8 +11,10 @@ mod source;
 mod words;
 
 use source::{all, none, rust, top};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 #[test]
@@ -96,20 +98,31 @@ fn every_threat_names_a_test_or_a_reason() {
     none(&docs::unnamed(document, &attacks));
 }
 
-/// What the escape suite lists: its tests are rows of tables, so their names stand in no source.
+/// Suites of attacks. Their tests are rows of tables, so their names stand in no source.
+const SUITES: [&str; 2] = ["escape", "egress"];
+
+/// What these suites list.
 #[expect(clippy::disallowed_methods, reason = "a test asks another test program for its list; no guest is near")]
 fn attacks() -> BTreeSet<String> {
     let own = std::env::current_exe().expect("a running program has a path");
-    let entries = fs::read_dir(own.parent().expect("it lies in a directory")).expect("its directory can be listed");
-    let paths =
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.extension().is_none());
-    let built = paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("escape-")));
-    let newest = built.max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
-    let newest = newest.expect("the escape suite is built: cargo build -p stockade-tests --tests");
-    let output = Command::new(&newest).arg("--list").output().expect("a test program can be started");
-    let listed = docs::listed(&String::from_utf8_lossy(&output.stdout));
-    assert!(listed.len() > 100, "{} lists only {} tests", newest.display(), listed.len());
-    listed
+    let mut all = BTreeSet::new();
+    for suite in SUITES {
+        let entries = fs::read_dir(own.parent().expect("it lies in a directory")).expect("its directory can be listed");
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let named = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            path.extension().is_none() && name.strip_prefix(suite).is_some_and(|rest| rest.starts_with('-'))
+        };
+        let mut built: Vec<PathBuf> = paths.filter(named).collect();
+        built.sort_by_key(|path| Reverse(path.metadata().and_then(|data| data.modified()).ok()));
+        // Newest first; a bench may have the same name, and lists next to nothing.
+        let listed = built.iter().find_map(|path| {
+            let output = Command::new(path).arg("--list").output().expect("a test program can be started");
+            Some(docs::listed(&String::from_utf8_lossy(&output.stdout))).filter(|listed| listed.len() > 100)
+        });
+        all.extend(listed.unwrap_or_else(|| panic!("{suite} is not built: cargo build -p stockade-tests --tests")));
+    }
+    all
 }
 
 #[test]
