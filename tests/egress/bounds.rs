@@ -38,7 +38,7 @@ fn rate(stage: &mut Stage) -> Told {
     let refused = out.matches(" 429").count();
     must(refused > 0 && out.matches(" 200").count() >= 3, || heard.told())?;
     must(out.matches("retry-after: ").count() == refused, || heard.told())?;
-    heard.logged(&[&["net.refuse", "rate"]])
+    heard.logged(&[&["net.refuse", "requests_per_s"]])
 }
 
 fn budget(stage: &mut Stage) -> Told {

@@ -93,8 +93,8 @@ const CLIENTS: &[Client] = &[
     Client {
         name: "curl_with_an_attached_secret",
         needs: &["curl"],
-        script: "curl -sS https://attach.good.test/status/204 -w '%{http_code}'",
-        says: &["204"],
+        script: "curl -sS https://attach.good.test/status/418 -w '%{http_code}'",
+        says: &["418"],
         arrives: &[AUTHORIZATION],
     },
     Client {

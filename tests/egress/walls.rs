@@ -234,7 +234,7 @@ python3 dns.py"#
     );
     let heard = world.inside(stage, &script)?;
     heard.says(&["done"])?;
-    heard.logged(&[&["net.name", "ty=\"TXT\"", "name=\"good.test\""], &["net.name", "xxx", "evil.test"]])
+    heard.logged(&[&["net.name", "ty=\"TYPE16\"", "name=\"good.test\""], &["net.name", "xxx", "evil.test"]])
 }
 
 fn resolvers(stage: &mut Stage) -> Told {
@@ -311,7 +311,7 @@ curl -sS -x $PROXY https://good.test/bytes/3; curl -sS https://good.test/bytes/3
 fn environment(stage: &mut Stage) -> Told {
     let world = World::new(stage)?;
     let script = "env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; ps e 2>/dev/null; \
-        grep -rs 'sk-egress' /run /tmp /etc /proc/self . 2>/dev/null; echo done";
+        grep -rs 'sk-eg''ress' /run /tmp /etc . 2>/dev/null; echo done";
     // `inside` fails when the secret comes out.
     world.inside(stage, script)?.says(&["API_KEY=", "done"])
 }

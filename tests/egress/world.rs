@@ -139,7 +139,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) ended: Ended,
-    /// The log, one record per line. Empty for what ran unconfined.
+    /// The log, one record per line: its kind, then `member=value` in the members' order. Empty for what ran unconfined.
     pub(crate) log: String,
     /// The requests that the servers saw in it, one per line.
     pub(crate) seen: String,
@@ -211,7 +211,8 @@ impl World {
         must(!holds(&ended.out) && !holds(&ended.err), || format!("the secret came out: {}", ended.told()))?;
         let verified = stage.stockade(&["verify", "last"])?;
         must(verified.code() == 0 && verified.out().starts_with("PASS"), || format!("{}{}", verified.told(), ended.told()))?;
-        let log = stage.answers(0, &["log", "show", "last"])?.out();
+        let log = stage.answers(0, &["log", "show", "last", "--json"])?.out();
+        let log: String = log.lines().map(line).collect();
         Ok(Heard { ended, log, seen: stage.text("{up}/requests.jsonl") })
     }
 
@@ -257,6 +258,15 @@ impl Drop for World {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// A record as `log show` prints it, in its full length.
+fn line(record: &str) -> String {
+    let record: serde_json::Value = serde_json::from_str(record).unwrap_or_default();
+    let kind = record.get("k").and_then(serde_json::Value::as_str).unwrap_or("?");
+    let members = record.get("o").and_then(serde_json::Value::as_object);
+    let members = members.into_iter().flatten().map(|(name, value)| format!(" {name}={value}"));
+    format!("{kind}{}\n", members.collect::<String>())
 }
 
 /// The secret as it is, in base64 at each alignment, and in hexadecimal.
