@@ -240,6 +240,10 @@ fn unenforceable(stage: &mut Stage) -> Told {
     };
     let control = run(stage, &control)?;
     must(control.code() == 0 && control.out() == "ran\n", || format!("the control did not run\n{}", control.told()))?;
+    let mut deposit = stage.program(&["{bin}/stockade", "secret", "set", "k"]);
+    deposit.input = b"value-of-a-test".to_vec();
+    let kept = stage.go(&deposit)?;
+    must(kept.code() == 0, || kept.told())?;
     for body in bodies {
         let path = stage.profile("net", &format!("extends = [\"shell\"]\n{body}"))?;
         let ended = run(stage, &path)?;
