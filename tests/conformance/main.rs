@@ -5,6 +5,7 @@ mod commands;
 mod fallback;
 mod limits;
 mod lines;
+mod port;
 mod signals;
 mod streams;
 mod surroundings;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             lines::stories(),
             fallback::stories(),
             commands::stories(),
+            port::stories(),
         ];
         parts.into_iter().flatten().collect()
     })

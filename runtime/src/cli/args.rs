@@ -3,6 +3,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// Run an agent's commands behind walls, review what they changed, and prove what happened.
@@ -40,6 +41,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run many calls in one warm stockade: JSON lines in, JSON lines out.
     Session(SessionArgs),
+    /// Reach a server inside a running session from this machine, where its profile grants the port.
+    Port(PortArgs),
     /// Show what a session changed.
     Diff(DiffArgs),
     /// Take a session's changes into the workspace: all, or these paths.
@@ -141,6 +144,20 @@ pub struct SessionArgs {
     /// What confines the calls.
     #[command(flatten)]
     pub confinement: Confinement,
+}
+
+/// Arguments of `port`.
+#[derive(Debug, Args)]
+pub struct PortArgs {
+    /// Session: an id, an unambiguous prefix of one, or `last`.
+    #[arg(value_name = "SESSION")]
+    pub session: String,
+    /// TCP port that the server listens on, on the loopback inside.
+    #[arg(value_name = "PORT")]
+    pub port: NonZeroU16,
+    /// TCP port here, on 127.0.0.1 [default: the same number, or any that is free].
+    #[arg(long, value_name = "N")]
+    pub host_port: Option<NonZeroU16>,
 }
 
 /// Names one session.

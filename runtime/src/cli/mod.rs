@@ -8,6 +8,7 @@ mod explain;
 mod gc;
 mod log;
 mod manual;
+mod port;
 mod profile;
 mod report;
 mod review;
@@ -89,6 +90,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Log(args) => log::log(&args.command, context),
         Command::Profile(args) => profile::profile(&args.command, context),
         Command::Secret(args) => secret::secret(&args.command, context),
+        Command::Port(args) => port::port(&args, context),
         Command::Session(args) => session::session(&args, context),
         Command::Doctor(args) => doctor::doctor(&args, context),
         Command::Gc(args) => gc::gc(&args, context),

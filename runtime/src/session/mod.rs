@@ -1,6 +1,7 @@
 //! A session: a workspace layer, a sandbox and a log, opened together, and the way of a call through them.
 //! It never decides what is allowed; it holds the order in which things happen.
 
+mod control;
 pub mod open;
 mod outlet;
 pub mod records;
@@ -9,6 +10,7 @@ pub mod scrubbed;
 pub mod settle;
 mod tee;
 
+pub use control::{Line, Opened};
 pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
@@ -16,6 +18,7 @@ use crate::egress::Outlet;
 use crate::error::{Error, Result};
 use crate::journal::{self, Claim, Journal, Logged};
 use crate::secrets::scrub::Hit;
+use crate::session::control::Control;
 use crate::session::outlet::Secrets;
 use crate::session::scrubbed::Scrubbed;
 use crate::session::settle::{Known, Settled};
@@ -36,7 +39,9 @@ pub struct Session {
     id: SessionId,
     profile: ExpandedProfile,
     journal: Journal,
-    wall: ProcessWall,
+    wall: Arc<ProcessWall>,
+    /// The door for whoever started it, where the profile grants a port. It ends before the log and the wall do.
+    control: Option<Control>,
     /// The way out, where the profile grants one. It ends before the log does.
     outlet: Option<Outlet>,
     secrets: Option<Secrets>,
@@ -116,10 +121,11 @@ impl Session {
     /// # Errors
     /// Host: the log cannot be written; the session then counts as interrupted.
     pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
-        let Self { id, journal, wall, layer, outlet, .. } = self;
+        let Self { id, journal, wall, layer, outlet, control, .. } = self;
         // The kernel takes its time to end a sandbox; the log does not depend on it, since no call runs any more.
         wall.end();
         // Every connection and request has its end in the log before the log has its own.
+        let control = control.map_or(Ok(()), Control::close);
         let outlet = outlet.map_or(Ok(()), Outlet::close);
         let (closed, left) = std::thread::scope(|scope| {
             let ending = scope.spawn(|| {
@@ -131,7 +137,7 @@ impl Session {
             (closed, ending.join().map_err(|_| Error::bug("ending the sandbox panicked")))
         });
         left?.map_err(settle::failed)?;
-        outlet?;
+        control.and(outlet)?;
         Ok(Left { id, checkpoint: closed?.checkpoint })
     }
 

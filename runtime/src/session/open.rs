@@ -7,7 +7,8 @@ use crate::backend::process::layout::{Granted, Grants, Screens};
 use crate::backend::process::plan::{self, Guest, Site, View};
 use crate::backend::process::{self, ProcessWall};
 use crate::error::{Error, Result};
-use crate::journal::Draft;
+use crate::journal::{Account, Draft};
+use crate::session::control::{self, Control};
 use crate::session::outlet::{self, Blueprint, Secrets};
 use crate::session::settle::{self, Guards, Known};
 use crate::session::{Session, digest, records};
@@ -162,17 +163,36 @@ impl Session {
         let (prepared, mut wall) = start(&options, helper, blueprint.as_ref(), secrets.as_ref())?;
         let record = opening(&options, &prepared.plan, &wall)?;
         let journal = draft()?.begin(record)?;
+        // Both write into one account: its connections have one numbering.
+        let account = journal.account();
         let outlet = match (blueprint, &secrets) {
             (Some(blueprint), Some(secrets)) => {
                 let vault = Arc::clone(&secrets.vault);
-                Some(blueprint.start(&options, &mut wall, vault, journal.account())?)
+                Some(blueprint.start(&options, &mut wall, vault, account.clone())?)
             }
             (None, _) | (_, None) => None,
         };
+        let wall = Arc::new(wall);
+        let control = control(&options, &wall, account)?;
         let Options { id, profile, via, .. } = options;
         let known = Known::default();
-        Ok(Self { id, profile, journal, wall, outlet, secrets, layer: prepared.layer, via, known })
+        Ok(Self { id, profile, journal, wall, control, outlet, secrets, layer: prepared.layer, via, known })
     }
+}
+
+/// The session's control socket, where the profile grants something that is asked for there.
+fn control(options: &Options, wall: &Arc<ProcessWall>, account: Account) -> Result<Option<Control>> {
+    if options.profile.port_grants().next().is_none() {
+        return Ok(None);
+    }
+    let wall = Arc::clone(wall);
+    let settings = control::Settings {
+        profile: options.profile.clone(),
+        connect: Box::new(move |port, within| wall.connect_inside(port, within)),
+        account,
+        uid: options.user.uid,
+    };
+    Control::start(&options.paths.layer, settings).map(Some)
 }
 
 /// Makes the directory of a session's layer, if it is not there.
