@@ -115,16 +115,17 @@ pub(super) fn stream(
     }
     let (to_workers, jobs) = mpsc::sync_channel::<(u64, Block)>(threads);
     let jobs = Mutex::new(jobs);
-    let (to_main, results) = mpsc::channel::<(u64, Checked)>();
+    let (to_main, results) = mpsc::channel::<Answer>();
     thread::scope(|scope| {
         for _ in 0..threads {
             let (jobs, to_main) = (&jobs, to_main.clone());
             scope.spawn(move || {
+                let _told = TellPanic(to_main.clone());
                 let mut tiles = task.reader();
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, block)) = job else { return };
-                    if to_main.send((number, check(block, task, tiles.as_mut()))).is_err() {
+                    if to_main.send(Answer::Checked(number, check(block, task, tiles.as_mut()))).is_err() {
                         return;
                     }
                 }
@@ -138,7 +139,7 @@ pub(super) fn stream(
 fn in_order(
     blocks: &mut Blocks<'_>,
     to_workers: mpsc::SyncSender<(u64, Block)>,
-    results: &mpsc::Receiver<(u64, Checked)>,
+    results: &mpsc::Receiver<Answer>,
     threads: usize,
     fold: &mut dyn FnMut(&mut Checked) -> Result<Go>,
 ) -> Result<()> {
@@ -157,7 +158,9 @@ fn in_order(
         if sent == folded {
             return Ok(());
         }
-        let (number, checked) = results.recv().expect("a worker answers every job");
+        let answer = results.recv().expect("a worker answers every job");
+        // The scope panics in turn, once the other workers have ended.
+        let Answer::Checked(number, checked) = answer else { return Ok(()) };
         waiting.insert(number, checked);
         while let Some(mut checked) = waiting.remove(&folded) {
             folded += 1;
@@ -165,6 +168,25 @@ fn in_order(
                 return Ok(());
             }
             blocks.recycle(checked.block.bytes);
+        }
+    }
+}
+
+/// What a worker says.
+enum Answer {
+    Checked(u64, Checked),
+    /// It panicked, and its block has no answer: nobody may wait for one.
+    Panicked,
+}
+
+/// Tells of a worker's panic.
+struct TellPanic(mpsc::Sender<Answer>);
+
+impl Drop for TellPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // Nobody listens any more where the verdict was there before.
+            drop(self.0.send(Answer::Panicked));
         }
     }
 }
