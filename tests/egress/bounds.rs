@@ -23,7 +23,10 @@ pub(crate) fn stories() -> Vec<Story> {
             large(stage, &format!("head -c {MUCH_BYTES} /dev/zero | curl -sS -X POST -T - https://good.test/count"))
         }),
         Story::new("bounds::a_large_answer_with_a_secret_does_not_fill_memory", |stage| {
-            large(stage, "for i in 1 2 3 4; do curl -sS https://attach.good.test/bytes/16777216; done | wc -c | sed 's/67108864/268435456/'")
+            large(
+                stage,
+                "for i in 1 2 3 4; do curl -sS https://attach.good.test/bytes/16777216; done | wc -c | sed 's/67108864/268435456/'",
+            )
         }),
         Story::new("bounds::a_thousand_connections_do_not_end_the_session", connections),
     ]

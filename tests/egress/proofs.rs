@@ -126,7 +126,7 @@ fn changed(stage: &mut Stage) -> Told {
     }
     must(segments == 1, || format!("{segments} segments have the request"))?;
     let verified = stage.stockade(&["verify", "last"])?;
-    must(verified.code() == 1 && verified.out().starts_with("FAIL"), || verified.told())
+    must(verified.code() == 2 && verified.out().starts_with("BROKEN"), || verified.told())
 }
 
 fn forged(stage: &mut Stage) -> Told {

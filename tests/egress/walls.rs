@@ -7,15 +7,36 @@ use stockade_tests::story::{Story, Told, must};
 
 /// Spellings of the loopback that a C library understands and a proxy may not.
 const SPELLINGS: &[&str] = &[
-    "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0x7f000001", "0177.0.0.1", "127.0.0.1.", "0", "::ffff:127.0.0.1",
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f.1",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "0",
+    "::ffff:127.0.0.1",
     "localhost",
 ];
 
 /// Spellings that nothing resolves outside: a proxy's parser is what they are about.
 const ODD_HOSTS: &[&str] = &[
-    "evil.test\\x00.good.test", "good.test@evil.test", "good.test%25evil.test", "good.test\\r\\nhost: evil.test", "[::1]",
-    "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[fe80::1%25lo]", "169.254.169.254", "metadata.google.internal",
-    "[fd00:ec2::254]", "169.254.170.2", "host.docker.internal", "172.17.0.1", "good\\u3002test", "",
+    "evil.test\\x00.good.test",
+    "good.test@evil.test",
+    "good.test%25evil.test",
+    "good.test\\r\\nhost: evil.test",
+    "[::1]",
+    "[::ffff:7f00:1]",
+    "[64:ff9b::7f00:1]",
+    "[fe80::1%25lo]",
+    "169.254.169.254",
+    "metadata.google.internal",
+    "[fd00:ec2::254]",
+    "169.254.170.2",
+    "host.docker.internal",
+    "172.17.0.1",
+    "good\\u3002test",
+    "",
 ];
 
 pub(crate) fn stories() -> Vec<Story> {
@@ -57,9 +78,7 @@ fn spellings(stage: &mut Stage) -> Told {
     );
     let control = world.outside(stage, &direct)?;
     must(control.seen.matches("/reached").count() >= 5, || control.told())?;
-    let script = format!(
-        "{direct}; cat > spell.py <<'PYTHON'\n{SPELL}\nPYTHON\npython3 spell.py {{http}} {list}"
-    );
+    let script = format!("{direct}; cat > spell.py <<'PYTHON'\n{SPELL}\nPYTHON\npython3 spell.py {{http}} {list}");
     let heard = world.inside(stage, &script)?;
     must(!heard.seen.contains("/reached"), || heard.told())?;
     heard.says(&["done"])?;

@@ -185,7 +185,8 @@ impl World {
         let mut world = Self { child, profile: String::new() };
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
-        let ports: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("the servers' ports: {e}: {line}"))?;
+        let ports: serde_json::Value =
+            serde_json::from_str(&line).map_err(|e| format!("the servers' ports: {e}: {line}"))?;
         for name in ["tls", "http", "raw"] {
             stage.scene.name(name, &ports.get(name).map(ToString::to_string).unwrap_or_default());
         }
@@ -210,7 +211,9 @@ impl World {
         let ended = stage.run(&words, &["/bin/bash", "-c", &script])?;
         must(!holds(&ended.out) && !holds(&ended.err), || format!("the secret came out: {}", ended.told()))?;
         let verified = stage.stockade(&["verify", "last"])?;
-        must(verified.code() == 0 && verified.out().starts_with("PASS"), || format!("{}{}", verified.told(), ended.told()))?;
+        must(verified.code() == 0 && verified.out().starts_with("PASS"), || {
+            format!("{}{}", verified.told(), ended.told())
+        })?;
         let log = stage.answers(0, &["log", "show", "last", "--json"])?.out();
         let log: String = log.lines().map(line).collect();
         Ok(Heard { ended, log, seen: stage.text("{up}/requests.jsonl") })
@@ -302,7 +305,8 @@ pub(crate) fn traces(directory: &Path, except: &[PathBuf]) -> Vec<PathBuf> {
         if data.is_dir() {
             found.extend(traces(&path, except));
         }
-        let content = if data.is_file() && !except.contains(&path) { fs::read(&path).unwrap_or_default() } else { Vec::new() };
+        let content =
+            if data.is_file() && !except.contains(&path) { fs::read(&path).unwrap_or_default() } else { Vec::new() };
         if holds(&content) || holds(path.as_os_str().as_bytes()) {
             found.push(path);
         }

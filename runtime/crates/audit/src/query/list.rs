@@ -1,4 +1,4 @@
-//! The sessions of a host, as its ledger knows them.
+//! The sessions of a host, as its ledger and their first leaves know them.
 //! It never opens more of a session than its first leaf.
 
 use super::LogReader;
@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::frame;
 use crate::record::{Body, Cause, SessionId, SessionOpen, parse_leaf};
 use crate::system::SystemDisk;
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +48,7 @@ pub struct SessionSummary {
     pub open: Option<SessionOpen>,
 }
 
-/// The sessions that a ledger knows, in the order in which they were opened.
+/// The sessions that a ledger knows, and those that ended before it did, in the order in which they were opened.
 ///
 /// # Errors
 /// As reading the ledger.
@@ -75,13 +77,16 @@ pub fn list_sessions(ledger: &Path, sessions: &Path) -> Result<Vec<SessionSummar
         }
         Ok(())
     })?;
+    let known: HashSet<SessionId> = list.iter().map(|session| session.sid.clone()).collect();
+    list.extend(unknown(&*disk, sessions, &known));
+    list.sort_by_key(|session| session.opened_ns);
     for session in &mut list {
         let dir = sessions.join(session.sid.as_str());
         if disk.list(&dir).is_err() {
             session.state = SessionState::Gone;
             continue;
         }
-        session.open = first_leaf(&*disk, &dir);
+        session.open = first_leaf(&*disk, &dir).map(|(_, open)| open);
         let lock = dir.join("lock");
         let taken = || disk.len(&lock).is_ok() && disk.lock(&lock, Wait::Never).is_err();
         if session.state == SessionState::Interrupted && taken() {
@@ -91,11 +96,27 @@ pub fn list_sessions(ledger: &Path, sessions: &Path) -> Result<Vec<SessionSummar
     Ok(list)
 }
 
-fn first_leaf(disk: &dyn Disk, dir: &Path) -> Option<SessionOpen> {
+/// Sessions that the ledger does not know: it is told beside the first calls, and whoever was killed before could not.
+fn unknown(disk: &dyn Disk, sessions: &Path, known: &HashSet<SessionId>) -> Vec<SessionSummary> {
+    let named = |name: OsString| SessionId::parse(name.into_string().ok()?).ok();
+    let names = disk.list(sessions).unwrap_or_default().into_iter().filter_map(named);
+    names
+        .filter(|sid| !known.contains(sid))
+        .filter_map(|sid| {
+            let (opened_ns, _) = first_leaf(disk, &sessions.join(sid.as_str()))?;
+            let state = SessionState::Interrupted;
+            Some(SessionSummary { sid, opened_ns, closed_ns: None, size: None, state, open: None })
+        })
+        .collect()
+}
+
+/// When a session was opened, and its first leaf.
+fn first_leaf(disk: &dyn Disk, dir: &Path) -> Option<(u64, SessionOpen)> {
     let reader = disk.read(&crate::chain::segment_path(dir, 0), 0).ok()?;
     let mut bytes = Vec::new();
     reader.take(4 * frame::LEAF_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
     let (frames, _) = frame::scan(&bytes);
     let entry = frames.into_iter().find(|frame| frame.kind == frame::Kind::Entry)?;
-    if let Body::SessionOpen(open) = parse_leaf(entry.payload).ok()?.body { Some(open) } else { None }
+    let leaf = parse_leaf(entry.payload).ok()?;
+    if let Body::SessionOpen(open) = leaf.body { Some((leaf.wall_ns, open)) } else { None }
 }
