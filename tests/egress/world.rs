@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use stockade_tests::binaries;
 use stockade_tests::people::Person;
@@ -273,27 +274,32 @@ fn line(record: &str) -> String {
 }
 
 /// The secret as it is, in base64 at each alignment, and in hexadecimal.
-fn forms() -> Vec<Vec<u8>> {
+fn forms() -> &'static [String] {
     use base64ct::{Base64Unpadded, Encoding as _};
     use std::fmt::Write as _;
-    let mut forms = vec![SECRET.as_bytes().to_vec()];
-    for shift in 0..3 {
-        let text = Base64Unpadded::encode_string(&[vec![b'x'; shift].as_slice(), SECRET.as_bytes()].concat());
-        // The first and the last group may hold bits of what is beside the secret.
-        forms.push(text.as_bytes().get(4..text.len() - 4).unwrap_or_default().to_vec());
-    }
-    let mut hex = String::new();
-    for byte in SECRET.bytes() {
-        write!(hex, "{byte:02x}").expect("a String takes all");
-    }
-    forms.push(hex.to_uppercase().into_bytes());
-    forms.push(hex.into_bytes());
-    forms
+    static FORMS: OnceLock<Vec<String>> = OnceLock::new();
+    FORMS.get_or_init(|| {
+        let mut forms = vec![SECRET.to_owned()];
+        for shift in 0..3 {
+            let text = Base64Unpadded::encode_string(&[vec![b'x'; shift].as_slice(), SECRET.as_bytes()].concat());
+            // The first and the last group may hold bits of what is beside the secret.
+            forms.push(text.get(4..text.len() - 4).unwrap_or_default().to_owned());
+        }
+        let mut hex = String::new();
+        for byte in SECRET.bytes() {
+            write!(hex, "{byte:02x}").expect("a String takes all");
+        }
+        forms.push(hex.to_uppercase());
+        forms.push(hex);
+        forms
+    })
 }
 
 /// Whether bytes hold the secret in any form.
 pub(crate) fn holds(bytes: &[u8]) -> bool {
-    forms().iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
+    // What is no text becomes other characters; the forms are text.
+    let text = String::from_utf8_lossy(bytes);
+    forms().iter().any(|form| text.contains(form.as_str()))
 }
 
 /// The files below a directory that hold the secret in content or name, but for these.

@@ -3,7 +3,7 @@
 
 use super::{Held, Vault, is_reflected};
 use crate::journal::Use;
-use crate::secrets::placeholder::{Sighting, Spelling};
+use crate::secrets::placeholder::{CORE_BYTES, Sighting, Spelling};
 use crate::secrets::plain::Plain;
 use crate::secrets::sigv4;
 use base64ct::{Base64, Encoding as _};
@@ -208,6 +208,13 @@ impl Vault {
         let mut places = vec![(Where::Path, request.path.as_str().as_bytes())];
         places.extend(request.query.map(|query| (Where::Query(query), query.as_bytes())));
         for (name, value) in request.headers {
+            // Names of fields are folded, so they are looked at as hosts' names are; most are too short to hold anything.
+            if name.as_str().len() >= CORE_BYTES
+                && let Some(secret) = self.in_name(name.as_str())
+            {
+                let why = if secret.is_some() { Why::Elsewhere } else { Why::Foreign };
+                return Err(Canary { secret, place: "header name".to_owned(), why });
+            }
             places.push((Where::Header { name: name.as_str(), value: value.as_bytes() }, value.as_bytes()));
         }
         for (place, bytes) in places {
