@@ -22,6 +22,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("port::a_server_inside_is_not_lost_to_its_user", reached),
         Story::new("port::a_session_without_a_grant_has_no_port", without_grant),
         Story::new("port::the_control_socket_is_not_the_guests", hidden),
+        Story::new("port::a_port_that_no_server_can_have_is_not_granted", taken),
         Story::new("port::a_grant_that_cannot_be_held_is_not_ignored", unheld),
     ]
 }
@@ -183,6 +184,20 @@ fn hidden(stage: &mut Stage) -> Told {
     // Under root the guest is somebody else, whom the directory's own mode keeps out.
     let seen = if stage.scene.person().is_root() { "" } else { "READ\n" };
     same("what the guest sees", ended.out(), seen.to_owned())
+}
+
+fn taken(stage: &mut Stage) -> Told {
+    let net = "[[grant.net]]\nhost = \"*.example.com\"\nports = [8443]\nreason = \"a test\"\n";
+    for (grant, why) in [
+        ("port = 80", "dev:4: a grant for port 80 inside is not enforceable"),
+        ("ports = [3000, 8443]", "dev:4: no server inside can have port 8443"),
+    ] {
+        let body = format!("extends = [\"shell\"]\n[[grant.port]]\n{grant}\nreason = \"a test\"\n{net}");
+        let profile = stage.profile("dev", &body)?;
+        let refused = stage.run(&["--profile", &profile], &["/bin/true"])?;
+        must(refused.code() == 125 && refused.err().contains(why), || refused.told())?;
+    }
+    Ok(())
 }
 
 fn unheld(stage: &mut Stage) -> Told {

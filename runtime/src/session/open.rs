@@ -108,6 +108,7 @@ fn prepare_with(
     secrets: Option<&Secrets>,
 ) -> Result<Prepared> {
     grants::refuse_unenforceable(&options.profile, wall)?;
+    blueprint.map_or(Ok(()), |blueprint| blueprint.leaves_ports(&options.profile))?;
     keep_state(options)?;
     let Paths { layer: state, workspace, .. } = &options.paths;
     make_private(state)?;

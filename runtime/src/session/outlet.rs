@@ -64,6 +64,24 @@ impl Blueprint {
         }))
     }
 
+    /// Refuses a grant for a port inside on which the outlet itself listens, on every address: no server could.
+    ///
+    /// # Errors
+    /// Operator: there is one.
+    pub(super) fn leaves_ports(&self, profile: &ExpandedProfile) -> Result<()> {
+        let takes = |wanted: u16| {
+            let on = |socket: &Socket| matches!(socket, Socket::Tcp { address: None, port } if *port == wanted);
+            self.outline.sockets.iter().any(on)
+        };
+        for (ports, rule) in profile.port_grants() {
+            if let Some(port) = ports.iter().find(|port| takes(**port)) {
+                let what = format!("{rule}: no server inside can have port {port}: a grant for the network takes it");
+                return Err(Error::operator(what).hint("let the server listen on another port"));
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the outlet on the sockets of a sandbox.
     ///
     /// # Errors

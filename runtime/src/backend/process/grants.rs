@@ -9,6 +9,10 @@ use std::path::PathBuf;
 use stockade_jail::plan::Limits;
 use stockade_policy::{AbsolutePath, Access, ExpandedProfile, Limit, Place, RuleId, WorkspacePattern};
 
+/// Lowest port that a command may listen on: a net namespace begins with the kernel's default
+/// (`net.ipv4.ip_unprivileged_port_start`, ip(7)), and nothing inside may change it or is privileged.
+const UNPRIVILEGED_PORT_MIN: u16 = 1024;
+
 /// A policy path as a path of this machine.
 pub fn path(path: &AbsolutePath) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(path.as_bytes()))
@@ -109,6 +113,12 @@ pub fn refuse_unenforceable(profile: &ExpandedProfile, wall: stockade_jail::plan
         for closed in profile.closed_places() {
             let hint = "grant smaller paths instead, or allow user namespaces on this machine (stockade doctor)";
             refuse(closed.2, "closing a place below a grant is not enforceable without user namespaces", hint);
+        }
+    }
+    for (ports, rule) in profile.port_grants() {
+        if let Some(port) = ports.iter().find(|port| **port < UNPRIVILEGED_PORT_MIN) {
+            let what = format!("a grant for port {port} inside is not enforceable: no command may listen there");
+            refuse(rule, &what, "let the server listen on a port from 1024 up");
         }
     }
     let executes = granted(profile);

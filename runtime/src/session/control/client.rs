@@ -5,7 +5,7 @@ use super::{GRANTED, OPEN_MAX, REASON_BYTES_MAX, REFUSED, REQUEST_LIMIT, Request
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ async fn pass_on(
                     tasks.spawn(async move {
                         let _slot = slot;
                         if let Err(why) = one(client, &directory, port).await {
-                            tell(&format!("connection from {}: {why}", loopback(from)));
+                            tell(&format!("connection from {from}: {why}"));
                         }
                     });
                 }
@@ -150,9 +150,4 @@ async fn one(mut client: TcpStream, directory: &Path, port: u16) -> std::result:
         // Whoever goes in the middle of it has seen enough, or will say so itself; the session's log has it.
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-/// Who came, as a person reads it.
-fn loopback(from: SocketAddr) -> String {
-    format!("127.0.0.1:{}", from.port())
 }
