@@ -2,7 +2,9 @@
 //! It never kills a process that the test did not start.
 
 use crate::world::{SECRET, World, holds, traces};
+use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
+use stockade_tests::people::Person;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, Told, must};
 
@@ -14,6 +16,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("proofs::the_secret_is_in_no_file_of_the_state", files),
         Story::new("proofs::a_query_is_not_in_the_log", query),
         Story::new("proofs::a_request_that_is_changed_in_the_log_is_noticed", changed),
+        Story::new("proofs::a_full_disk_does_not_let_a_request_out_unlogged", full),
         Story::new("proofs::a_name_cannot_forge_a_line_of_the_log", forged),
     ]
 }
@@ -147,4 +150,44 @@ curl -sS --path-as-is "https://good.test/$(printf 'a\033[31mb')" | cat -v"#;
     heard.says(&["done"])?;
     let forged = heard.log.lines().any(|line| line.trim_start().starts_with("secret.forged"));
     must(!forged && !heard.log.contains('\u{1b}') && !heard.log.contains('\u{202e}'), || heard.told())
+}
+
+/// A small file system for the state, unmounted when dropped.
+struct Mounted(String);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the tests' door to starting programs; a mount must not outlive its test"
+        )]
+        let ended = std::process::Command::new("/bin/umount").args(["--lazy", &self.0]).status();
+        // What cannot be unmounted shows as left behind.
+        drop(ended);
+    }
+}
+
+fn full(stage: &mut Stage) -> Told {
+    let myself = Person::myself();
+    if !myself.is_root() {
+        return Err(Stop::Skip("only root can mount".to_owned()));
+    }
+    let state = stage.scene.fill("{state}");
+    let mut mount = stage.program(&["/bin/mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "stockade-test", &state]);
+    mount.person = myself;
+    let mounted = stage.go(&mount)?;
+    if mounted.code() != 0 {
+        return Err(Stop::Skip(format!("tmpfs cannot be mounted here: {}", mounted.err())));
+    }
+    let _mount = Mounted(state.clone());
+    chown(&state, Some(stage.scene.person().uid()), None)?;
+    let world = World::new(stage)?;
+    let script = "curl -sS https://good.test/before; head -c 9000000 /dev/zero > big; \
+        for i in $(seq 400); do curl -sS -m 5 https://attach.good.test/after/$i || break; done; echo ended";
+    let words = world.words(script);
+    let ended = stage.plain(&[&["{bin}/stockade"], &words[..]].concat())?;
+    must(ended.code() == 125, || ended.told())?;
+    let log = stage.answers(0, &["log", "show", "last", "--json"])?.out();
+    let (logged, seen) = (log.matches("\"net.request\"").count(), stage.text("{up}/requests.jsonl").lines().count());
+    must(seen >= 1 && seen <= logged, || format!("{seen} requests arrived, {logged} are in the log\n{}", ended.told()))
 }
