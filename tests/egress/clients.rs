@@ -150,7 +150,7 @@ node n.mjs"#,
     Client {
         name: "ssh",
         needs: &["ssh"],
-        script: "timeout 5 ssh -v -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p 2222 raw.test true </dev/null 2>&1; true",
+        script: "grep -m1 hello < <(timeout 30 ssh -v -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p 2222 raw.test true </dev/null 2>&1)",
         says: &["hello"],
         arrives: &[],
     },
