@@ -115,9 +115,54 @@ fn session() -> Vec<Body> {
     ]
 }
 
+fn outlet() -> Vec<Body> {
+    let text = || TEXT.to_owned();
+    let (some, none) = (|| Some(text()), || None::<String>);
+    let open = NetOpen { c: 1, host: text(), port: u16::MAX, via: Via::Direct, rules: vec!["a".into(), text()] };
+    let request = NetRequest {
+        r: u64::MAX,
+        c: 1,
+        method: "GET".into(),
+        host: text(),
+        port: 0,
+        path: text(),
+        query_h: Some(digest(1)),
+        rules: vec![text()],
+    };
+    let close = NetClose { c: 1, up: 0, down: 9, us: 1, addr: some(), why: text() };
+    let reply =
+        NetReply { r: 1, status: Some(200), addr: some(), up: 0, down: 1, first_us: 2, us: 3, why: "done".into() };
+    let (host, port) = (text(), Some(443));
+    let refuse = NetRefuse { c: Some(1), host, port, method: some(), path: some(), rule: text(), reason: text() };
+    let canary = SecretCanary { c: Some(1), name: some(), host: text(), place: text() };
+    let scrub = SecretScrub { r: Some(1), name: text(), form: "raw".into(), count: 2, place: "body".into() };
+    vec![
+        NetName { name: text(), ty: "A".into(), addr: some() }.into(),
+        NetName { name: String::new(), ty: "TYPE65".into(), addr: none() }.into(),
+        NetOpen { via: Via::Http, ..open.clone() }.into(),
+        NetOpen { via: Via::Socks, ..open.clone() }.into(),
+        NetOpen { via: Via::Tool, ..open.clone() }.into(),
+        NetOpen { via: Via::Port, rules: Vec::new(), ..open.clone() }.into(),
+        open.into(),
+        NetClose { addr: none(), ..close.clone() }.into(),
+        close.into(),
+        NetRequest { query_h: None, rules: Vec::new(), ..request.clone() }.into(),
+        request.into(),
+        NetReply { status: None, addr: none(), ..reply.clone() }.into(),
+        reply.into(),
+        NetRefuse { c: None, port: None, method: none(), path: none(), ..refuse.clone() }.into(),
+        refuse.into(),
+        SecretUse { r: 1, name: text(), v: 1 << 32, host: text(), place: text(), rule: text() }.into(),
+        SecretCanary { c: None, name: none(), ..canary.clone() }.into(),
+        canary.into(),
+        SecretScrub { r: None, ..scrub.clone() }.into(),
+        scrub.into(),
+    ]
+}
+
 /// Leaves of every kind, each optional member there and not there.
 fn leaves() -> Vec<Vec<u8>> {
-    let mut bodies = [ends(), ledger(), session()].concat();
+    let mut bodies = [ends(), ledger(), session(), outlet()].concat();
     bodies.extend(changes().into_iter().map(Body::from));
     for change in changes() {
         bodies.extend([Apply(Act::File(change.clone())).into(), Discard(Act::File(change)).into()]);
