@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 # Bytes of a body, with their names.
@@ -39,8 +40,11 @@ OUTLETS = {
     "passed through": ("whole.test", "", ""),
     "opened": ("open.test", REQUESTS, ""),
     "opened, secret, scrub": ("secret.test", REQUESTS, SECRET),
+    "the same, log in memory": ("secret.test", REQUESTS, SECRET),
 }
 FULL = "opened, secret, scrub"
+# Each use of a secret waits for the disk; this side has none, and shows what is left.
+MEMORY = "the same, log in memory"
 HAPROXY = """
 global
     maxconn 4096
@@ -128,8 +132,11 @@ class Egress:
         certificates(self.root)
         self.server = self.start([self.load, "serve", str(self.root / "both.pem"), str(self.root / "key.pem")])
         self.port = json.loads(self.server.stdout.readline())["port"]
-        secret = [bench.binary, "secret", "set", "key"]
-        subprocess.run(secret, env=bench.env, input=b"sk-bench-7Qm2vX9rT4bLk8Zp3Wd6Yh1N", check=True, stdout=subprocess.DEVNULL)
+        self.memory = pathlib.Path(tempfile.mkdtemp(dir="/dev/shm", prefix="stockade-bench-"))
+        self.environments = {name: bench.env for name in OUTLETS} | {MEMORY: {**bench.env, "STOCKADE_STATE": str(self.memory)}}
+        secret = {"input": b"sk-bench-7Qm2vX9rT4bLk8Zp3Wd6Yh1N", "check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        for name in FULL, MEMORY:
+            subprocess.run([bench.binary, "secret", "set", "key"], env=self.environments[name], **secret)
 
     def start(self, words, **options):
         """A process that takes lines and gives lines."""
@@ -151,7 +158,7 @@ class Egress:
         profile.write_text(f'profile = 1\nname = "bench"\nextends = ["shell"]\n{grant}{secret}', encoding="utf-8")
         bearer = " bearer=API_KEY" if secret else ""
         script = f'set -- $(getent ahostsv4 {host}); exec ./load drive "to=$1:443" name={host} "ca=$SSL_CERT_FILE"{bearer}'
-        generator = self.start(self.bench.run("/bin/sh", "-c", script, profile=str(profile)), env=self.bench.env)
+        generator = self.start(self.bench.run("/bin/sh", "-c", script, profile=str(profile)), env=self.environments[name])
         return Side(name, generator, generator.pid)
 
     def haproxy(self):
@@ -197,21 +204,43 @@ class Egress:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        made = [self.direct(), *(self.outlet(name) for name in OUTLETS), self.haproxy(), self.mitmproxy()]
-        sides = [side for side in made if side]
         try:
+            self.compare(turns)
+            self.idle(tunnels)
+        finally:
+            self.server.stdin.close()
+            self.server.wait(timeout=30)
+            shutil.rmtree(self.memory)
+
+    def compare(self, turns):
+        """All sides, in turns."""
+        sides = []
+        try:
+            for make in (self.direct, *(lambda name=name: self.outlet(name) for name in OUTLETS), self.haproxy, self.mitmproxy):
+                sides += [side for side in [make()] if side]
             self.warm(sides)
             for _ in range(turns):
                 for side in sides:
                     self.turn(side)
             for side in sides:
                 self.tell(side, sides[0])
+            self.waits()
         finally:
             for side in sides:
                 side.close()
-        self.idle(tunnels)
-        self.server.stdin.close()
-        self.server.wait(timeout=30)
+
+    def waits(self):
+        """What the disk alone takes for a use of a secret."""
+        times = []
+        with open(self.root / "waits", "ab", buffering=0) as file:
+            for _ in range(300):
+                file.write(b"x" * 400)
+                begun = time.perf_counter()
+                os.fdatasync(file.fileno())
+                times.append(time.perf_counter() - begun)
+        times.sort()
+        self.note("fdatasync(2) beside the log, p50", times[len(times) // 2] * 1e6, "us")
+        self.note("fdatasync(2) beside the log, p99", times[len(times) * 99 // 100] * 1e6, "us")
 
     def warm(self, sides):
         """What only the first request pays for."""
@@ -259,7 +288,7 @@ class Egress:
         self.note(f"{side.name}: new tunnels a second, a request on each", side.median("tunnels", "rate"), "/s")
         if side.proxy:
             each = side.per("tunnels") / 1e3
-            aimed = side.name in OUTLETS
+            aimed = side.name in OUTLETS and side.name != MEMORY
             self.note(f"{side.name}: CPU for a new tunnel and its request", each, "ms", "<= 1.5" if aimed else "", each <= 1.5 if aimed else None)
 
     def idle(self, count):
@@ -271,28 +300,32 @@ class Egress:
             for side in sides:
                 side.obey("ask /256")
             time.sleep(0.5)
-            before = self.held(sides)
+            before, alone = self.held(sides), self.working(sides)
             begun = time.perf_counter()
             opened = sum(side.tell(f"open {share}")["opened"] for side, share in zip(sides, shares))
             seconds = time.perf_counter() - begun
             time.sleep(2)
             after = self.held(sides)
-            busy = sum(side.busy() for side in sides)
-            time.sleep(5)
-            busy = sum(side.busy() for side in sides) - busy
+            busy = self.working(sides)
             answered = sum(side.tell("ask /256")["requests"] for side in sides)
             more = sides[0].tell(f"open {2 * CONNECTIONS_MAX - shares[0]}")
         finally:
             for side in sides:
                 side.close()
-        name = f"{count:,} tunnels over {len(shares)} sessions"
+        name = f"{count:,} tunnels, {len(shares)} sessions"
         self.note(f"{name}: opened", seconds, "s")
-        self.note(f"{name}: PSS of the supervisors, each tunnel", (after - before) / max(1, opened), "KiB")
-        self.note(f"{name}: PSS of the supervisors, all", after / 1024, "MiB")
-        self.note(f"{name}: CPU of all supervisors while idle", busy / 5 * 100, "%")
+        self.note(f"{name}: supervisors' PSS, each tunnel", (after - before) / max(1, opened), "KiB")
+        self.note(f"{name}: supervisors' PSS, all", after / 1024, "MiB")
+        self.note(f"{name}: supervisors' CPU, idle, before / with them", f"{alone:.1f} / {busy:.1f}", "%")
         self.note(f"{name}: opened, answered after being idle", f"{opened:,}, {answered:,}", "", f"{count:,} each", opened == answered == count)
         self.note("connections that one session gets at most", more["opened"], "", f"{CONNECTIONS_MAX:,}", more["opened"] == CONNECTIONS_MAX)
         print(f"    the next one: {more['why']}")
+
+    def working(self, sides):
+        """Per cent of a core that the supervisors use while nothing happens."""
+        busy, begun = sum(side.busy() for side in sides), time.perf_counter()
+        time.sleep(4)
+        return (sum(side.busy() for side in sides) - busy) / (time.perf_counter() - begun) * 100
 
     def held(self, sides):
         """KiB that the supervisors hold."""
@@ -336,4 +369,5 @@ def listening(port, process):
             return
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"nobody listens on port {port}; the process ended with {process.poll()}")
+    process.kill()
+    raise SystemExit(f"nobody listens on port {port}; the process ended with {process.wait()}")
