@@ -212,7 +212,8 @@ fn signature_line(line: &str) -> Option<(String, [u8; 4], Vec<u8>)> {
     let (name, signature) = line.strip_prefix(DASH)?.split_once(' ')?;
     let signature = unbase64(signature)?;
     let (id, signature) = signature.split_first_chunk::<4>()?;
-    if name.is_empty() || signature.is_empty() {
+    // A name has no Unicode space and no plus sign (C2SP signed-note).
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') || signature.is_empty() {
         return None;
     }
     Some((name.to_owned(), *id, signature.to_vec()))

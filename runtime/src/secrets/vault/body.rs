@@ -72,7 +72,12 @@ impl BodyFilter {
         }
         self.kept.extend_from_slice(&piece);
         let whole = self.kept.split();
-        let keep = self.swapped.iter().map(|held| begun(&whole, held.text.as_bytes())).max().unwrap_or(0);
+        // Only behind the last whole one can another have begun: one may end as it begins.
+        let mut rest = &whole[..];
+        while let Some((at, held)) = self.next(rest) {
+            rest = rest.get(at + held.text.len()..).unwrap_or_default();
+        }
+        let keep = self.swapped.iter().map(|held| begun(rest, held.text.as_bytes())).max().unwrap_or(0);
         let (ready, begun) = whole.split_at(whole.len() - keep);
         let ready = self.swap(ready);
         self.kept.extend_from_slice(begun);
@@ -123,13 +128,17 @@ impl BodyFilter {
         Some(Canary { secret: held.map(|held| held.name().to_owned()), place: "body".to_owned(), why })
     }
 
+    /// The first placeholder to swap in bytes, and where it is.
+    fn next(&self, bytes: &[u8]) -> Option<(usize, &Arc<Held>)> {
+        let found = self.swapped.iter().filter_map(|held| Some((find(bytes, &held.text)?, held)));
+        found.min_by_key(|(at, _)| *at)
+    }
+
     /// Swaps every placeholder in bytes that none runs out of.
     fn swap(&self, bytes: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(bytes.len());
         let mut rest = bytes;
-        while let Some((at, held)) =
-            self.swapped.iter().filter_map(|held| Some((find(rest, &held.text)?, held))).min_by_key(|(at, _)| *at)
-        {
+        while let Some((at, held)) = self.next(rest) {
             let (before, from) = rest.split_at(at);
             out.extend_from_slice(before);
             self.dress(held, &mut out);
