@@ -81,27 +81,19 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
 }
 
 pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
-    let ahead = BytesMut::new();
-    match context.names.place(local.ip()) {
+    let host = match context.names.place(local.ip()) {
         Place::Loopback => {
             // The inside talks to itself: on this port that is us, and nobody else is there.
             refuse::reset(&stream);
-            Ok(())
+            return Ok(());
         }
-        Place::Proxy if local.port() == names::PROXY_PORT => ask(context, stream).await,
-        Place::Proxy | Place::Resolver => {
-            let host = Host::Address(local.ip().to_canonical());
-            Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
-        }
-        Place::Name(name) => {
-            let host = Host::Name(name);
-            Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
-        }
-        Place::Vacant(address) | Place::Address(address) => {
-            let host = Host::Address(address);
-            Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
-        }
-    }
+        Place::Proxy if local.port() == names::PROXY_PORT => return ask(context, stream).await,
+        Place::Proxy | Place::Resolver => Host::Address(local.ip().to_canonical()),
+        Place::Name(name) => Host::Name(name),
+        Place::Vacant(address) | Place::Address(address) => Host::Address(address),
+    };
+    let ahead = BytesMut::new();
+    Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
 }
 
 /// Hears from a client of the proxy where it wants to go.
@@ -137,7 +129,7 @@ fn wanted(host: &Host, port: u16) -> Wanted {
 
 impl Arrival {
     /// What the profile says about it, and then what it says itself.
-    async fn open(self) -> Result<()> {
+    async fn open(mut self) -> Result<()> {
         if let Host::Name(name) = &self.host
             && let Some(secret) = self.context.vault.in_name(name.as_str())
         {
@@ -159,7 +151,7 @@ impl Arrival {
     }
 
     /// Ends it with a word that it understands. The refusal is in the log already.
-    async fn turn_away(mut self, told: &Told) -> Result<()> {
+    async fn turn_away(&mut self, told: &Told) -> Result<()> {
         if let Some(form) = self.form {
             let reply = form.refused(Obstacle::Forbidden, &told.reason);
             refuse::last(&mut self.stream, &reply).await;
@@ -342,18 +334,7 @@ impl Arrival {
                 refusal
             }
         };
-        let told = Told::from(&refusal);
-        match self.form {
-            Some(form) => refuse::last(&mut self.stream, &form.refused(Obstacle::Forbidden, &told.reason)).await,
-            None => {
-                let tongue = match sniff(&mut self.stream, &mut self.ahead, SILENCE).await {
-                    First::Tls(_) => Tongue::Tls,
-                    First::Http => Tongue::Http,
-                    First::Http2 | First::Opaque | First::Silent | First::Gone | First::Wrong(_) => Tongue::Other,
-                };
-                refuse::end(&mut self.stream, tongue, &told).await;
-            }
-        }
+        self.turn_away(&Told::from(&refusal)).await?;
         Ok(None)
     }
 }

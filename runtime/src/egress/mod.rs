@@ -117,7 +117,6 @@ impl Context {
 
 /// An outlet at work. It has a thread of its own, which ends with it.
 pub struct Outlet {
-    authority: String,
     close: watch::Sender<bool>,
     thread: JoinHandle<Result<()>>,
 }
@@ -135,7 +134,6 @@ impl Outlet {
     /// Operator: an authority in `trust` cannot be read. Host: no thread or no sockets. Bug: sockets and outline differ.
     pub fn start(settings: Settings) -> Result<Self> {
         let (close, closing) = watch::channel(false);
-        let authority = settings.authority.certificate_pem().to_owned();
         let failed = |e: std::io::Error| Error::host(format!("start the outlet: {}", crate::error::plain(&e)));
         // One worker: a session is one agent, many sessions share the cores, and one thread hands nothing over.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -158,12 +156,7 @@ impl Outlet {
         };
         let thread = std::thread::Builder::new().name("outlet".to_owned()).spawn(run).map_err(failed)?;
         started.recv().map_err(|_| Error::bug("the outlet ended before it began"))??;
-        Ok(Self { authority, close, thread })
-    }
-
-    /// The certificate of the session's authority.
-    pub fn authority_pem(&self) -> &str {
-        &self.authority
+        Ok(Self { close, thread })
     }
 
     /// Takes no more connections, gives the open ones a little time, and ends them. Each has its last record when this

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use stockade_audit::Machine;
 use stockade_jail::plan::OutletSocket;
-use stockade_policy::{ExpandedProfile, HostPattern, RuleId};
+use stockade_policy::{ExpandedProfile, Grant, HostPattern, RuleId};
 
 /// Longest file with the authority of a host.
 const TRUST_BYTES_MAX: u64 = 1 << 20;
@@ -165,15 +165,15 @@ fn planned(socket: &Socket) -> OutletSocket {
 /// How the outside is reached: by the machine's resolver and, where the one who starts the session has one, by a company's
 /// proxy.
 fn dialer(options: &Options) -> Result<dial::Settings> {
-    let variable = |names: [&str; 2]| {
+    let variable = |names: &[&str]| {
         let value = names.iter().find_map(|name| options.variables.get(name.as_bytes()).filter(|v| !v.is_empty()));
         value.map(|value| String::from_utf8_lossy(value).into_owned())
     };
     let proxies = Proxies::parse(
-        variable(["https_proxy", "HTTPS_PROXY"]).as_deref(),
+        variable(&["https_proxy", "HTTPS_PROXY"]).as_deref(),
         // The name in capitals could come from a request's header (CVE-2016-5385), and clients do not read it either.
-        variable(["http_proxy"; 2]).as_deref(),
-        variable(["no_proxy", "NO_PROXY"]).as_deref(),
+        variable(&["http_proxy"]).as_deref(),
+        variable(&["no_proxy", "NO_PROXY"]).as_deref(),
     )?;
     Ok(dial::Settings {
         servers: Servers::System,
@@ -187,7 +187,8 @@ fn dialer(options: &Options) -> Result<dial::Settings> {
 fn trusted(profile: &ExpandedProfile) -> Result<BTreeMap<RuleId, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for grant in profile.grants() {
-        let Some((net, rule)) = profile.net_grants().find(|(_, id)| **id == grant.id) else { continue };
+        let Grant::Net(net) = &grant.subject else { continue };
+        let rule = &grant.id;
         let Some(file) = &net.trust else { continue };
         let beside = Path::new(OsStr::from_bytes(grant.file.as_bytes())).parent().unwrap_or(Path::new(""));
         let path = beside.join(file);

@@ -88,7 +88,7 @@ async fn go(
     if !slots.is_empty() {
         let endpoint = token::Endpoint::new(inside);
         let prepared = inside.context.vault.prepare(&mut slots, &endpoint).await;
-        prepared.map_err(|error| unreachable(inside, &error))?;
+        prepared.map_err(|error| unreachable(&error))?;
     }
     let source = source(inside, body, &mut slots).await?;
     let admitted = admit(inside, permit, &read, &slots).await?;
@@ -396,11 +396,11 @@ fn lost(inside: &Inside, read: &Canonical, course: &Course, answer: &mut Answer,
     let report = error.reports.first();
     let what = report.map(|report| report.what.clone()).unwrap_or_default();
     answer.end(Some(what.clone()))?;
-    Ok(unreachable(inside, error))
+    Ok(unreachable(error))
 }
 
 /// An error of the outside in the client's words.
-fn unreachable(_inside: &Inside, error: &Error) -> Stop {
+fn unreachable(error: &Error) -> Stop {
     let status = match error.fault {
         Fault::Guest => StatusCode::FORBIDDEN,
         Fault::Host | Fault::Operator => StatusCode::BAD_GATEWAY,
@@ -472,7 +472,7 @@ async fn tokens(
         Ok(body) => body,
         Err(error) => {
             answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
-            return Err(unreachable(inside, &error));
+            return Err(unreachable(&error));
         }
     };
     canonical::reply(&mut headers);
