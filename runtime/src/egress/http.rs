@@ -2,9 +2,11 @@
 //! It never follows a redirect.
 
 mod forwarded;
+mod issued;
 mod outgoing;
 mod reply;
 mod request;
+mod signed;
 mod token;
 mod upstream;
 mod websocket;
@@ -90,7 +92,7 @@ impl Drop for Open {
             addr: self.address.get().map(ToString::to_string),
             fault: self.fault.lock().unwrap_or_else(PoisonError::into_inner).take(),
         };
-        // A log that takes no more records says so to whoever wants to begin something; here something ends.
+        // Where it cannot be written, the log has ended, and with it the session.
         drop(self.context.account.close(connection, total));
     }
 }
@@ -120,12 +122,6 @@ impl Inside {
     /// Notes which address answered; the first one stays.
     pub(super) fn reached(&self, address: SocketAddr) {
         self.open.address.get_or_init(|| address);
-    }
-
-    /// It ended as it should.
-    #[expect(clippy::unused_self, reason = "says at the call what its drop does")]
-    pub(super) fn ended(&self) -> Result<()> {
-        Ok(())
     }
 
     /// It ended because of this.
@@ -184,7 +180,7 @@ where
         }
     };
     match ended {
-        Ok(()) => inside.ended(),
+        Ok(()) => Ok(()),
         Err(error) => ended_by(&inside, &error),
     }
 }
