@@ -309,6 +309,11 @@ class Egress:
             busy = self.working(sides)
             answered = sum(side.tell("ask /256")["requests"] for side in sides)
             more = sides[0].tell(f"open {2 * CONNECTIONS_MAX - shares[0]}")
+            for side in sides:
+                side.obey("close")
+            # An outlet gives memory back a second after its connections have gone.
+            time.sleep(4)
+            left = self.held(sides)
         finally:
             for side in sides:
                 side.close()
@@ -316,6 +321,7 @@ class Egress:
         self.note(f"{name}: opened", seconds, "s")
         self.note(f"{name}: supervisors' PSS, each tunnel", (after - before) / max(1, opened), "KiB")
         self.note(f"{name}: supervisors' PSS, all", after / 1024, "MiB")
+        self.note(f"{name}: supervisors' PSS, all, before / when all are closed", f"{before / 1024:.1f} / {left / 1024:.1f}", "MiB")
         self.note(f"{name}: supervisors' CPU, idle, before / with them", f"{alone:.1f} / {busy:.1f}", "%")
         self.note(f"{name}: opened, answered after being idle", f"{opened:,}, {answered:,}", "", f"{count:,} each", opened == answered == count)
         self.note("connections that one session gets at most", more["opened"], "", f"{CONNECTIONS_MAX:,}", more["opened"] == CONNECTIONS_MAX)

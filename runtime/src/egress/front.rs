@@ -71,8 +71,9 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
             }
         };
         let task_context = Arc::clone(&context);
+        let afloat = context.ebb.rise();
         context.tasks.spawn(async move {
-            let _slot = slot;
+            let _until_the_end = (slot, afloat);
             // It fails only on a socket that is gone.
             drop(stream.set_nodelay(true));
             // An error is a log that takes no more records: the connection ends, and so will the session.

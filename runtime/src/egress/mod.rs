@@ -4,6 +4,7 @@
 pub mod address;
 pub mod canonical;
 pub mod dial;
+mod ebb;
 pub mod front;
 pub mod http;
 pub mod names;
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::journal::Account;
 use crate::secrets::vault::Vault;
 use dial::Dialer;
+use ebb::Ebb;
 use names::Names;
 use outline::{Outline, Socket};
 use rates::Rates;
@@ -87,6 +89,7 @@ pub(crate) struct Context {
     vault: Arc<Vault>,
     trust: Trust,
     tasks: Arc<Tasks>,
+    ebb: Arc<Ebb>,
     /// True once the outlet closes.
     closing: watch::Receiver<bool>,
 }
@@ -227,6 +230,7 @@ impl Running {
             authority,
             vault,
             tasks: Arc::default(),
+            ebb: Arc::default(),
             closing,
         };
         Ok(Self { context: Arc::new(context), listeners, services })
@@ -251,6 +255,8 @@ impl Running {
             let context = Arc::clone(&context);
             parts.spawn(async move { until_closed(&context, front::accept(Arc::clone(&context), listener)).await });
         }
+        let ebbing = Arc::clone(&context);
+        parts.spawn(async move { until_closed(&ebbing, ebbing.ebb.give_back()).await });
         let mut first = Ok(());
         let mut closed = std::pin::pin!(context.closed());
         loop {

@@ -159,7 +159,8 @@ pub(super) async fn last(stream: &mut TcpStream, words: &[u8]) {
     let said = async {
         stream.write_all(words).await?;
         stream.shutdown().await?;
-        let mut sink = [0; 4096];
+        // On the heap: every connection's task would have room for it, and few are refused.
+        let mut sink = vec![0; 4096];
         let mut left = LISTEN_BYTES_MAX;
         while left > 0 {
             match stream.read(&mut sink).await? {

@@ -2,7 +2,9 @@
 //! It never forgets a task that runs, nor keeps one that has ended.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -33,13 +35,26 @@ impl Tasks {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
                 match all.poll_join_next(cx) {
-                    std::task::Poll::Ready(Some(_)) => {}
-                    std::task::Poll::Ready(None) => return std::task::Poll::Ready(()),
-                    std::task::Poll::Pending => return std::task::Poll::Pending,
+                    Poll::Ready(Some(_)) => {}
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
                 }
             }
         })
         .await;
+    }
+}
+
+/// A task whose end tells nobody anything. An `async` block around it would hold it twice, as what it was given and as what
+/// it waits for, which is KiBs for each connection.
+#[derive(Debug)]
+pub(super) struct Unheard<F>(pub(super) F);
+
+impl<F: Future + Unpin> Future for Unheard<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
     }
 }
 

@@ -73,6 +73,8 @@ struct State {
     /// Leaves on disk, and the root over them.
     durable: (u64, Hash),
     waiting: Waiting,
+    /// Threads that wait for `Shared::settled`.
+    blocked: usize,
     pace: Pace,
     closed: bool,
     /// The latest signed checkpoint; empty until the first leaf is on disk.
@@ -160,13 +162,14 @@ impl SessionLog {
     }
 
     /// Adds several records, in order. They are in the file and on disk when the answer is ready, and not known to be in
-    /// either before: the thread that waits for the disk writes them, with what others add meanwhile.
+    /// either before: the thread that waits for the disk writes them, with what others add meanwhile. It begins to when the
+    /// answer is polled, or 50 ms later.
     ///
     /// # Errors
     /// As [`SessionLog::append_all`].
     pub fn append_to_disk(&self, records: &[Record]) -> Result<Durable> {
         let (_, wanted) = self.append_until(records, Until::Durable)?;
-        Ok(Durable::new(&self.shared, &mut self.shared.lock().waiting, wanted))
+        Ok(Durable::new(&self.shared, wanted))
     }
 
     /// Returns when everything appended so far is on disk. A checkpoint over it is signed within 50 ms.
@@ -179,7 +182,7 @@ impl SessionLog {
         self.shared.want(&mut state, wanted);
         while state.durable.0 < wanted {
             state.chain.alive()?;
-            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.block(state);
         }
         Ok(())
     }
@@ -213,7 +216,7 @@ impl SessionLog {
     pub fn checkpoint(&self) -> String {
         let mut state = self.shared.lock();
         while state.checkpoint.is_empty() && state.chain.alive().is_ok() {
-            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.block(state);
         }
         state.checkpoint.clone()
     }
@@ -286,15 +289,12 @@ impl SessionLog {
         let openings = records.iter().map(|record| self.open_all(record)).collect::<Result<Vec<_>>>()?;
         let mut state = self.shared.lock();
         while state.chain.size() - state.durable.0 >= ENTRIES_PENDING_MAX && state.chain.alive().is_ok() {
-            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.block(state);
         }
         let staged = self.stage_all(&mut state, records, &openings);
         let size = state.chain.size();
         let done = match (until, staged) {
-            (Until::Durable, Ok(receipts)) => {
-                self.shared.want(&mut state, size);
-                Ok(receipts)
-            }
+            (Until::Durable, Ok(receipts)) => Ok(receipts),
             // Of several records, those before one that does not fit are in the log.
             (Until::Written | Until::Durable, staged) => state.chain.flush().and(staged),
         };
@@ -392,13 +392,25 @@ impl Shared {
         }
     }
 
+    /// Blocks this thread until something is announced.
+    fn block<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.blocked += 1;
+        let mut state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.blocked -= 1;
+        state
+    }
+
     /// Tells all whose wait is over: the disk has more than before, or the log takes no more.
     fn announce(&self, mut state: MutexGuard<'_, State>) {
         let size = if state.chain.alive().is_ok() { state.durable.0 } else { u64::MAX };
         let released = state.waiting.release(size);
+        let is_blocked = state.blocked > 0;
         drop(state);
-        self.settled.notify_all();
         released.into_values().for_each(Waker::wake);
+        if is_blocked {
+            // A system call, so not for nobody.
+            self.settled.notify_all();
+        }
     }
 }
 
@@ -407,7 +419,7 @@ impl Shared {
 enum Until {
     /// It writes the records to the file.
     Written,
-    /// It asks for the disk to have them.
+    /// It leaves that to whoever waits for the disk to have them.
     Durable,
 }
 

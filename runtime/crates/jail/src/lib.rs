@@ -36,7 +36,7 @@ pub mod wire;
 
 pub use enforced::{Enforced, Grade};
 pub use error::{ErrorKind, Fault, JailError};
-pub use heap::keep_one_heap;
+pub use heap::{give_back_what_is_free, keep_one_heap};
 pub use idmap::guest_ids_outside;
 pub use init::run_as_init_if_asked;
 pub use plan::Plan;

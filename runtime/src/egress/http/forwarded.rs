@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use stockade_audit::record::Via;
 use stockade_policy::{Action, Call, Decision, Door, Host, ToolName};
@@ -42,8 +41,7 @@ where
             })
         }
     });
-    let serving = one().serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut serving = pin!(serving);
+    let mut serving = Box::pin(one().serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut serving => ended,
         () = context.closed() => {

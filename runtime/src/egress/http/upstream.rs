@@ -4,7 +4,7 @@
 use super::outgoing::Outgoing;
 use super::{HEAD_BYTES_MAX, Inside, Result, said};
 use crate::egress::canonical::{Channel, Kind};
-use crate::egress::tasks::Executor;
+use crate::egress::tasks::{Executor, Unheard};
 use crate::egress::tls::Alpn;
 use crate::error::{Error, Fault};
 use crate::journal::Use;
@@ -22,8 +22,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const IDLE_MAX: usize = 8;
 /// Time for TLS and the beginning of HTTP/2 with an upstream.
 const HANDSHAKE: Duration = Duration::from_secs(15);
-/// Fields of a reply.
-const REPLY_FIELDS_MAX: usize = 256;
 
 /// What a connection may be used for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +140,8 @@ pub(super) async fn connect(inside: &Arc<Inside>, need: &Need<'_>, age: Age) -> 
             }
         }
     }
-    let upstream = dial(inside, need, purpose.alpn).await?;
+    // On the heap: every request would have room for the handshakes that few of them need.
+    let upstream = Box::pin(dial(inside, need, purpose.alpn)).await?;
     if let Sender::Two(sender) = &upstream.sender {
         let shared = Upstream { sender: Sender::Two(sender.clone()), address: upstream.address };
         inside.pool.put(purpose.clone(), shared);
@@ -197,12 +196,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_headers(REPLY_FIELDS_MAX).max_header_size(4 * HEAD_BYTES_MAX).max_buf_size(8 * HEAD_BYTES_MAX);
+    // Fields: a hundred, as from inside.
+    builder.max_header_size(4 * HEAD_BYTES_MAX).max_buf_size(8 * HEAD_BYTES_MAX);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
     // What ends them is said to the request that is on its way; without one, nobody has lost anything.
     match kind {
-        Kind::Plain => inside.context.tasks.spawn(async move { drop(connection.await) }),
-        Kind::WebSocket => inside.context.tasks.spawn(async move { drop(connection.with_upgrades().await) }),
+        Kind::Plain => inside.context.tasks.spawn(Unheard(connection)),
+        Kind::WebSocket => inside.context.tasks.spawn(Unheard(connection.with_upgrades())),
     }
     Ok(Sender::One(sender))
 }
@@ -221,7 +221,7 @@ where
         .keep_alive_interval(super::PING)
         .keep_alive_timeout(super::PONG);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-    tasks.spawn(async move { drop(connection.await) });
+    tasks.spawn(Unheard(connection));
     Ok(Sender::Two(sender))
 }
 

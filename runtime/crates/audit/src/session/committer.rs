@@ -20,6 +20,9 @@ const STACK_BYTES: usize = 256 * 1024;
 const GROUP_ENTRIES: u64 = 4096;
 /// …or is this old: so a power cut loses at most this much of ordinary records.
 const GROUP_MS: u64 = 50;
+/// Between the beginnings of two groups that somebody waits for, at the least: on a disk that is faster than this, each
+/// barrier would be a group of its own, and the system calls of two threads. A disk that is slower sets its own pace.
+const BARRIER_GAP_US: u64 = 100;
 /// What a barrier has put on disk is signed this long after the signature before: at once where none was made lately, and
 /// not for each of many barriers. What is durable is what the frames say; a signature says it to others.
 const SIGN_BARRIER_MS: u64 = 50;
@@ -30,6 +33,7 @@ const SIGN_MS: u64 = 1000;
 pub(super) const ENTRIES_PENDING_MAX: u64 = 4 * GROUP_ENTRIES;
 
 const _: () = assert!(GROUP_MS < SIGN_MS && SIGN_BARRIER_MS < SIGN_MS, "what is signed was committed before");
+const _: () = assert!(BARRIER_GAP_US < GROUP_MS * 1000, "a barrier is sooner than no barrier");
 
 /// What tells the committer to act.
 #[derive(Debug, Default)]
@@ -78,6 +82,8 @@ pub(super) struct Committer {
     /// Since when leaves may have been pending: the last group, so that a leaf that comes soon after one wakes nobody.
     /// `None` where none has come for as long as a group may take; then the next one does wake us.
     since: Option<Instant>,
+    /// When the last group was written.
+    grouped_at: Option<Instant>,
     signed: u64,
     signed_at: Instant,
     /// How long after `signed_at` what is not signed yet will be.
@@ -127,7 +133,18 @@ impl Committer {
         let (dir, owed, durable) = (dir.to_owned(), Owed::default(), shared.lock().durable);
         let sign_after = Duration::from_millis(SIGN_MS);
         let now = Instant::now();
-        Self { shared, signer, dir, durable, since: Some(now), signed: 0, signed_at: now, sign_after, owed }
+        Self {
+            shared,
+            signer,
+            dir,
+            durable,
+            since: Some(now),
+            grouped_at: None,
+            signed: 0,
+            signed_at: now,
+            sign_after,
+            owed,
+        }
     }
 
     pub(super) fn spawn(self, opening: Opening) -> Result<JoinHandle<Result<Owed>>> {
@@ -223,6 +240,7 @@ impl Committer {
     /// Waits until a group or a signature is due; of a group, writes the commit.
     fn next_step(&mut self) -> Result<Step> {
         const GROUP: Duration = Duration::from_millis(GROUP_MS);
+        const BARRIER_GAP: Duration = Duration::from_micros(BARRIER_GAP_US);
         let mut state = self.shared.lock();
         let urgency = loop {
             state.chain.alive()?;
@@ -231,7 +249,13 @@ impl Committer {
                 break Urgency::Last;
             }
             if state.pace.barrier > state.durable.0 {
-                break Urgency::Barrier;
+                let gap = self.grouped_at.map_or(Duration::ZERO, |at| BARRIER_GAP.saturating_sub(at.elapsed()));
+                if gap.is_zero() {
+                    break Urgency::Barrier;
+                }
+                // Nobody needs to wake us: it is soon.
+                state = self.shared.work.wait_timeout(state, gap).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
             }
             let group = match (pending, self.since.map(|since| GROUP.saturating_sub(since.elapsed()))) {
                 (GROUP_ENTRIES.., _) | (1.., Some(Duration::ZERO)) => break Urgency::Ordinary,
@@ -256,7 +280,8 @@ impl Committer {
             };
             state.pace.sleep = Sleep::Awake;
         };
-        self.since = Some(Instant::now());
+        self.grouped_at = Some(Instant::now());
+        self.since = self.grouped_at;
         self.write_commit(&mut state, urgency).map(Step::Commit)
     }
 

@@ -100,6 +100,7 @@ impl Draft {
             lost: 0,
             durable: (0, Range::default().root()),
             waiting: Waiting::default(),
+            blocked: 0,
             pace: Pace::default(),
             closed: false,
             checkpoint: String::new(),

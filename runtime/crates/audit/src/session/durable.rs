@@ -29,41 +29,66 @@ impl Waiting {
 }
 
 /// Ready when the disk has all that was appended before it was made, or can have no more. It needs no runtime: whoever
-/// signs for the disk wakes it. Dropped, it takes its waker along; the disk is written to all the same.
+/// waits for the disk wakes it. Dropped, it takes its waker along; the disk is written to all the same.
 #[derive(Debug)]
 #[must_use = "what waits for the disk must not go on before this is ready"]
 pub struct Durable {
     shared: Arc<Shared>,
     /// Leaves that must be on disk.
     wanted: u64,
-    ticket: u64,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It was not polled yet.
+    New,
+    /// It lets the tasks that were woken with its own have their turn, so that all of them ask for the disk together: each
+    /// time that the disk is asked costs the system calls of two threads and a wait, whoever is in it.
+    Lingering,
+    /// It has asked for the disk, under this ticket.
+    Asked(u64),
 }
 
 impl Durable {
-    pub(super) fn new(shared: &Arc<Shared>, waiting: &mut Waiting, wanted: u64) -> Self {
-        Self { shared: Arc::clone(shared), wanted, ticket: waiting.ticket() }
+    pub(super) fn new(shared: &Arc<Shared>, wanted: u64) -> Self {
+        Self { shared: Arc::clone(shared), wanted, stage: Stage::New }
     }
 }
 
 impl Future for Durable {
     type Output = Result<()>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.shared.lock();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.stage == Stage::New {
+            self.stage = Stage::Lingering;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
         if state.durable.0 >= self.wanted {
             return Poll::Ready(Ok(()));
         }
         state.chain.alive()?;
+        let ticket = match self.stage {
+            Stage::New | Stage::Lingering => state.waiting.ticket(),
+            Stage::Asked(ticket) => ticket,
+        };
+        self.stage = Stage::Asked(ticket);
         // Under the same lock as the size: nobody can make it durable between the look and this.
-        state.waiting.wakers.insert((self.wanted, self.ticket), cx.waker().clone());
+        state.waiting.wakers.insert((self.wanted, ticket), cx.waker().clone());
+        shared.want(&mut state, self.wanted);
         Poll::Pending
     }
 }
 
 impl Drop for Durable {
     fn drop(&mut self) {
-        let waker = self.shared.lock().waiting.wakers.remove(&(self.wanted, self.ticket));
-        // Outside of the lock: what a waker's end does is its runtime's affair.
-        drop(waker);
+        if let Stage::Asked(ticket) = self.stage {
+            let waker = self.shared.lock().waiting.wakers.remove(&(self.wanted, ticket));
+            // Outside of the lock: what a waker's end does is its runtime's affair.
+            drop(waker);
+        }
     }
 }
