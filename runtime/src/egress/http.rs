@@ -2,6 +2,7 @@
 //! It never follows a redirect.
 
 mod forwarded;
+mod frames;
 mod outgoing;
 mod reply;
 mod request;

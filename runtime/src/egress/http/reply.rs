@@ -51,6 +51,11 @@ impl Answer {
         }
     }
 
+    /// Where what goes up is counted.
+    pub(super) fn course(&self) -> Arc<Course> {
+        Arc::clone(&self.course)
+    }
+
     pub(super) fn admitted(&self) -> Option<&Admitted> {
         self.admitted.as_ref()
     }

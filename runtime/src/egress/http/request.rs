@@ -240,8 +240,7 @@ async fn source(inside: &Inside, body: Incoming, slots: &mut Slots) -> Result<So
     if !slots.wants_payload_hash() {
         return Ok(Source::Streamed(body));
     }
-    let whole = Limited::new(body, SIGNED_BYTES_MAX).collect().await;
-    let Ok(whole) = whole else {
+    let Ok(whole) = Limited::new(body, SIGNED_BYTES_MAX).collect().await else {
         let why = format!("a body of more than {} MiB is not signed", SIGNED_BYTES_MAX >> 20);
         inside.refused(inside.wanted(), "body", &why)?;
         let ask = "send it in parts, or with its hash in x-amz-content-sha256";
@@ -346,8 +345,11 @@ fn head(
         headers.remove("if-range");
     }
     match read.kind {
-        Kind::Plain if version == Version::HTTP_2 && read.trailers == Trailers::Wanted => {
+        Kind::Plain if read.trailers == Trailers::Wanted => {
             headers.insert(TE, HeaderValue::from_static("trailers"));
+            if version != Version::HTTP_2 {
+                headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+            }
         }
         Kind::Plain => {}
         Kind::WebSocket => {
@@ -393,9 +395,7 @@ fn lost(inside: &Inside, read: &Canonical, course: &Course, answer: &mut Answer,
             }
         });
     }
-    let report = error.reports.first();
-    let what = report.map(|report| report.what.clone()).unwrap_or_default();
-    answer.end(Some(what.clone()))?;
+    answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
     Ok(unreachable(error))
 }
 
