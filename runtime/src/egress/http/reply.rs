@@ -2,6 +2,7 @@
 //! It never passes on a last piece before the end is written down.
 
 use super::outgoing::Course;
+use super::pace::{Owed, Pace, Sender};
 use super::upstream::Back;
 use super::{Inside, Result};
 use crate::egress::canonical;
@@ -117,6 +118,7 @@ pub(super) enum Reply {
 /// An upstream's body. The order of its parts is the order of their ends: the answer before the connection.
 pub(super) struct Streamed {
     incoming: Incoming,
+    pace: Pace,
     scrub: Option<Scrub>,
     answer: Answer,
     back: Option<Back>,
@@ -171,8 +173,10 @@ impl Reply {
             patterns,
             rest: Box::pin(tokio::time::sleep(REST)),
         });
+        let owed = if incoming.size_hint().exact().is_some() { Owed::Yes } else { Owed::No };
         Ok(Self::Streamed(Box::new(Streamed {
             incoming,
+            pace: Pace::of(Sender::Upstream, owed),
             scrub,
             answer,
             back: Some(back),
@@ -210,8 +214,16 @@ impl Streamed {
             }
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
-                Poll::Pending => return self.poll_rest(cx),
+                Poll::Pending => {
+                    if let Poll::Ready(late) = self.pace.poll_late(cx) {
+                        return Poll::Ready(Some(Err(late.to_string().into())));
+                    }
+                    return self.poll_rest(cx);
+                }
             };
+            if let Some(Ok(frame)) = &frame {
+                self.pace.came(frame.data_ref().map_or(1, Bytes::len));
+            }
             match frame {
                 None => return Poll::Ready(self.finish().transpose()),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),

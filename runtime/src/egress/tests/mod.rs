@@ -5,4 +5,5 @@ mod connections;
 mod requests;
 mod secrets;
 mod streams;
+mod wire;
 mod world;
