@@ -56,8 +56,8 @@ const FAULTS_MAX: usize = 64;
 /// short, and from outside.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
-const UPSTREAM_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const UPSTREAM_STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Between two questions whether an HTTP/2 client is still there, and time for its answer.
 const PING: Duration = Duration::from_secs(60);
 const PONG: Duration = Duration::from_secs(20);

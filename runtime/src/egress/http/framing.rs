@@ -166,7 +166,13 @@ impl Framing {
                     };
                     continue;
                 }
-                _ => self.place = self.within(*byte).map_err(|what| (at, Flaw::new(what)))?,
+                Place::ChunkEnd(_)
+                | Place::Size { .. }
+                | Place::Extension(_)
+                | Place::SizeEnd(_)
+                | Place::Trailers(_) => {
+                    self.place = self.within(*byte).map_err(|what| (at, Flaw::new(what)))?;
+                }
             }
             at += 1;
         }

@@ -151,7 +151,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
 }
 
 /// What a connection that ends for this ends with.
-pub(super) const FLOOD: &str = "a flood of HTTP/2 frames without content";
+pub(super) const FLOOD: &str = "a flood of http/2 frames without content";
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -4,7 +4,7 @@
 use super::outgoing::Course;
 use super::pace::{Owed, Pace, Sender};
 use super::upstream::Back;
-use super::{Inside, Result};
+use super::{Inside, Result, said};
 use crate::egress::canonical;
 use crate::journal::{Account, Admitted, Reply as Record, Scrubbed};
 use crate::secrets::decode::Decoder;
@@ -226,7 +226,7 @@ impl Streamed {
             }
             match frame {
                 None => return Poll::Ready(self.finish().transpose()),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(said(&error).into()))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => {
                         let out = match &mut self.scrub {

@@ -46,7 +46,20 @@ pub(super) struct Purpose {
 
 /// The idle ones, and those that many requests share.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<(Purpose, Upstream)>>);
+pub(super) struct Pool {
+    all: Mutex<Vec<(Purpose, Upstream)>>,
+    /// Held while a connection is made that many may share: a hundred requests at once need one, not a hundred.
+    making: tokio::sync::Mutex<Made>,
+}
+
+/// What came of making one.
+#[derive(Default)]
+struct Made {
+    /// The upstream speaks HTTP/1 alone, so there is nothing to share.
+    is_alone: bool,
+    /// When and why it failed, for those who waited for it.
+    failed: Option<(Instant, Error)>,
+}
 
 /// A connection to an upstream.
 pub(super) struct Upstream {
@@ -80,7 +93,7 @@ impl Back {
 
 impl Pool {
     fn take(&self, purpose: &Purpose) -> Option<Upstream> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(_, upstream)| upstream.is_good());
         let at = all.iter().position(|(its, _)| its == purpose)?;
         match &all.get(at)?.1 {
@@ -96,7 +109,7 @@ impl Pool {
     }
 
     fn put(&self, purpose: Purpose, mut upstream: Upstream) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(_, upstream)| upstream.is_good());
         (upstream.is_used, upstream.idle) = (true, Instant::now());
         if all.len() < IDLE_MAX && upstream.is_good() {
@@ -148,23 +161,58 @@ impl Need<'_> {
 /// A connection that is ready, an old one or a new one, and how it is given back.
 pub(super) async fn connect(inside: &Arc<Inside>, need: &Need<'_>, age: Age) -> Result<(Upstream, Purpose)> {
     let purpose = need.purpose();
-    if need.kind == Kind::Plain && age == Age::Any {
-        while let Some(mut upstream) = inside.pool.take(&purpose) {
-            let ready = match &mut upstream.sender {
-                Sender::One(sender, _) => sender.ready().await,
-                Sender::Two(sender) => sender.ready().await,
-            };
-            if ready.is_ok() {
-                return Ok((upstream, purpose));
-            }
+    if need.kind == Kind::Plain
+        && age == Age::Any
+        && let Some(upstream) = old(inside, &purpose).await
+    {
+        return Ok((upstream, purpose));
+    }
+    if purpose.alpn == Alpn::One {
+        return Ok((dial(inside, need, purpose.alpn).await?, purpose));
+    }
+    let asked = Instant::now();
+    let mut made = inside.pool.making.lock().await;
+    if age == Age::Any
+        && let Some(upstream) = old(inside, &purpose).await
+    {
+        return Ok((upstream, purpose));
+    }
+    if let Some((_, error)) = made.failed.as_ref().filter(|(at, _)| *at > asked) {
+        return Err(error.clone());
+    }
+    if made.is_alone {
+        drop(made);
+        return Ok((dial(inside, need, purpose.alpn).await?, purpose));
+    }
+    let upstream = match dial(inside, need, purpose.alpn).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            made.failed = Some((Instant::now(), error.clone()));
+            return Err(error);
+        }
+    };
+    match &upstream.sender {
+        Sender::One(..) => made.is_alone = true,
+        Sender::Two(sender) => {
+            let shared = Upstream { sender: Sender::Two(sender.clone()), ..upstream };
+            inside.pool.put(purpose.clone(), shared);
         }
     }
-    let upstream = dial(inside, need, purpose.alpn).await?;
-    if let Sender::Two(sender) = &upstream.sender {
-        let shared = Upstream { sender: Sender::Two(sender.clone()), ..upstream };
-        inside.pool.put(purpose.clone(), shared);
-    }
     Ok((upstream, purpose))
+}
+
+/// One that was used before, and is ready.
+async fn old(inside: &Inside, purpose: &Purpose) -> Option<Upstream> {
+    while let Some(mut upstream) = inside.pool.take(purpose) {
+        let ready = match &mut upstream.sender {
+            Sender::One(sender, _) => sender.ready().await,
+            Sender::Two(sender) => sender.ready().await,
+        };
+        if ready.is_ok() {
+            return Some(upstream);
+        }
+    }
+    None
 }
 
 /// Whether an idle connection will do.

@@ -192,7 +192,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
         let came = buffer.filled().get(before..).unwrap_or_default();
         let looked = self.framing.body(came);
-        let passed = *looked.as_ref().map_or_else(|(passed, _)| passed, |passed| passed);
+        let passed = *looked.as_ref().unwrap_or_else(|(passed, _)| passed);
         if looked.is_ok() && passed < came.len() {
             let beyond = came.get(passed..).unwrap_or_default();
             self.ahead = [beyond, &self.ahead].concat().as_slice().into();
