@@ -3,6 +3,8 @@
 
 mod bounds;
 mod clients;
+mod ends;
+mod floods;
 mod proofs;
 mod reflections;
 mod requests;
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
             walls::stories(),
             reflections::stories(),
             bounds::stories(),
+            ends::stories(),
+            floods::stories(),
             proofs::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()

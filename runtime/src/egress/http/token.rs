@@ -73,7 +73,7 @@ impl Endpoint {
                 Ok(TokenReply { status, body })
             }
             Sent::Unsent(_) => Err(Error::host("the token endpoint takes no request")),
-            Sent::Lost(why) => Err(Error::host(why)),
+            Sent::Closed(why) | Sent::Lost(why) => Err(Error::host(why)),
         }
     }
 }

@@ -369,7 +369,9 @@ async fn act(request: Request<Incoming>, seen: Seen) -> Response<Body> {
             trailers.insert("grpc-message", secret.parse().unwrap());
             trailers.insert("content-length", "1".parse().unwrap());
             let parts = vec![Ok(Frame::data(Bytes::from_static(b"data"))), Ok(Frame::trailers(trailers))];
-            Response::new(frames(parts, Duration::ZERO))
+            let mut response = Response::new(frames(parts, Duration::ZERO));
+            response.headers_mut().insert("trailer", "grpc-status, grpc-message".parse().unwrap());
+            response
         }
         "/v1/die" => {
             let parts = vec![Ok(Frame::data(Bytes::from_static(b"half"))), Err(std::io::Error::other("it dies"))];
