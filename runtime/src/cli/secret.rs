@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use stockade_audit::Machine;
 use stockade_jail::locked::never_dump_this_process;
 use stockade_jail::program::inherited_descriptor;
@@ -41,7 +42,7 @@ pub(super) fn secret(command: &SecretCommand, context: &Context) -> Result<u8> {
     let environment = &context.environment;
     let state = State::open(environment)?;
     let credentials = environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
-    let store = Store::open(state.root(), environment.uid, credentials, &Machine::system())?;
+    let store = Arc::new(Store::open(state.root(), environment.uid, credentials, &Machine::system())?);
     match command {
         SecretCommand::Set(deposit) => keep(deposit, &store, Store::set),
         SecretCommand::Rotate(deposit) => keep(deposit, &store, Store::rotate),

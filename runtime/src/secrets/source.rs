@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use stockade_policy::SecretName;
 use zeroize::Zeroizing;
 
@@ -64,7 +65,7 @@ impl fmt::Debug for Surroundings<'_> {
 #[derive(Debug)]
 pub struct Sources<'a> {
     /// The store, which knows where each is.
-    pub store: &'a Store,
+    pub store: &'a Arc<Store>,
     /// The other places.
     pub around: Surroundings<'a>,
 }
@@ -72,6 +73,8 @@ pub struct Sources<'a> {
 /// A secret's value, as a session starts with it.
 #[derive(Debug)]
 pub struct Resolved {
+    /// Where it came from.
+    pub source: Source,
     /// Its version in the store.
     pub version: u64,
     /// The value.
@@ -174,7 +177,7 @@ impl Sources<'_> {
             (Some(value), _) => value,
             (None, source) => self.around.fetch(source, name)?,
         };
-        Ok(Resolved { version: stored.version, value, previous: stored.previous })
+        Ok(Resolved { source: stored.source, version: stored.version, value, previous: stored.previous })
     }
 }
 

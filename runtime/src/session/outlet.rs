@@ -10,7 +10,6 @@ use crate::egress::tls::{self, Authority};
 use crate::egress::{Outlet, Settings};
 use crate::error::{Error, Result};
 use crate::journal::Account;
-use crate::secrets::scrub::Patterns;
 use crate::secrets::source::{Sources, Surroundings};
 use crate::secrets::store::Store;
 use crate::secrets::vault::Vault;
@@ -113,11 +112,10 @@ impl Blueprint {
     }
 }
 
-/// The secrets of a profile and where they come from, and what takes them out of a command's output.
+/// The secrets of a profile and where they come from.
 #[derive(Debug, Clone)]
 pub(super) struct Secrets {
     pub(super) vault: Arc<Vault>,
-    pub(super) patterns: Option<Arc<Patterns>>,
 }
 
 impl Secrets {
@@ -134,7 +132,7 @@ impl Secrets {
         let credentials = variable("CREDENTIALS_DIRECTORY");
         let credentials = credentials.as_deref().map(Path::new);
         let machine = Machine::system();
-        let store = Store::open(&options.paths.state, options.user.uid, credentials, &machine)?;
+        let store = Arc::new(Store::open(&options.paths.state, options.user.uid, credentials, &machine)?);
         let around = Surroundings {
             variable: &variable,
             credentials,
@@ -142,8 +140,7 @@ impl Secrets {
             uid: options.user.uid,
         };
         let vault = Arc::new(Vault::load(wanted, &Sources { store: &store, around }, &machine)?);
-        let patterns = vault.all_patterns();
-        Ok(Some(Self { vault, patterns }))
+        Ok(Some(Self { vault }))
     }
 }
 

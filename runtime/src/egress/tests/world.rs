@@ -128,7 +128,7 @@ impl World {
         let profile = profile(rules);
         let machine = Machine::system();
         let uid = rustix::process::geteuid().as_raw();
-        let store = Store::open(&directory, uid, None, &machine).unwrap();
+        let store = Arc::new(Store::open(&directory, uid, None, &machine).unwrap());
         store.set(&SecretName::parse("key").unwrap(), Deposit::Value(Plain::new(SECRET.into()).unwrap())).unwrap();
         let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid };
         let vault = Vault::load(profile.secrets(), &Sources { store: &store, around }, &machine).unwrap();
