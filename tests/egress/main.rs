@@ -3,9 +3,11 @@
 
 mod bounds;
 mod clients;
+mod exchange;
 mod proofs;
 mod reflections;
 mod requests;
+mod vault;
 mod walls;
 mod world;
 
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
             reflections::stories(),
             bounds::stories(),
             proofs::stories(),
+            exchange::stories(),
+            vault::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
     })

@@ -141,6 +141,23 @@ impl Store {
         self.add(&mut entries, (name, current), deposit.parts(), &locked)
     }
 
+    /// Makes the version before the current one again, as a new version.
+    ///
+    /// # Errors
+    /// As [`Store::rotate`]; Operator: there is no version before.
+    pub fn back(&self, name: &SecretName) -> Result<u64> {
+        let locked = self.room.lock()?;
+        let mut entries = self.entries()?;
+        let current = newest(&entries, name).ok_or_else(|| unknown(name))?;
+        let earlier = before(&entries, current).ok_or_else(|| {
+            Error::operator(format!("secret \"{name}\" has no version before {}", current.version))
+                .hint("the store keeps the current version and the one before")
+        })?;
+        let (source, value) = self.keys.open(earlier)?;
+        let current = current.version;
+        self.add(&mut entries, (name, current), (&source, value.as_ref()), &locked)
+    }
+
     /// Keeps what a server gave in the place of a version, as [`Store::rotate`] does; `None` when that version is no
     /// longer the newest: somebody has replaced it meanwhile, and knows better.
     ///

@@ -6,6 +6,7 @@ mod exchange;
 mod fill;
 mod mint;
 mod patterns;
+mod readings;
 mod slots;
 
 pub use body::BodyFilter;
@@ -17,6 +18,7 @@ use crate::secrets::oauth::Exchange;
 use crate::secrets::placeholder::{Core, Placeholder, Scanner, SessionKey, Sighting};
 use crate::secrets::plain::{Plain, jailed};
 use crate::secrets::sigv4::KeyPair;
+use crate::secrets::source::keeper::reader::Reader;
 use crate::secrets::source::{Resolved, Source, Sources};
 use crate::secrets::store::Store;
 use std::collections::BTreeMap;
@@ -87,6 +89,10 @@ struct Held {
     rule: Rule<Secret>,
     origin: Origin,
     value: RwLock<Arc<Value>>,
+    /// What reads it again, where it may change.
+    reader: Option<tokio::sync::Mutex<Reader>>,
+    /// Why it is no more, where its source says so.
+    gone: RwLock<Option<String>>,
     placeholder: Placeholder,
     /// The placeholder, as the sandbox holds it.
     text: String,
@@ -148,7 +154,7 @@ impl Vault {
     ) -> Result<Self> {
         let session = SessionKey::draw(machine)?;
         let held = Shelf::default();
-        for (rule, Resolved { source, version, value, previous }) in wanted.iter().zip(resolved) {
+        for (rule, Resolved { source, version, value, previous, reader }) in wanted.iter().zip(resolved) {
             let Secret { name, shape, place, .. } = &rule.subject;
             check_place(name, place, &value)?;
             let placeholder = scanner.key().placeholder(&session, name, version, *shape);
@@ -167,6 +173,8 @@ impl Vault {
                 rule: rule.clone(),
                 origin: Origin::Source(source),
                 value: Value::first(version, value, previous),
+                reader: reader.map(tokio::sync::Mutex::new),
+                gone: RwLock::default(),
                 text: placeholder.text(),
                 placeholder,
                 exchange,

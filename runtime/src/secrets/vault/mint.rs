@@ -10,6 +10,7 @@ use crate::secrets::source::exec::unquote;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::RwLock;
 use stockade_policy::{Only, SecretPlace};
 use zeroize::Zeroizing;
 
@@ -93,7 +94,9 @@ impl Vault {
         let text = placeholder.text();
         let plain = Plain::copied(token).map_err(|unfit| unfit.of(secret.name()))?;
         let (origin, value, exchange) = (Origin::Token, Value::first(version, plain, None), None);
-        self.held.put(Held { rule, origin, value, placeholder, text: text.clone(), exchange, endpoint });
+        let (reader, gone) = (None, RwLock::default());
+        let text_of = text.clone();
+        self.held.put(Held { rule, origin, value, reader, gone, placeholder, text: text_of, exchange, endpoint });
         Ok(text)
     }
 }

@@ -67,6 +67,8 @@ pub enum Why {
     Clear,
     /// No placeholder: the agent sent a credential of its own where the grant has the operator's.
     OwnCredential,
+    /// Its source has it no more, or not for us, and why.
+    Gone(String),
     /// A signature that we cannot make, and why.
     Unsignable(String),
 }
@@ -76,7 +78,7 @@ impl Canary {
     pub fn is_sighting(&self) -> bool {
         match self.why {
             Why::Foreign | Why::Unbound | Why::Elsewhere | Why::Spelled | Why::Twice | Why::Clear => true,
-            Why::OwnCredential | Why::Unsignable(_) => false,
+            Why::OwnCredential | Why::Unsignable(_) | Why::Gone(_) => false,
         }
     }
 
@@ -94,6 +96,7 @@ impl Canary {
             Why::Twice => format!("secret \"{name}\" has more than one place in {place}"),
             Why::Clear => format!("secret \"{name}\" is sent over TLS alone, and its placeholder is in {place}"),
             Why::OwnCredential => format!("{place} belongs to secret \"{name}\": send its placeholder, or nothing"),
+            Why::Gone(why) => format!("secret \"{name}\" cannot be had any more: {why}"),
             Why::Unsignable(why) => format!("secret \"{name}\" cannot sign: {why}"),
         }
     }
@@ -186,6 +189,10 @@ impl Slots {
         }
     }
 
+    fn held(&self) -> impl Iterator<Item = &Arc<Held>> {
+        self.acts.iter().map(|act| &act.held).chain(self.in_body.iter().map(|carried| &carried.held))
+    }
+
     pub(super) fn acts_mut(&mut self) -> impl Iterator<Item = &mut Act> {
         self.acts.iter_mut()
     }
@@ -241,6 +248,9 @@ impl Vault {
         // An agent that does the exchange itself sends the secret in a form.
         let exchanged = self.held.all().into_iter().filter(|held| is_endpoint(request, held));
         slots.in_body.extend(exchanged.map(Carried::now));
+        if let Some((held, why)) = slots.held().find_map(|held| Some((held, held.gone()?))) {
+            return Err(Canary { secret: Some(held.name().to_owned()), place: held.place(), why: Why::Gone(why) });
+        }
         slots.payload = payload(request, &slots)?;
         // Signatures last: they cover what the others put in.
         slots.acts.sort_by_key(|act| matches!(act.put, Put::Signature { .. }));

@@ -88,6 +88,7 @@ fn load(text: &str, value: impl Fn(&str) -> &'static str) -> Result<Vault> {
         version: 1,
         value: Plain::new(value(rule.subject.name.as_str()).as_bytes().to_vec()).expect("it fits"),
         previous: None,
+        reader: None,
     });
     Vault::hold(&rules, resolved.collect(), Scanner::new(host_key()), None, &Machine::system())
 }

@@ -95,7 +95,7 @@ fn session(store: &Arc<Store>) -> Vault {
         Some(stored) => (stored.source, stored.version, stored.value.expect("it holds it")),
         None => (Source::Env("REFRESH".to_owned()), 1, plain("refresh-1")),
     };
-    let resolved = Resolved { source, version, value, previous: None };
+    let resolved = Resolved { source, version, value, previous: None, reader: None };
     let scanner = Scanner::new(host_key());
     Vault::hold(&rules(RULES), vec![resolved], scanner, Some(Arc::clone(store)), &Machine::system()).expect("it loads")
 }
