@@ -4,10 +4,12 @@
 mod bounds;
 mod clients;
 mod ends;
+mod exchange;
 mod floods;
 mod proofs;
 mod reflections;
 mod requests;
+mod vault;
 mod walls;
 mod world;
 
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
             ends::stories(),
             floods::stories(),
             proofs::stories(),
+            exchange::stories(),
+            vault::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
     })

@@ -139,6 +139,30 @@ pub struct Wanted {
     pub path: Option<String>,
 }
 
+/// A secret that was replaced in the middle of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// Name of the secret.
+    pub name: String,
+    /// The version before.
+    pub was: u64,
+    /// The new version.
+    pub version: u64,
+    /// Who keeps it.
+    pub kept: Kept,
+}
+
+/// Who keeps the new version of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// The store.
+    Store,
+    /// Nobody but the session, because of this.
+    Session(String),
+    /// Where it came from, and where it was replaced.
+    Source,
+}
+
 /// A secret that came back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scrubbed {
@@ -391,6 +415,19 @@ impl Account {
             host: clipped(host.to_owned()),
             place: clipped(place.into()),
         })
+    }
+
+    /// A secret was replaced: what begins afterwards uses the new version.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn rotated(&self, rotated: Rotated) -> Result<()> {
+        let (kept, why) = match rotated.kept {
+            Kept::Store => (log::Kept::Store, None),
+            Kept::Session(why) => (log::Kept::Session, Some(why)),
+            Kept::Source => (log::Kept::Source, None),
+        };
+        self.append(log::SecretRotate { name: rotated.name, was: rotated.was, v: rotated.version, kept, why })
     }
 
     /// Secrets came back, with the answer to a request, or in a command's output where there is none, and were taken out.

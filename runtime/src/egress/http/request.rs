@@ -79,10 +79,8 @@ async fn go(
     let slot = count(inside, &read, &rules)?;
     let (grant, rule) = inside.context.grant(&rules)?;
     let mut slots = slots(inside, &read, grant.secret.as_ref())?;
-    if !slots.is_empty() {
-        let endpoint = token::Endpoint::new(inside);
-        let prepared = inside.context.vault.prepare(&mut slots, &endpoint).await;
-        prepared.map_err(|error| unreachable(&error))?;
+    if slots.wants_token() {
+        slots = token::prepared(inside, slots).await.map_err(|error| unreachable(&error))?;
     }
     let source = signed::source(inside, body, &mut slots).await?;
     let (account, uses) = (&inside.context.account, slots.uses().to_vec());

@@ -128,9 +128,10 @@ impl World {
         let profile = profile(rules);
         let machine = Machine::system();
         let uid = rustix::process::geteuid().as_raw();
-        let store = Store::open(&directory, uid, None, &machine).unwrap();
+        let store = Arc::new(Store::open(&directory, uid, None, &machine).unwrap());
         store.set(&SecretName::parse("key").unwrap(), Deposit::Value(Plain::new(SECRET.into()).unwrap())).unwrap();
-        let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid };
+        let carrier = &|| Err(crate::error::Error::bug("nobody reads from a server here"));
+        let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid, carrier };
         let vault = Vault::load(profile.secrets(), &Sources { store: &store, around }, &machine).unwrap();
         let placeholder = vault.environment().first().map(|(_, text)| text.clone()).unwrap_or_default();
         let patterns: Vec<HostPattern> = profile.net_grants().map(|(net, _)| net.allowed.host.clone()).collect();
