@@ -46,7 +46,7 @@ impl Real {
     }
 
     fn with(stage: &Stage, listener: &str, ca: Option<String>) -> Result<Self, Stop> {
-        if std::env::var_os(KEEPER).is_none() {
+        if stockade_tests::binaries::variable(KEEPER).is_none() {
             return Err(Stop::Skip(format!("no server that keeps secrets: set {KEEPER} to the program rvault")));
         }
         stage.scene.folder("{outside}/keeper")?;

@@ -112,7 +112,7 @@ fn stage(person: Person) -> Result<Stage, String> {
     let probe = Path::new(env!("CARGO_BIN_EXE_stockade-probe"));
     let mut programs = vec![("stockade-upstream", upstream), ("stockade-probe", probe)];
     let binary = binaries::under_test()?;
-    let keeper = std::env::var_os(KEEPER).map(PathBuf::from);
+    let keeper = binaries::variable(KEEPER).map(PathBuf::from);
     programs.extend(keeper.iter().map(|keeper| ("rvault", keeper.as_path())));
     programs.extend(binary.iter().map(|binary| ("stockade", binary.as_path())));
     let mut scene = Scene::new(person, &programs).map_err(|e| format!("stage: {e}"))?;

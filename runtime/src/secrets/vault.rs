@@ -2,6 +2,7 @@
 //! It never parses what an upstream sent, and of what an agent sent only what it takes to find a placeholder's place.
 
 mod body;
+mod canary;
 mod exchange;
 mod fill;
 mod mint;
@@ -10,7 +11,8 @@ mod readings;
 mod slots;
 
 pub use body::BodyFilter;
-pub use slots::{Canary, Channel, Outgoing, Slots, Why};
+pub use canary::{Canary, Why};
+pub use slots::{Channel, Outgoing, Slots};
 
 use crate::error::{Error, Result};
 use crate::journal::Use;

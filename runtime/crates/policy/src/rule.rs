@@ -284,11 +284,6 @@ pub struct Rate {
 pub struct Method(String);
 
 impl Method {
-    /// `POST`, as token endpoints want it (RFC 6749, 3.2).
-    pub fn post() -> Self {
-        Self("POST".into())
-    }
-
     /// # Errors
     /// The text is not a method in upper case. Methods distinguish case (RFC 9110, 9.1), servers often do not: one
     /// spelling leaves no doubt.

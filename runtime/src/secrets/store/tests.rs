@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 /// Long enough for somebody who waits to be seen waiting.
-const TURN: std::time::Duration = std::time::Duration::from_millis(100);
+const TURN: Duration = Duration::from_millis(100);
 
 /// A directory of its own, gone at the end.
 struct Place(PathBuf);

@@ -1,8 +1,9 @@
 //! Watches a request's body for placeholders, whatever its chunks, and swaps those that are bound to it.
 //! It never passes on the piece that would complete a placeholder which has no business there.
 
+use super::canary::{Canary, Why};
 use super::fill::push_encoded;
-use super::slots::{Canary, Carried, Slots, Why};
+use super::slots::{Carried, Slots};
 use super::{Shelf, Vault};
 use crate::secrets::placeholder::{SPELLING_BYTES_MAX, Scanner, Sighting, Spelling};
 use crate::secrets::plain::Plain;

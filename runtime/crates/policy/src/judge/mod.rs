@@ -93,8 +93,9 @@ impl ExpandedProfile {
             | SecretPlace::Body
             | SecretPlace::Sigv4 { .. } => None,
         })?;
+        let method = Method::parse("POST").expect("a method, which token endpoints want (RFC 6749, 3.2)");
         let (host, port, path) = (url.host.clone(), url.port, Some(url.path.clone()));
-        let call = Call::new(ToolName::net(), Action::Connect { host, port, method: Some(Method::post()), path });
+        let call = Call::new(ToolName::net(), Action::Connect { host, port, method: Some(method), path });
         Some(match self.answer(&call, None, Some(rule)) {
             Answer::Allowed(grounds) => Decision::Permit(Permit::new(call, grounds)),
             Answer::Asks(rules) => Decision::Ask(Ask::new(call, rules)),
