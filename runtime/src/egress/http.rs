@@ -5,11 +5,13 @@ mod forwarded;
 mod frames;
 pub mod framing;
 mod interim;
+mod issued;
 mod meter;
 mod outgoing;
 mod pace;
 mod reply;
 mod request;
+mod signed;
 mod token;
 mod upstream;
 mod websocket;
@@ -113,7 +115,7 @@ impl Drop for Open {
             addr: self.address.get().map(ToString::to_string),
             fault: self.fault.lock().unwrap_or_else(PoisonError::into_inner).take(),
         };
-        // A log that takes no more records says so to whoever wants to begin something; here something ends.
+        // Where it cannot be written, the log has ended, and with it the session.
         drop(self.context.account.close(connection, total));
     }
 }
@@ -143,12 +145,6 @@ impl Inside {
     /// Notes which address answered; the first one stays.
     pub(super) fn reached(&self, address: SocketAddr) {
         self.open.address.get_or_init(|| address);
-    }
-
-    /// It ended as it should.
-    #[expect(clippy::unused_self, reason = "says at the call what its drop does")]
-    pub(super) fn ended(&self) -> Result<()> {
-        Ok(())
     }
 
     /// It ended because of this.
@@ -238,7 +234,7 @@ where
         }
     };
     match ended {
-        Ok(()) => inside.ended(),
+        Ok(()) => Ok(()),
         Err(error) => ended_by(&inside, &error),
     }
 }

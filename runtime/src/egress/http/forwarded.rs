@@ -134,10 +134,8 @@ async fn open(context: &Arc<Context>, to: Destination) -> Result<Arc<Inside>, To
             }
         }
     };
-    let (account, host, port) = (account.clone(), to.host.clone(), to.port);
-    let opening = tokio::task::spawn_blocking(move || account.open(host, port, Via::Http, whole));
-    let opened = opening.await.map_err(|_| Error::bug("the log's thread ended")).and_then(|opened| opened);
-    let connection = opened.map_err(|error| failed(&error))?;
+    let opening = account.open(to.host.clone(), to.port, Via::Http, whole);
+    let connection = opening.await.map_err(|error| failed(&error))?;
     Ok(Inside::new(Arc::clone(context), connection, to))
 }
 

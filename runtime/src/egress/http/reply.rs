@@ -102,7 +102,7 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // A log that takes no more records has said so to all who wait for it; here nobody does.
+        // Where it cannot be written, the log has ended, and with it the session.
         drop(self.end(Some("given up before its end".to_owned())));
     }
 }

@@ -4,29 +4,23 @@
 use super::outgoing::{Course, Filter, Outgoing, Source};
 use super::reply::{Answer, Parts, Reply, decoded, scrub_fields};
 use super::upstream::{self, Age, Back, Need, Sent};
-use super::{Inside, Result, token, websocket};
+use super::{Inside, Result, issued, signed, token, websocket};
 use crate::egress::canonical::{self, Canonical, Kind, Trailers};
 use crate::egress::refuse::{Told, Words};
 use crate::error::{Error, Fault};
-use crate::journal::{Admitted, Wanted};
+use crate::journal::Wanted;
 use crate::secrets::decode::Decoder;
 use crate::secrets::vault::{Canary, Slots};
-use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RANGE,
     TE, UPGRADE,
 };
 use http::{Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use stockade_policy::{Action, Answer as Would, Call, Decision, Method, Permit, Refusal, RuleId, ToolName};
-
-/// Longest body that a signature is made over, bytes: it has to be read before it can be sent.
-const SIGNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why a request got no answer from outside.
 pub(super) enum Stop {
@@ -90,10 +84,11 @@ async fn go(
         let prepared = inside.context.vault.prepare(&mut slots, &endpoint).await;
         prepared.map_err(|error| unreachable(&error))?;
     }
-    let source = source(inside, body, &mut slots).await?;
-    let admitted = admit(inside, permit, &read, &slots).await?;
+    let source = signed::source(inside, body, &mut slots).await?;
+    let (account, uses) = (&inside.context.account, slots.uses().to_vec());
+    let admitted = account.admit(inside.connection()?, permit, read.query.as_deref(), uses).await?;
     let course = Arc::new(Course::default());
-    let mut answer = Answer::new(inside.context.account.clone(), admitted, Arc::clone(&course));
+    let mut answer = Answer::new(account.clone(), admitted, Arc::clone(&course));
     let filter = filter(inside, &read, &slots)?;
     let look = Look::at(inside, &read, &slots);
     let need = Need { grant, rule, uses: slots.uses(), kind: read.kind, version };
@@ -116,7 +111,7 @@ async fn go(
         });
     }
     match look {
-        Look::Tokens => tokens(inside, &read, &slots, response, back, answer).await,
+        Look::Tokens => issued::reply(inside, &shown(inside, &read), &slots, response, back, answer).await,
         Look::Scrub | Look::Nothing => reply(inside, &slots, response, back, answer, slot),
     }
 }
@@ -234,22 +229,6 @@ fn seen(inside: &Inside, read: &Canonical, canary: &Canary) -> Result<Told> {
     Ok(Told::new(StatusCode::FORBIDDEN, reason, "send the placeholder where its secret is bound, and nowhere else"))
 }
 
-/// The body: as it comes, or all of it where a signature covers it.
-async fn source(inside: &Inside, body: Incoming, slots: &mut Slots) -> Result<Source, Stop> {
-    if !slots.wants_payload_hash() {
-        return Ok(Source::Streamed(body));
-    }
-    let Ok(whole) = Limited::new(body, SIGNED_BYTES_MAX).collect().await else {
-        let why = format!("a body of more than {} MiB is not signed", SIGNED_BYTES_MAX >> 20);
-        inside.refused(inside.wanted(), "body", &why)?;
-        let ask = "send it in parts, or with its hash in x-amz-content-sha256";
-        return Err(Told::new(StatusCode::PAYLOAD_TOO_LARGE, why, ask).into());
-    };
-    let bytes: Bytes = whole.to_bytes();
-    slots.set_payload_hash(&Sha256::digest(&bytes).into());
-    Ok(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
-}
-
 /// What looks into the body; nothing where there are no secrets to look for.
 fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Filter>, Stop> {
     if inside.context.vault.is_empty() {
@@ -272,20 +251,6 @@ fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Fil
         return Err(Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why, "send the body as it is").into());
     }
     Ok(Some(Filter { body, decoder }))
-}
-
-/// Into the log, on a thread that may wait where the disk has to be waited for.
-async fn admit(inside: &Arc<Inside>, permit: Permit, read: &Canonical, slots: &Slots) -> Result<Admitted, Stop> {
-    let account = &inside.context.account;
-    let uses = slots.uses().to_vec();
-    if !account.waits(&inside.to.host, inside.to.port, &uses) {
-        return Ok(account.admit(inside.connection()?, permit, read.query.as_deref(), uses)?);
-    }
-    let (inside, query) = (Arc::clone(inside), read.query.clone());
-    let waiting = tokio::task::spawn_blocking(move || {
-        inside.context.account.admit(inside.connection()?, permit, query.as_deref(), uses)
-    });
-    Ok(waiting.await.map_err(|_| Error::bug("the log's thread ended"))??)
 }
 
 /// Connects, fills and sends; on another connection once, where nothing of it was sent on the first, or where that one had
@@ -402,7 +367,7 @@ fn lost(inside: &Inside, read: &Canonical, course: &Course, answer: &mut Answer,
 }
 
 /// An error of the outside in the client's words.
-fn unreachable(error: &Error) -> Stop {
+pub(super) fn unreachable(error: &Error) -> Stop {
     let status = match error.fault {
         Fault::Guest => StatusCode::FORBIDDEN,
         Fault::Host | Fault::Operator => StatusCode::BAD_GATEWAY,
@@ -446,46 +411,6 @@ fn reply(
     }
     let body = Reply::streamed(Parts { incoming, patterns, decoder, answer, back, inside: Arc::clone(inside), slot })?;
     let mut made = Response::new(body);
-    *made.status_mut() = parts.status;
-    *made.headers_mut() = headers;
-    Ok(made)
-}
-
-/// The answer of a token endpoint, whole, with placeholders for its tokens.
-async fn tokens(
-    inside: &Arc<Inside>,
-    read: &Canonical,
-    slots: &Slots,
-    response: Response<Incoming>,
-    back: Back,
-    mut answer: Answer,
-) -> Result<Response<Reply>, Stop> {
-    let (parts, incoming) = response.into_parts();
-    let mut headers = parts.headers;
-    let read_whole = async {
-        if headers.contains_key(CONTENT_ENCODING) {
-            return Err(Error::host("a token endpoint's answer is encoded"));
-        }
-        let whole = token::whole(incoming).await?;
-        if whole.is_empty() { Ok(Vec::new()) } else { inside.context.vault.reply_tokens(&shown(inside, read), &whole) }
-    };
-    let mut body = match read_whole.await {
-        Ok(body) => body,
-        Err(error) => {
-            answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
-            return Err(unreachable(&error));
-        }
-    };
-    canonical::reply(&mut headers);
-    decoded(&mut headers);
-    if let Some(patterns) = inside.context.vault.patterns(slots.uses()) {
-        scrub_fields(&mut headers, &patterns, &answer, "header")?;
-        answer.scrubbed(patterns.scrub_whole(&mut body), "body")?;
-    }
-    answer.count(body.len());
-    answer.end(None)?;
-    back.give();
-    let mut made = Response::new(Reply::of(body.into()));
     *made.status_mut() = parts.status;
     *made.headers_mut() = headers;
     Ok(made)

@@ -51,15 +51,12 @@ impl Endpoint {
         let permit = self.permit(&request)?;
         let rules = permit.grounds().rules.clone();
         let to = Destination { host: request.url.host.clone(), port: request.url.port, channel: Channel::Tls };
-        let connection = self.context.account.open(to.host.clone(), to.port, Via::Tool, None)?;
+        let account = &self.context.account;
+        let connection = account.open(to.host.clone(), to.port, Via::Tool, None).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, to);
-        let waiting = Arc::clone(&inside);
-        let admitting = tokio::task::spawn_blocking(move || {
-            waiting.context.account.admit(waiting.connection()?, permit, None, Vec::new())
-        });
-        let admitted = admitting.await.map_err(|_| Error::bug("the log's thread ended"))??;
+        let admitted = account.admit(inside.connection()?, permit, None, Vec::new()).await?;
         let course = Arc::new(Course::default());
-        let mut answer = Answer::new(self.context.account.clone(), admitted, Arc::clone(&course));
+        let mut answer = Answer::new(account.clone(), admitted, Arc::clone(&course));
         let (grant, rule) = self.context.grant(&rules)?;
         let need = Need { grant, rule, uses: &[], kind: Kind::Plain, version: Version::HTTP_11 };
         let (upstream, purpose) = upstream::connect(&inside, &need, Age::New).await?;
