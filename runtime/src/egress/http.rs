@@ -205,11 +205,12 @@ where
         }
         Carried::Two => {
             let stream = Meter::new(stream, Peer::Client);
+            let faults = stream.faults();
             let serving = two(Executor(Arc::clone(&context.tasks))).serve_connection(TokioIo::new(stream), service);
             let mut serving = pin!(serving);
             // Besides this function, its service has one.
             let holders = Arc::strong_count(&inside);
-            tokio::select! {
+            let ended = tokio::select! {
                 ended = &mut serving => ended,
                 stood = stands_still(&inside, &notes, holders) => {
                     if let Still::Stuck = stood {
@@ -223,7 +224,13 @@ where
                     serving.as_mut().graceful_shutdown();
                     serving.await
                 }
+            };
+            let faults = faults.load(Ordering::Relaxed);
+            if faults > 0 {
+                let why = format!("{faults} streams of http/2 that are no requests");
+                inside.refused(inside.wanted(), "malformed", &why)?;
             }
+            ended
         }
     };
     match ended {

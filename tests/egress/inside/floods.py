@@ -212,6 +212,34 @@ def long_list():
     print("refused" if refused or two.closed.is_set() else "taken", two.reason)
 
 
+def malformed():
+    """Streams that are no requests, each beside a good one."""
+    two = Two()
+    last = b"\x01" + text("good.test")
+    bad = [
+        get("/bad") + field("X-Upper", "a"),
+        get("/bad") + field("connection", "close"),
+        get("/bad") + field("transfer-encoding", "chunked"),
+        get("/bad") + field("x", "a\r\nb: c"),
+        get("/bad") + field("x y", "a"),
+        field("x", "a") + get("/bad"),
+        get("/bad") + b"\x04" + text("/other"),
+        b"\x82\x87" + last,
+        b"\x82\x87\x04" + text("") + last,
+        field(":method", "CONNECT") + field(":protocol", "websocket") + b"\x87\x04" + text("/bad") + last,
+        field(":method", "GET ") + b"\x87\x04" + text("/bad") + last,
+        get("/bad") + field("te", "gzip"),
+        get("/bad") + field("content-length", "3"),
+    ]
+    for n, block in zip(streams(), [block for one in bad for block in (one, get("/bytes/3"))]):
+        two.send(frame(HEADERS, END_STREAM | END_HEADERS, n, block))
+    time.sleep(3)
+    told = {stream: kind for kind, _, stream, _ in two.frames if kind in (HEADERS, RST_STREAM)}
+    good = [stream for stream in range(3, 4 * len(bad), 4) if told.get(stream) == HEADERS]
+    print("good", len(good) == len(bad), "closed" if two.closed.is_set() else "open", sorted(told))
+    two.stream.close()
+
+
 def zero_window():
     """Asks for much on many streams, and gives no room for any of it."""
     connections = [Two(settings=b"\0\4\0\0\0\0") for _ in range(8)]
@@ -219,7 +247,8 @@ def zero_window():
         for n, _ in zip(streams(), range(100)):
             two.send(frame(HEADERS, END_STREAM | END_HEADERS, n, get("/bytes/16777216")))
     time.sleep(3)
-    print("heads", sum(1 for two in connections for kind, _, _, _ in two.frames if kind == HEADERS))
+    heads = sum(1 for two in connections for kind, _, _, _ in two.frames if kind == HEADERS)
+    print("many heads" if heads >= 50 else "few heads", heads)
 
 
 def slow_heads():
@@ -295,6 +324,13 @@ def compressed():
     except OSError:
         pass
     print("answer", all_of(stream)[:12])
+
+
+def expanding():
+    stream = tls("attach.good.test")
+    stream.settimeout(60)
+    stream.sendall(head("GET", "/bomb", "attach.good.test").encode())
+    print("answer", len(all_of(stream, 1 << 32)))
 
 
 def names():

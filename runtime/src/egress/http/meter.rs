@@ -9,6 +9,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,7 +29,12 @@ const PREFACE_BYTES: u64 = 24;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
+/// With the code of a reset, which is all its payload, bytes.
+const RESET_BYTES: usize = 13;
+/// That code where a stream is none (RFC 9113, 7).
+const PROTOCOL_ERROR: u32 = 1;
 /// A flag of DATA and HEADERS: the last frame of its stream has content however long it is.
 const END_STREAM: u8 = 1;
 
@@ -48,23 +55,27 @@ pub(super) struct Meter<S> {
     credit: u64,
     refilled: Instant,
     is_over: bool,
+    faults: Faults,
 }
+
+/// How many streams we have reset because they were no requests: nobody else hears of them.
+pub(super) type Faults = Arc<AtomicU64>;
 
 /// Frames of one direction.
 #[derive(Debug)]
 struct Frames {
-    head: [u8; HEAD_BYTES],
+    head: [u8; RESET_BYTES],
     has_bytes: usize,
     left_bytes: u64,
 }
 
 impl Frames {
     fn after(left_bytes: u64) -> Self {
-        Self { head: [0; HEAD_BYTES], has_bytes: 0, left_bytes }
+        Self { head: [0; RESET_BYTES], has_bytes: 0, left_bytes }
     }
 
-    /// Takes bytes, wherever they were cut; `each` gets kind, flags and length of each frame.
-    fn passed(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, u8, u64)) {
+    /// Takes bytes, wherever they were cut; `each` gets kind, flags, length and, of a reset, code of each frame.
+    fn passed(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, u8, u64, u32)) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.left_bytes > 0 {
                 let skipped = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(bytes.len());
@@ -77,11 +88,13 @@ impl Frames {
             }
             self.has_bytes += 1;
             bytes = rest;
-            if self.has_bytes == HEAD_BYTES {
-                let [high, middle, low, kind, flags, ..] = self.head;
-                self.left_bytes = u64::from(u32::from_be_bytes([0, high, middle, low]));
+            let [high, middle, low, kind, flags, _, _, _, _, code @ ..] = self.head;
+            let length = u64::from(u32::from_be_bytes([0, high, middle, low]));
+            let wanted = if kind == RST_STREAM && length == 4 { RESET_BYTES } else { HEAD_BYTES };
+            if self.has_bytes >= HEAD_BYTES && self.has_bytes >= wanted {
+                self.left_bytes = length - (wanted - HEAD_BYTES) as u64;
                 self.has_bytes = 0;
-                each(kind, flags, self.left_bytes);
+                each(kind, flags, length, u32::from_be_bytes(code));
             }
         }
     }
@@ -101,12 +114,17 @@ impl<S> Meter<S> {
             credit: CREDIT_MAX,
             refilled: Instant::now(),
             is_over: false,
+            faults: Faults::default(),
         }
+    }
+
+    pub(super) fn faults(&self) -> Faults {
+        Arc::clone(&self.faults)
     }
 
     fn read(&mut self, bytes: &[u8]) {
         let (peer, mut cost) = (self.peer, 0_u64);
-        self.read.passed(bytes, |kind, flags, length| {
+        self.read.passed(bytes, |kind, flags, length, _| {
             let has_content = match kind {
                 DATA => length > 0 || flags & END_STREAM != 0,
                 // An upstream may begin an answer more than once: those are interim.
@@ -129,8 +147,12 @@ impl<S> Meter<S> {
     }
 
     fn written(&mut self, bytes: &[u8]) {
-        let mut earned = 0_u64;
-        self.written.passed(bytes, |kind, _, _| earned += if kind <= HEADERS { ANSWERS_MAX } else { 0 });
+        let (mut earned, mut faults) = (0_u64, 0);
+        self.written.passed(bytes, |kind, _, _, code| {
+            earned += if kind <= HEADERS { ANSWERS_MAX } else { 0 };
+            faults += u64::from(kind == RST_STREAM && code == PROTOCOL_ERROR);
+        });
+        self.faults.fetch_add(faults, Ordering::Relaxed);
         self.credit = self.credit.saturating_add(earned).min(CREDIT_MAX);
     }
 }
@@ -228,6 +250,17 @@ mod tests {
             meter.read(&PING);
         }
         assert!(!meter.is_over);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_were_none_are_counted_however_they_are_cut() {
+        let reset = |code: u8| [0, 0, 4, RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, code];
+        let frames = [&ANSWER[..], &reset(1), &PING, &reset(8), &reset(1), &ANSWER].concat();
+        for cut in [1, 3, 9, 100] {
+            let mut meter = meter(Peer::Client);
+            frames.chunks(cut).for_each(|piece| meter.written(piece));
+            assert_eq!(meter.faults().load(Ordering::Relaxed), 2, "{cut}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
