@@ -3,9 +3,13 @@
 
 mod bounds;
 mod clients;
+mod ends;
+mod exchange;
+mod floods;
 mod proofs;
 mod reflections;
 mod requests;
+mod vault;
 mod walls;
 mod world;
 
@@ -19,7 +23,11 @@ fn main() -> ExitCode {
             walls::stories(),
             reflections::stories(),
             bounds::stories(),
+            ends::stories(),
+            floods::stories(),
             proofs::stories(),
+            exchange::stories(),
+            vault::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
     })

@@ -19,6 +19,9 @@ pub(crate) const SECRET: &str = "sk-egress-7Qm2vX9rT4bLk8Zp3Wd6Yh1N";
 /// What a control sends in the place of a placeholder.
 pub(crate) const CONTROL_KEY: &str = "control-key-of-the-unconfined";
 
+/// Variable that names the program of a server that keeps secrets, where there is one.
+pub(crate) const KEEPER: &str = "STOCKADE_TEST_VAULT";
+
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -109,6 +112,8 @@ fn stage(person: Person) -> Result<Stage, String> {
     let probe = Path::new(env!("CARGO_BIN_EXE_stockade-probe"));
     let mut programs = vec![("stockade-upstream", upstream), ("stockade-probe", probe)];
     let binary = binaries::under_test()?;
+    let keeper = binaries::variable(KEEPER).map(PathBuf::from);
+    programs.extend(keeper.iter().map(|keeper| ("rvault", keeper.as_path())));
     programs.extend(binary.iter().map(|binary| ("stockade", binary.as_path())));
     let mut scene = Scene::new(person, &programs).map_err(|e| format!("stage: {e}"))?;
     for (name, path) in [("temporary", "{root}/temporary"), ("up", "{root}/up"), ("outside", "{root}/outside")] {

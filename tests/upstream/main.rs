@@ -4,6 +4,7 @@
 //! `stockade-upstream DIR` writes `DIR/ca.pem`, prints one line `{"tls":PORT,"http":PORT,"raw":PORT}`, serves `DIR/www`
 //! as files, and appends each request that it saw to `DIR/requests.jsonl`.
 
+mod hostile;
 mod replies;
 mod trust;
 
@@ -130,6 +131,7 @@ async fn answer(request: Request<Incoming>, site: Arc<Site>, sni: Option<String>
         ["reflect"] => Ok(replies::reflecting_header(&credential)),
         ["split"] => Ok(replies::by_bytes(&credential)),
         ["gzip"] => replies::gzipped(&credential),
+        ["bomb"] => hostile::bomb(),
         ["sse"] => Ok(replies::events(&credential)),
         ["trailers"] => Ok(replies::with_trailers(&credential)),
         ["bytes", count] => Ok(replies::many(count.parse()?)),

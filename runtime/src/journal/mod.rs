@@ -5,7 +5,7 @@ mod after;
 mod net;
 
 pub use after::{Act, After};
-pub use net::{Account, Admitted, Connection, INSIDE, Reply, Scrubbed, Total, Use, Wanted};
+pub use net::{Account, Admitted, Connection, INSIDE, Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted};
 
 use crate::error::{Error, Result};
 use std::path::Path;

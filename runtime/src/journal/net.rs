@@ -1,6 +1,10 @@
 //! The outlet's account: every name, connection, request, refusal, secret and its end goes into the log here.
 //! It never lets a request out that is not in the log, nor a secret or a first word to a host before the disk has it.
 
+mod told;
+
+pub use told::{Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted};
+
 use super::failed;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,75 +85,6 @@ pub struct Admitted {
     rules: Vec<RuleId>,
     uses: Vec<Use>,
     began: Instant,
-}
-
-/// A secret that a request is going to carry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
-    /// Name of the secret.
-    pub name: String,
-    /// Its version.
-    pub version: u64,
-    /// Where in the request: `header authorization`, `query key`, `path`, `body`.
-    pub place: String,
-    /// The rule that binds it.
-    pub rule: RuleId,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reply {
-    /// Status code, if an answer came.
-    pub status: Option<u16>,
-    /// Address that answered, with the port.
-    pub addr: Option<String>,
-    /// Bytes of the request's body.
-    pub up_bytes: u64,
-    /// Bytes of the answer's body.
-    pub down_bytes: u64,
-    /// To the answer's first byte.
-    pub first: Duration,
-    /// The fault that ended it; `None` is a proper end.
-    pub fault: Option<String>,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Total {
-    /// Bytes from inside.
-    pub up_bytes: u64,
-    /// Bytes to the inside.
-    pub down_bytes: u64,
-    /// Address that was connected to, with the port.
-    pub addr: Option<String>,
-    /// The fault that ended it; `None` is a proper end.
-    pub fault: Option<String>,
-}
-
-/// What was refused, as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
-    /// Host or address.
-    pub host: String,
-    /// Port.
-    pub port: Option<u16>,
-    /// Method.
-    pub method: Option<String>,
-    /// Canonical path.
-    pub path: Option<String>,
-}
-
-/// A secret that came back.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Scrubbed {
-    /// Name of the secret.
-    pub name: String,
-    /// In which form.
-    pub form: String,
-    /// How many times.
-    pub count: u64,
-    /// Where it stood.
-    pub place: String,
 }
 
 impl Connection {
@@ -391,6 +326,19 @@ impl Account {
             host: clipped(host.to_owned()),
             place: clipped(place.into()),
         })
+    }
+
+    /// A secret was replaced: what begins afterwards uses the new version.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn rotated(&self, rotated: Rotated) -> Result<()> {
+        let (kept, why) = match rotated.kept {
+            Kept::Store => (log::Kept::Store, None),
+            Kept::Session(why) => (log::Kept::Session, Some(clipped(why))),
+            Kept::Source => (log::Kept::Source, None),
+        };
+        self.append(log::SecretRotate { name: rotated.name, was: rotated.was, v: rotated.version, kept, why })
     }
 
     /// Secrets came back, with the answer to a request, or in a command's output where there is none, and were taken out.

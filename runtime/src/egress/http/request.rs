@@ -1,7 +1,7 @@
 //! One request: read, judged, counted, armed, logged, sent; and its answer begun.
 //! It never sends what is not in the log, and never puts a secret into what was not judged.
 
-use super::outgoing::{Course, Filter, Outgoing, Stopped};
+use super::outgoing::{Course, Filter, Outgoing, Source};
 use super::reply::{Answer, Parts, Reply, decoded, scrub_fields};
 use super::upstream::{self, Age, Back, Need, Sent};
 use super::{Inside, Result, issued, signed, token, websocket};
@@ -79,10 +79,8 @@ async fn go(
     let slot = count(inside, &read, &rules)?;
     let (grant, rule) = inside.context.grant(&rules)?;
     let mut slots = slots(inside, &read, grant.secret.as_ref())?;
-    if !slots.is_empty() {
-        let endpoint = token::Endpoint::new(inside);
-        let prepared = inside.context.vault.prepare(&mut slots, &endpoint).await;
-        prepared.map_err(|error| unreachable(&error))?;
+    if slots.wants_token() {
+        slots = token::prepared(inside, slots).await.map_err(|error| unreachable(&error))?;
     }
     let source = signed::source(inside, body, &mut slots).await?;
     let (account, uses) = (&inside.context.account, slots.uses().to_vec());
@@ -145,9 +143,8 @@ fn judge(inside: &Inside, read: &Canonical) -> Result<Permit, Stop> {
     };
     let account = &inside.context.account;
     let connection = inside.connection()?;
-    let profile = &inside.context.profile;
     for method in &read.overrides {
-        let told = match profile.would(&call(method)) {
+        let told = match inside.context.profile.would(&call(method)) {
             Would::Allowed(_) => continue,
             Would::Denied(refusal) => refusal,
             Would::Asks(_) => Refusal {
@@ -163,7 +160,7 @@ fn judge(inside: &Inside, read: &Canonical) -> Result<Permit, Stop> {
         account.refuse(Some(connection), wanted(inside, read), &told)?;
         return Err(Told::from(&told).into());
     }
-    let refusal = match profile.judge(call(&read.method)) {
+    let refusal = match inside.context.profile.judge(call(&read.method)) {
         Decision::Permit(permit) => return Ok(permit),
         Decision::Ask(ask) => account.unapproved(Some(connection), wanted(inside, read), ask)?,
         Decision::Denial(denial) => {
@@ -254,7 +251,8 @@ fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Fil
     Ok(Some(Filter { body, decoder }))
 }
 
-/// Connects, fills and sends; on another connection once, where nothing of it was sent on the first.
+/// Connects, fills and sends; on another connection once, where nothing of it was sent on the first, or where that one had
+/// been used before and ended without a word, which a request that may come twice survives (RFC 9110, 9.2.2).
 async fn send(
     inside: &Arc<Inside>,
     read: &Canonical,
@@ -265,25 +263,31 @@ async fn send(
 ) -> Result<(Response<Incoming>, Back)> {
     let (upstream, purpose) = upstream::connect(inside, need, Age::Any).await?;
     answer.address = Some(upstream.address);
-    let head = head(inside, read, (slots, look), answer, upstream.version())?;
-    let (mut parts, ()) = head.into_parts();
-    if outgoing.size_hint().exact().is_none() {
-        parts.headers.remove(CONTENT_LENGTH);
+    let may_repeat = matches!(read.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
+    let again = upstream.is_used && may_repeat && outgoing.is_end_stream();
+    let mut request = head(inside, read, (slots, look), answer, upstream.version())?.map(|()| outgoing);
+    if request.body().size_hint().exact().is_none() {
+        request.headers_mut().remove(CONTENT_LENGTH);
     }
-    let request = Request::from_parts(parts, outgoing);
     let unsent = match upstream::send(inside, upstream, purpose, request).await {
         Sent::Answered(answered) => return Ok(*answered),
-        Sent::Lost(why) => return Err(Error::host(why)),
-        Sent::Unsent(request) => request,
+        Sent::Unsent(request) => Some(request),
+        Sent::Closed(_) if again => None,
+        Sent::Closed(why) | Sent::Lost(why) => return Err(Error::host(why)),
     };
     let (upstream, purpose) = upstream::connect(inside, need, Age::New).await?;
     answer.address = Some(upstream.address);
-    if unsent.version() != upstream.version() {
-        return Err(Error::host("the upstream has changed its protocol"));
-    }
-    match upstream::send(inside, upstream, purpose, *unsent).await {
+    let request = match unsent {
+        Some(unsent) if unsent.version() == upstream.version() => *unsent,
+        Some(_) => return Err(Error::host("the upstream has changed its protocol")),
+        None => {
+            let nothing = Outgoing::new(Source::Whole(None), None, Arc::clone(inside), answer.course());
+            head(inside, read, (slots, look), answer, upstream.version())?.map(|()| nothing)
+        }
+    };
+    match upstream::send(inside, upstream, purpose, request).await {
         Sent::Answered(answered) => Ok(*answered),
-        Sent::Lost(why) => Err(Error::host(why)),
+        Sent::Closed(why) | Sent::Lost(why) => Err(Error::host(why)),
         Sent::Unsent(_) => Err(Error::host("the upstream takes no request")),
     }
 }
@@ -310,8 +314,11 @@ fn head(
         headers.remove("if-range");
     }
     match read.kind {
-        Kind::Plain if version == Version::HTTP_2 && read.trailers == Trailers::Wanted => {
+        Kind::Plain if read.trailers == Trailers::Wanted => {
             headers.insert(TE, HeaderValue::from_static("trailers"));
+            if version != Version::HTTP_2 {
+                headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+            }
         }
         Kind::Plain => {}
         Kind::WebSocket => {
@@ -345,21 +352,15 @@ fn head(
 fn lost(inside: &Inside, read: &Canonical, course: &Course, answer: &mut Answer, error: &Error) -> Result<Stop> {
     if let Some(stopped) = course.stopped() {
         answer.end(Some(stopped.to_string()))?;
-        return Ok(match stopped {
-            Stopped::Canary(canary) => seen(inside, read, &canary)?.into(),
-            Stopped::Over(over) => {
-                inside.refused(wanted(inside, read), over.limit, &over.to_string())?;
-                Told::from(&over).into()
-            }
-            Stopped::Malformed(why) => {
-                inside.refused(wanted(inside, read), "malformed", &why)?;
-                Told::new(StatusCode::BAD_REQUEST, why, "send the body as it says it is").into()
+        return Ok(match stopped.refusal() {
+            Err(canary) => seen(inside, read, canary)?.into(),
+            Ok((by, told)) => {
+                inside.refused(wanted(inside, read), by, &stopped.to_string())?;
+                told.into()
             }
         });
     }
-    let report = error.reports.first();
-    let what = report.map(|report| report.what.clone()).unwrap_or_default();
-    answer.end(Some(what.clone()))?;
+    answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
     Ok(unreachable(error))
 }
 
@@ -406,8 +407,7 @@ fn reply(
             decoded(&mut headers);
         }
     }
-    let inside = Arc::clone(inside);
-    let body = Reply::streamed(Parts { incoming, patterns, decoder, answer, back, inside, slot })?;
+    let body = Reply::streamed(Parts { incoming, patterns, decoder, answer, back, inside: Arc::clone(inside), slot })?;
     let mut made = Response::new(body);
     *made.status_mut() = parts.status;
     *made.headers_mut() = headers;

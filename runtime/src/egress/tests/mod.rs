@@ -6,4 +6,5 @@ mod connections;
 mod requests;
 mod secrets;
 mod streams;
+mod wire;
 mod world;
