@@ -104,7 +104,12 @@ const HOSTILITIES: &[Flood] = &[
     outside("a_body_that_is_cut", ("hostile_one", "short_body"), &["200"], &[&["net.reply", "\"status\":200", "end"]]),
     outside("another_protocol", ("hostile_one", "no_http"), &["502"], &[&["net.reply", "invalid http"]]),
     outside("an_upgrade_that_nobody_asked_for", ("hostile_one", "unasked_upgrade"), &["502"], &[&["net.reply"]]),
-    inside("an_answer_that_expands", "expanding", &["answer"], &[&["net.reply", "\"status\":200", "ratio"]]),
+    inside(
+        "an_answer_that_expands",
+        "expanding",
+        &["answer"],
+        &[&["net.reply", "\"status\":200", "grows to more than"]],
+    ),
     outside("pings", ("hostile_two", "two_pings"), &["502"], &[&["net.reply", "a flood of http/2 frames"]]),
     outside("settings", ("hostile_two", "two_settings"), &["502"], &[&["net.reply", "a flood of http/2 frames"]]),
     outside("empty_data", ("hostile_two", "two_empty"), &["answer"], &[&["net.reply", "excessive load"]]),
