@@ -138,7 +138,9 @@ impl Outgoing {
             frame.map_err(|why| match why {
                 // Who went away is told nothing, and was refused nothing.
                 Stopped::Cut(why) => why.into(),
-                why => self.stop(why).into(),
+                Stopped::Over(_) | Stopped::Canary(_) | Stopped::Malformed(_) | Stopped::Late(_) => {
+                    self.stop(why).into()
+                }
             })
         }))
     }
