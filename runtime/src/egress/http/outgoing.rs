@@ -30,6 +30,8 @@ pub(super) enum Stopped {
     Malformed(String),
     /// It does not come.
     Late(Late),
+    /// Its connection ended before it did.
+    Cut(String),
 }
 
 impl std::fmt::Display for Stopped {
@@ -37,7 +39,7 @@ impl std::fmt::Display for Stopped {
         match self {
             Self::Over(over) => over.fmt(f),
             Self::Canary(canary) => f.write_str(&canary.reason()),
-            Self::Malformed(why) => f.write_str(why),
+            Self::Malformed(why) | Self::Cut(why) => f.write_str(why),
             Self::Late(late) => late.fmt(f),
         }
     }
@@ -46,6 +48,15 @@ impl std::fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl Stopped {
+    /// Why hyper gives no more of a body.
+    pub(super) fn of(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        match cause.filter(|cause| cause.kind() == std::io::ErrorKind::InvalidData) {
+            Some(cause) => Self::Malformed(cause.to_string()),
+            None => Self::Cut(super::said(error)),
+        }
+    }
+
     /// What refuses it, and what the client is told.
     ///
     /// # Errors
@@ -56,6 +67,7 @@ impl Stopped {
             Self::Over(over) => Ok((over.limit, Told::from(over))),
             Self::Canary(canary) => Err(canary),
             Self::Malformed(_) => Ok(("malformed", told(StatusCode::BAD_REQUEST, "send the body as it says it is"))),
+            Self::Cut(_) => Ok(("body", told(StatusCode::BAD_REQUEST, "send the whole body"))),
             Self::Late(_) => Ok(("slow", told(StatusCode::REQUEST_TIMEOUT, "send the body without delay"))),
         }
     }
@@ -121,19 +133,15 @@ impl Outgoing {
             Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Streamed(incoming) => incoming,
         };
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
-            let late = ready!(self.pace.poll_late(cx));
-            return Poll::Ready(Some(Err(self.stop(Stopped::Late(late)).into())));
-        };
-        Poll::Ready(frame.map(|frame| match frame {
-            Ok(frame) => {
-                self.pace.came(frame.data_ref().map_or(1, Bytes::len));
-                Ok(frame)
-            }
-            Err(error) => match malformed(&error) {
-                Some(why) => Err(self.stop(Stopped::Malformed(why)).into()),
-                None => Err(error.into()),
-            },
+        let frame = ready!(self.pace.poll_frame(cx, incoming));
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|why| match why {
+                // Who went away is told nothing, and was refused nothing.
+                Stopped::Cut(why) => why.into(),
+                Stopped::Over(_) | Stopped::Canary(_) | Stopped::Malformed(_) | Stopped::Late(_) => {
+                    self.stop(why).into()
+                }
+            })
         }))
     }
 
@@ -246,10 +254,4 @@ impl Body for Outgoing {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }
-}
-
-/// What is wrong with a body itself; `None` where its connection ended.
-fn malformed(error: &hyper::Error) -> Option<String> {
-    let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
-    (cause.kind() == std::io::ErrorKind::InvalidData).then(|| cause.to_string())
 }

@@ -1,7 +1,12 @@
 //! Holds whoever owes bytes to a pace, and everybody to a sign of life.
 //! It never counts time in which nobody waited for the bytes.
 
+use super::outgoing::Stopped;
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -74,6 +79,28 @@ impl Pace {
         Self { sender, owed, left: window(sender, owed), came_bytes: 0, since: None, sleep: None }
     }
 
+    /// The client's next frame of a body. One that does not come in time, or is none, stops it.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            let late = ready!(self.poll_late(cx));
+            return Poll::Ready(Some(Err(Stopped::Late(late))));
+        };
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(|error| Stopped::of(&error))?;
+            self.came(frame.data_ref().map_or(1, Bytes::len));
+            Ok(frame)
+        }))
+    }
+
+    /// The same, waited for.
+    pub(super) async fn frame(&mut self, body: &mut Incoming) -> Option<Result<Frame<Bytes>, Stopped>> {
+        poll_fn(|cx| self.poll_frame(cx, body)).await
+    }
+
     /// So many bytes came.
     pub(super) fn came(&mut self, bytes: usize) {
         if let Some(since) = self.since.take() {
@@ -113,7 +140,6 @@ const fn window(sender: Sender, owed: Owed) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
 
     async fn late(pace: &mut Pace, within: u64) -> Option<Late> {
         tokio::time::timeout(Duration::from_secs(within), poll_fn(|cx| pace.poll_late(cx))).await.ok()

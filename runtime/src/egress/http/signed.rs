@@ -3,12 +3,14 @@
 
 use super::Inside;
 use super::outgoing::Source;
+use super::pace::{Owed, Pace, Sender};
 use super::request::Stop;
 use crate::egress::refuse::Told;
+use crate::error::Error;
 use crate::secrets::vault::Slots;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body_util::{BodyExt as _, Limited};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
 
@@ -20,14 +22,26 @@ pub(super) async fn source(inside: &Inside, body: Incoming, slots: &mut Slots) -
     if !slots.wants_payload_hash() {
         return Ok(Source::Streamed(body));
     }
-    let whole = Limited::new(body, SIGNED_BYTES_MAX).collect().await;
-    let Ok(whole) = whole else {
-        let why = format!("a body of more than {} MiB is not signed", SIGNED_BYTES_MAX >> 20);
-        inside.refused(inside.wanted(), "body", &why)?;
-        let ask = "send it in parts, or with its hash in x-amz-content-sha256";
-        return Err(Told::new(StatusCode::PAYLOAD_TOO_LARGE, why, ask).into());
-    };
-    let bytes: Bytes = whole.to_bytes();
+    let owed = if body.size_hint().exact().is_some() { Owed::Yes } else { Owed::No };
+    let (mut body, mut pace, mut whole) = (body, Pace::of(Sender::Client, owed), BytesMut::new());
+    while let Some(frame) = pace.frame(&mut body).await {
+        let piece = match frame {
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(stopped) => {
+                let (by, told) = stopped.refusal().map_err(|_| Error::bug("a placeholder that nobody looked for"))?;
+                inside.refused(inside.wanted(), by, &stopped.to_string())?;
+                return Err(told.into());
+            }
+        };
+        whole.extend_from_slice(&piece);
+        if whole.len() > SIGNED_BYTES_MAX {
+            let why = format!("a body of more than {} MiB is not signed", SIGNED_BYTES_MAX >> 20);
+            inside.refused(inside.wanted(), "body", &why)?;
+            let ask = "send it in parts, or with its hash in x-amz-content-sha256";
+            return Err(Told::new(StatusCode::PAYLOAD_TOO_LARGE, why, ask).into());
+        }
+    }
+    let bytes: Bytes = whole.freeze();
     slots.set_payload_hash(&Sha256::digest(&bytes).into());
     Ok(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
 }
