@@ -31,6 +31,9 @@ pub const ATTEMPTS_MAX: usize = 1024;
 /// Bytes of a packet that are read: the longest headers that are looked at.
 const PACKET_BYTES_MAX: usize = 256;
 
+/// What stands for a host in the record of packets that were counted by the kernel alone. No host's name.
+const EVERY_HOST: &str = "*";
+
 /// Packets that the socket lost since the last question (`PACKET_STATISTICS`, packet(7)).
 pub type Drops = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<u64> + Send + Sync>;
 
@@ -152,11 +155,7 @@ async fn settle(
     // The log may make us wait, which is what holds a flood back.
     let written = tokio::task::spawn_blocking(move || {
         seen.iter().try_for_each(|(attempt, times)| judge.write(attempt, *times))?;
-        if lost > 0 {
-            judge.account.gap(lost, "packets that nobody listens for came faster than they were read")
-        } else {
-            Ok(())
-        }
+        if lost > 0 { judge.write_unread(lost) } else { Ok(()) }
     });
     written.await.map_err(|error| Error::bug(format!("the watch over refusals ended: {error}")))?
 }
@@ -204,6 +203,18 @@ impl Judge {
         let by = rule.map_or_else(|| "not granted".to_owned(), |rule| rule.to_string());
         let wanted = Wanted { host: host.to_string(), port: Some(attempt.port), ..Wanted::default() };
         self.account.refused(None, wanted, by, reason)
+    }
+
+    /// The kernel counts what the socket had no room for, so that of a flood the log has how much, and not to where. It is
+    /// no gap: a packet socket cannot hold a sender back, but nothing happens by a packet that nobody listens for, and
+    /// what somebody listens for has records of its own.
+    fn write_unread(&self, lost: u64) -> Result<()> {
+        let reason = format!(
+            "{lost} packets that open a connection or are none came faster than they were looked at; those that somebody \
+             listens for have records of their own"
+        );
+        let wanted = Wanted { host: EVERY_HOST.to_owned(), ..Wanted::default() };
+        self.account.refused(None, wanted, "not granted".to_owned(), reason)
     }
 }
 

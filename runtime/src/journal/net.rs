@@ -351,14 +351,6 @@ impl Account {
         self.log.append_all(&records).map(drop).map_err(failed)
     }
 
-    /// Things happened at the outlet that are not in the log.
-    ///
-    /// # Errors
-    /// The log takes no more records.
-    pub fn gap(&self, lost: u64, why: &str) -> Result<()> {
-        self.log.gap(lost, why).map(drop).map_err(failed)
-    }
-
     /// Whether the disk has no word to this host yet.
     fn is_first(&self, host: &Host, port: u16) -> bool {
         let reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
