@@ -3,9 +3,17 @@
 
 mod bounds;
 mod clients;
+mod companies;
+mod languages;
+mod oauth;
 mod proofs;
+mod rebinding;
 mod reflections;
+mod registries;
 mod requests;
+mod served;
+mod servers;
+mod services;
 mod walls;
 mod world;
 
@@ -15,10 +23,17 @@ fn main() -> ExitCode {
     stockade_tests::story::run_trials("egress", |person| {
         let parts = [
             clients::stories(),
+            languages::stories(),
+            registries::stories(),
+            services::stories(),
+            served::stories(),
             requests::stories(),
             walls::stories(),
             reflections::stories(),
             bounds::stories(),
+            oauth::stories(),
+            companies::stories(),
+            rebinding::stories(),
             proofs::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()

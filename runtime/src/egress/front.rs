@@ -7,6 +7,7 @@ pub(super) use sniff::Prefixed;
 
 use super::Context;
 use super::canonical::{Channel, Destination};
+use super::dial::Load;
 use super::http::{Carried, Inside, forward, serve};
 use super::names::{self, Place};
 use super::proxy::{self, Form, Obstacle};
@@ -187,7 +188,7 @@ impl Arrival {
         let mut dialed = None;
         if first == First::Silent {
             let (grant, _) = self.context.grant(&grounds.rules)?;
-            match self.context.dialer.dial(&self.host, self.port, grant).await {
+            match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
                 Ok(found) => dialed = Some(found),
                 Err(error) => {
                     refuse::reset(&self.stream);
@@ -195,10 +196,10 @@ impl Arrival {
                 }
             }
             // Who speaks first? A server that does speaks neither HTTP nor TLS; a client that does is read as any other.
-            if let Some(found) = &dialed {
+            if let Some(found) = &mut dialed {
                 let spoke = tokio::select! {
                     biased;
-                    _ = found.stream.socket().readable() => Spoke::Server,
+                    () = found.stream.speaks() => Spoke::Server,
                     first = sniff(&mut self.stream, &mut self.ahead, IDLE_START) => Spoke::Client(first),
                 };
                 first = match spoke {
@@ -222,7 +223,7 @@ impl Arrival {
         let (grant, _) = self.context.grant(&grounds.rules)?;
         let mut dialed = match dialed {
             Some(dialed) => dialed,
-            None => match self.context.dialer.dial(&self.host, self.port, grant).await {
+            None => match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
                 Ok(dialed) => dialed,
                 Err(error) => {
                     refuse::reset(&self.stream);

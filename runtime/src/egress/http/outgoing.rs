@@ -65,7 +65,18 @@ pub(super) struct Outgoing {
     filter: Option<Box<Filter>>,
     inside: Arc<Inside>,
     course: Arc<Course>,
-    is_over: bool,
+    state: State,
+}
+
+/// How far a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing came yet.
+    Untouched,
+    /// Something came, and what looks into it may hold some of it back until the end.
+    Begun,
+    /// Nothing more goes out.
+    Over,
 }
 
 /// What looks into a body.
@@ -77,11 +88,11 @@ pub(super) struct Filter {
 
 impl Outgoing {
     pub(super) fn new(source: Source, filter: Option<Filter>, inside: Arc<Inside>, course: Arc<Course>) -> Self {
-        Self { source, filter: filter.map(Box::new), inside, course, is_over: false }
+        Self { source, filter: filter.map(Box::new), inside, course, state: State::Untouched }
     }
 
     fn stop(&mut self, why: Stopped) -> Stopped {
-        self.is_over = true;
+        self.state = State::Over;
         *self.course.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
         why
     }
@@ -140,7 +151,7 @@ impl Body for Outgoing {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         loop {
-            if this.is_over {
+            if this.state == State::Over {
                 return Poll::Ready(None);
             }
             let frame = match &mut this.source {
@@ -152,13 +163,14 @@ impl Body for Outgoing {
                     Ok(last) => last,
                     Err(why) => return Poll::Ready(Some(Err(this.stop(why).into()))),
                 };
-                this.is_over = true;
+                this.state = State::Over;
                 if last.is_empty() {
                     return Poll::Ready(None);
                 }
                 this.count(last.len());
                 return Poll::Ready(Some(Ok(Frame::data(last))));
             };
+            this.state = State::Begun;
             let passed = match frame?.into_data() {
                 Ok(piece) => match this.piece(piece) {
                     Ok(piece) if piece.is_empty() => continue,
@@ -178,9 +190,15 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Streamed(incoming) => self.is_over || incoming.is_end_stream(),
-            Source::Whole(bytes) => self.is_over || bytes.is_none(),
+        let has_all = match &self.source {
+            Source::Streamed(incoming) => incoming.is_end_stream(),
+            Source::Whole(bytes) => bytes.is_none(),
+        };
+        match (self.state, &self.filter) {
+            (State::Over, _) => true,
+            (State::Untouched, _) | (State::Begun, None) => has_all,
+            // Who is told that nothing follows asks no more, and the last bytes would be lost.
+            (State::Begun, Some(_)) => false,
         }
     }
 

@@ -2,8 +2,9 @@
 //! It never lends one to a request of another kind, and never sends a request twice that may have arrived.
 
 use super::outgoing::Outgoing;
-use super::{HEAD_BYTES_MAX, Inside, Result, said};
+use super::{HEAD_BYTES_MAX, Inside, Result, company, said};
 use crate::egress::canonical::{Channel, Kind};
+use crate::egress::dial::{Forward, Load, Route};
 use crate::egress::tasks::Executor;
 use crate::egress::tls::Alpn;
 use crate::error::{Error, Fault};
@@ -44,6 +45,8 @@ pub(super) struct Pool(Mutex<Vec<(Purpose, Upstream)>>);
 pub(super) struct Upstream {
     sender: Sender,
     pub(super) address: SocketAddr,
+    /// Where it is a company's proxy, which sends on each request by itself.
+    forward: Option<Arc<Forward>>,
 }
 
 enum Sender {
@@ -73,8 +76,8 @@ impl Pool {
         let at = all.iter().position(|(its, _)| its == purpose)?;
         match &all.get(at)?.1 {
             // HTTP/2 is shared, so it stays.
-            Upstream { sender: Sender::Two(sender), address } => {
-                Some(Upstream { sender: Sender::Two(sender.clone()), address: *address })
+            Upstream { sender: Sender::Two(sender), address, .. } => {
+                Some(Upstream { sender: Sender::Two(sender.clone()), address: *address, forward: None })
             }
             Upstream { sender: Sender::One(_), .. } => Some(all.swap_remove(at).1),
         }
@@ -144,7 +147,7 @@ pub(super) async fn connect(inside: &Arc<Inside>, need: &Need<'_>, age: Age) -> 
     }
     let upstream = dial(inside, need, purpose.alpn).await?;
     if let Sender::Two(sender) = &upstream.sender {
-        let shared = Upstream { sender: Sender::Two(sender.clone()), address: upstream.address };
+        let shared = Upstream { sender: Sender::Two(sender.clone()), address: upstream.address, forward: None };
         inside.pool.put(purpose.clone(), shared);
     }
     Ok((upstream, purpose))
@@ -161,7 +164,12 @@ pub(super) enum Age {
 
 async fn dial(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstream> {
     let (context, to) = (&inside.context, &inside.to);
-    let dialed = context.dialer.dial(&to.host, to.port, need.grant).await.map_err(|error| {
+    let load = match (to.channel, need.kind) {
+        (Channel::Tls, _) => Load::Bytes,
+        (Channel::Clear, Kind::Plain) => Load::Requests,
+        (Channel::Clear, Kind::WebSocket) => Load::Upgrade,
+    };
+    let dialed = context.dialer.dial(&to.host, to.port, need.grant, load).await.map_err(|error| {
         let made = match error.fault() {
             Fault::Guest => Error::guest(error.to_string()),
             Fault::Host | Fault::Operator | Fault::Bug => Error::host(error.to_string()),
@@ -169,6 +177,10 @@ async fn dial(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstr
         error.hint().into_iter().fold(made, Error::hint)
     })?;
     let address = dialed.address;
+    let forward = match dialed.route {
+        Route::Direct | Route::Company => None,
+        Route::Forward(forward) => Some(Arc::new(forward)),
+    };
     inside.reached(address);
     // It fails only on a socket that is gone, and then the request says so.
     drop(dialed.stream.socket().set_nodelay(true));
@@ -179,6 +191,8 @@ async fn dial(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstr
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 if two { begin_two(inside, stream).await } else { begin_one(inside, stream, need.kind).await }
             }
+            // Proxies take HTTP/1.1, whatever came.
+            Channel::Clear if forward.is_some() => begin_one(inside, dialed.stream, need.kind).await,
             Channel::Clear => match alpn {
                 // There is nobody to ask: what came without TLS as HTTP/2 had prior knowledge, and so have we.
                 Alpn::TwoOrOne => begin_two(inside, dialed.stream).await,
@@ -189,7 +203,7 @@ async fn dial(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstr
     let late =
         |_| Error::host(format!("\"{}\" does not finish its handshake within {} s", to.host, HANDSHAKE.as_secs()));
     let sender = tokio::time::timeout(HANDSHAKE, shaking).await.map_err(late)??;
-    Ok(Upstream { sender, address })
+    Ok(Upstream { sender, address, forward })
 }
 
 async fn begin_one<S>(inside: &Arc<Inside>, stream: S, kind: Kind) -> Result<Sender>
@@ -244,19 +258,31 @@ pub(super) async fn send(
     inside: &Arc<Inside>,
     mut upstream: Upstream,
     purpose: Purpose,
-    request: Request<Outgoing>,
+    mut request: Request<Outgoing>,
 ) -> Sent {
+    if let Some(forward) = &upstream.forward
+        && let Err(error) = company::dress(forward, inside, &mut request)
+    {
+        return Sent::Lost(error.to_string());
+    }
     let sent = match &mut upstream.sender {
         Sender::One(sender) => sender.try_send_request(request).await,
         Sender::Two(sender) => sender.try_send_request(request).await,
     };
     match sent {
         Ok(response) => {
+            let refused = upstream.forward.as_ref().and_then(|forward| company::refusal(forward, inside, &response));
+            if let Some(why) = refused {
+                return Sent::Lost(why);
+            }
             let back = Back { inside: Arc::clone(inside), purpose, upstream };
             Sent::Answered(Box::new((response, back)))
         }
         Err(mut error) => match error.take_message() {
-            Some(request) => Sent::Unsent(Box::new(request)),
+            Some(mut request) => {
+                company::undress(&mut request);
+                Sent::Unsent(Box::new(request))
+            }
             None => Sent::Lost(said(error.error())),
         },
     }
