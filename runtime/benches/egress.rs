@@ -20,19 +20,19 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use stockade::egress::outline::{Outline, Socket};
 use stockade::egress::tls::Authority;
 use stockade::egress::{Outlet, Settings, dial};
+use stockade::error::Error;
 use stockade::journal::{self, Journal};
 use stockade::secrets::plain::Plain;
 use stockade::secrets::source::{Sources, Surroundings};
 use stockade::secrets::store::{Deposit, Store};
 use stockade::secrets::vault::Vault;
 use stockade_audit::Machine;
-use stockade_audit::record as log;
 use stockade_policy::{AbsolutePath, ExpandedProfile, HostFacts, HostPattern, SecretName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -270,10 +270,11 @@ impl World {
         std::fs::create_dir_all(&directory).expect("a directory");
         let profile = profile(upstream);
         let machine = Machine::system();
-        let store = Store::open(&directory, 0, None, &machine).expect("a store");
+        let store = Arc::new(Store::open(&directory, 0, None, &machine).expect("a store"));
         let value = Plain::new(b"sk-live-0123456789abcdef".to_vec()).expect("it fits");
         store.set(&SecretName::parse("key").expect("a name"), Deposit::Value(value)).expect("it is kept");
-        let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid: 0 };
+        let carrier = &|| Err(Error::bug("nobody reads from a server here"));
+        let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid: 0, carrier };
         let vault = Vault::load(profile.secrets(), &Sources { store: &store, around }, &machine).expect("it loads");
         let patterns: Vec<HostPattern> = profile.net_grants().map(|(net, _)| net.allowed.host.clone()).collect();
         let authority = Authority::new(&patterns, SystemTime::now()).expect("an authority");
@@ -282,7 +283,7 @@ impl World {
         let names = outline.names.iter().map(|name| name.as_str().to_owned()).collect();
         outline.sockets = vec![Socket::Tcp { address: None, port: 443 }];
         let listener = std::net::TcpListener::bind("0.0.0.0:443").expect("the namespace is ours");
-        let journal = journal(&directory);
+        let journal = journal::trial(&directory, "bench").expect("it begins");
         let settings = Settings {
             trust: profile.net_grants().map(|(_, rule)| (rule.clone(), ca.to_vec())).collect(),
             profile,
@@ -331,26 +332,4 @@ fn profile(upstream: SocketAddr) -> ExpandedProfile {
     let facts =
         HostFacts { home: path(b"/home/user"), workspace: path(b"/home/user/project"), variables: &BTreeMap::new() };
     joined.expand(&facts).expect("it has no paths")
-}
-
-fn journal(directory: &Path) -> Journal {
-    let ledger = journal::ledger(directory, "bench").expect("a ledger");
-    let open = log::SessionOpen {
-        sid: journal::new_session_id().expect("randomness"),
-        tool: "bench".to_owned(),
-        kernel: "bench".to_owned(),
-        wall: "process".to_owned(),
-        grade: "full".to_owned(),
-        layers: Vec::new(),
-        profile: "bench".to_owned(),
-        profile_h: log::Digest([0; 32]),
-        plan_h: log::Digest([0; 32]),
-        filter_h: None,
-        mode: log::Mode::Review,
-        durability: log::Durability::Group,
-    };
-    let logs = directory.join("logs");
-    std::fs::create_dir(&logs).expect("it is ours");
-    let draft = Journal::draft(&logs.join(open.sid.to_string()), ledger, &open.sid).expect("it begins");
-    draft.begin(open).expect("it begins")
 }

@@ -4,6 +4,9 @@
 mod bounds;
 mod clients;
 mod companies;
+mod ends;
+mod exchange;
+mod floods;
 mod languages;
 mod oauth;
 mod proofs;
@@ -14,6 +17,7 @@ mod requests;
 mod served;
 mod servers;
 mod services;
+mod vault;
 mod walls;
 mod world;
 
@@ -34,7 +38,11 @@ fn main() -> ExitCode {
             oauth::stories(),
             companies::stories(),
             rebinding::stories(),
+            ends::stories(),
+            floods::stories(),
             proofs::stories(),
+            exchange::stories(),
+            vault::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
     })

@@ -93,7 +93,7 @@ fn credentials(stage: &mut Stage) -> Told {
         || heard.told(),
     )?;
     heard.logged(&[
-        &["net.open", "good.test", "via=\"tool\""],
+        &["net.open", "good.test", "via=\"exchange\""],
         &["net.request", "method=\"POST\"", "/oauth/1/token"],
         &["secret.scrub", "place=\"body\""],
     ])

@@ -23,6 +23,9 @@ pub(crate) const PASSWORD: &str = "pw-egress-3Fk7tB9mRq2Ns5Xa8Lc6Wj0E";
 /// What a control sends in the place of a placeholder.
 pub(crate) const CONTROL_KEY: &str = "control-key-of-the-unconfined";
 
+/// Variable that names the program of a server that keeps secrets, where there is one.
+pub(crate) const KEEPER: &str = "STOCKADE_TEST_VAULT";
+
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -130,6 +133,8 @@ fn stage(person: Person) -> Result<Stage, String> {
     let client = Path::new(env!("CARGO_BIN_EXE_stockade-client"));
     let mut programs = vec![("stockade-upstream", upstream), ("stockade-probe", probe), ("stockade-client", client)];
     let binary = binaries::under_test()?;
+    let keeper = binaries::variable(KEEPER).map(PathBuf::from);
+    programs.extend(keeper.iter().map(|keeper| ("rvault", keeper.as_path())));
     programs.extend(binary.iter().map(|binary| ("stockade", binary.as_path())));
     let mut scene = Scene::new(person, &programs).map_err(|e| format!("stage: {e}"))?;
     for (name, path) in [("temporary", "{root}/temporary"), ("up", "{root}/up"), ("outside", "{root}/outside")] {

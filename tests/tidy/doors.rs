@@ -167,7 +167,7 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "tracing",
-        modules: &["backend", "cli", "egress", "journal", "session"],
+        modules: &["backend", "cli", "egress", "journal", "secrets", "session"],
         reason: "what operators are told: any module that does something may say so",
     },
     Door {

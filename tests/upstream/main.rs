@@ -6,6 +6,7 @@
 //! each request that it saw to `DIR/requests.jsonl`.
 
 mod crates;
+mod hostile;
 mod replies;
 mod tokens;
 mod trust;
@@ -143,6 +144,7 @@ async fn answer(request: Request<Incoming>, site: Arc<Site>, sni: Option<String>
         ["reflect"] => Ok(replies::reflecting_header(&credential)),
         ["split"] => Ok(replies::by_bytes(&credential)),
         ["gzip"] => replies::gzipped(&credential),
+        ["bomb"] => hostile::bomb(),
         ["sse"] => Ok(replies::events(&credential)),
         ["trailers"] => Ok(replies::with_trailers(&credential)),
         ["bytes", count] => Ok(replies::many(count.parse()?)),

@@ -169,12 +169,12 @@ def is_object(spec):
 
 NUM = number(2**64)
 TYPES = {
-    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks tool port"),
+    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks tool port exchange"),
     "rules": lambda v: type(v) is list and v != [] and all(type(rule) is str for rule in v), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
     "str": lambda v: type(v) is str, "text": lambda v: type(v) is str and v != "", "sid": matches(ULID.pattern[:-2]),
     "hex": matches("[0-9a-f]{64}"), "vkey": is_vkey, "digest": is_digest, "counts": is_counts,
     "origin": matches(ORIGIN.pattern[:-2]), "call": matches(r"[A-Za-z0-9._:\-]{1,64}"),
-    "state3": one_of("active degraded absent"), "mode": one_of("review direct discard"), "mark": one_of("held protected"),
+    "kept": one_of("store session source"), "state3": one_of("active degraded absent"), "mode": one_of("review direct discard"), "mark": one_of("held protected"),
     "durability": one_of("group before-result before-run"), "cause": one_of("exit signal limit error stop"),
     "op": one_of("created modified deleted metadata retyped"), "ty": one_of("file dir symlink fifo socket device"),
     "layer": is_object("name:str state:state3 why?:text"), "blob": is_object("h:hex c:hex z:num"),
@@ -197,6 +197,7 @@ KINDS = {
     "net.reply": "r:num status?:num16 addr?:str up:num down:num first_us:num us:num why:str",
     "net.refuse": "c?:num host:str port?:num16 method?:str path?:str rule:str reason:str",
     "secret.use": "r:num name:str v:num host:str place:str rule:str", "secret.canary": "c?:num name?:str host:str place:str",
+    "secret.rotate": "name:str was:num v:num kept:kept why?:str",
     "secret.scrub": "r?:num name:str form:str count:num place:str",
     "heartbeat": "running:num lost:num", "gap": "lost:num why:str", "apply": None, "discard": None, "undo": None,
     "redact": "leaf:num field:str reason:str by:str", "recovery": "size:num root:hex kept:num dropped:num tail_h?:hex",

@@ -18,6 +18,7 @@ NET = [("net.open", {"c": 1, "host": "a.b", "port": 443, "via": "direct"}, None)
        ("secret.scrub", {"r": 1, "name": "k", "form": "raw", "count": 1, "place": "body"}, None),
        ("net.reply", {"r": 1, "status": 200, "addr": "192.0.2.1:443", "up": 0, "down": 5, "first_us": 1, "us": 2, "why": "done"}, None),
        ("net.close", {"c": 1, "up": 9, "down": 9, "us": 3, "why": "done"}, None)]
+ROTATED = ("secret.rotate", {"name": "k", "was": 1, "v": 2, "kept": "store"}, None)
 BLOB = {"h": HASH, "c": OTHER, "z": 3}
 
 
@@ -133,6 +134,13 @@ RULES = [
     ("6: a secret of no request", net(0, 2, 5), 3),
     ("6: a secret behind its request", net(0, 1, 4, 2, 5), 3),
     ("6: a scrub behind its request", net(0, 1, 4, 3, 5), 3),
+    ("6: a rotation of what went out", {"records": [*NET[:3], ROTATED, *NET[4:]]}, 0),
+    ("6: a rotation behind the request", {"records": [*NET, ROTATED]}, 0),
+    ("6: a rotation before the use", {"records": [*NET[:2], ROTATED, *NET[2:]]}, 3),
+    ("6: a rotation of another version", {"records": [*NET, ("secret.rotate", {**ROTATED[1], "was": 2}, None)]}, 3),
+    ("6: a rotation of another secret", {"records": [*NET, ("secret.rotate", {**ROTATED[1], "name": "l"}, None)]}, 3),
+    ("6: a rotation that only the session keeps", {"records": [("secret.rotate", {**ROTATED[1], "kept": "session", "why": "w"}, None)]}, 3),
+    ("6: a rotation at the source", {"records": [("secret.rotate", {**ROTATED[1], "kept": "source"}, None)]}, 0),
     ("7: no end", {"records": GOOD, "after": ACT[:2]}, 3),
     ("7: no beginning", {"records": GOOD, "after": ACT[1:]}, 3),
     ("7: the end of another act", {"records": GOOD, "after": [*ACT[:2], ("undo", {"end": 1})]}, 3),
@@ -242,6 +250,7 @@ RULES = [
     ("a leaf of 8192 bytes", respelt(b'"exec"', b'"' + b"x" * 8080 + b'"'), 0),
     ("a port that is too large", netted(0, port=2**16), 2),
     ("a status that is no port", netted(4, status=2**16), 2),
+    ("a secret kept by an unknown keeper", {"records": [*NET, ("secret.rotate", {**ROTATED[1], "kept": "agent"}, None)]}, 2),
     ("an unknown way", netted(0, via="smoke"), 2),
     ("a connection with no rules", netted(0, rules=[]), 2),
     ("a connection with a rule", netted(0, rules=["r"]), 0),

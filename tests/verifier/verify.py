@@ -337,7 +337,7 @@ def count_records(incomplete, leaves):
             incomplete(f"call {call} has {len(decisions)} decisions")
         if "permit" in decisions and results[call] != 1:
             incomplete(f"call {call} was permitted and has {results[call]} results")
-    for (what, number), under_way in outlet.items():
+    for (what, number, *_), under_way in outlet.items():
         if under_way:
             incomplete(f"{what} {number} has no end")
     for process, times in ended.items():
@@ -361,6 +361,10 @@ def check_outlet(say, outlet, kind, o):
         outlet[what] = False
     elif kind in ("secret.use", "secret.scrub") and "r" in o and not outlet.get(("r", o["r"])):
         say("its request is not under way")
+    if kind == "secret.use":
+        outlet["v", o["name"], o["v"]] = False
+    if kind == "secret.rotate" and o["kept"] != "source" and ("v", o["name"], o["was"]) not in outlet:
+        say("what was replaced never went out")
 
 
 def check_result(say, o, exits, limited):

@@ -389,14 +389,30 @@ pub enum SecretCommand {
     /// Keep a new secret: its value from standard input, or where it can be had.
     Set(SecretDeposit),
     /// Give a secret a new version. The one before is still taken out of what comes back.
-    Rotate(SecretDeposit),
+    Rotate {
+        /// What it becomes.
+        #[command(flatten)]
+        deposit: SecretDeposit,
+        /// Take the version before again, as a new version: undoes the last rotation.
+        #[arg(long, conflicts_with_all = ["fd", "from"])]
+        back: bool,
+    },
+    /// Fetch secrets as a session would, and say of each whether it can be had. No value is shown.
+    Check {
+        /// Their names; all that there are when none is given.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the secrets: name, version, source and age, never a value.
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Forget a secret, all versions of it.
+    /// Forget a secret, all versions of it. It cannot be brought back.
     Rm {
         /// Its name.
         name: String,
@@ -418,10 +434,11 @@ pub struct SecretDeposit {
     /// Read the value from this descriptor instead of standard input.
     #[arg(long, value_name = "N", conflicts_with = "from")]
     pub fd: Option<u32>,
-    /// Do not keep the value, but where sessions find it: file:/PATH, env:NAME, fd:N, credential:NAME, exec:/PROGRAM.
+    /// Do not keep the value, but where sessions find it: file:/PATH, env:NAME, fd:N, credential:NAME, exec:/PROGRAM, or
+    /// vault:https://HOST (HashiCorp Vault, OpenBao).
     #[arg(long, value_name = "SOURCE")]
     pub from: Option<String>,
-    /// Arguments of the program, after `exec:/PROGRAM`.
+    /// Arguments of the program, after `exec:/PROGRAM`; words like path=app and token=file:/PATH, after `vault:URL`.
     #[arg(last = true, requires = "from", value_name = "ARG")]
     pub arguments: Vec<String>,
 }

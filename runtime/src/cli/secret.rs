@@ -3,7 +3,10 @@
 
 use crate::cli::args::{SecretCommand, SecretDeposit};
 use crate::cli::{Context, print, print_bytes, print_json, tell};
+use crate::config::environment::Environment;
 use crate::config::state::State;
+use crate::egress;
+use crate::egress::dial::Settings;
 use crate::error::{Error, Result, plain};
 use crate::secrets::plain::{PLAIN_BYTES_MAX, Plain, SCRUBBED_BYTES_MIN};
 use crate::secrets::source::exec::{REQUEST_BYTES_MAX, provide};
@@ -14,6 +17,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use stockade_audit::Machine;
 use stockade_jail::locked::never_dump_this_process;
 use stockade_jail::program::inherited_descriptor;
@@ -41,34 +45,108 @@ pub(super) fn secret(command: &SecretCommand, context: &Context) -> Result<u8> {
     let environment = &context.environment;
     let state = State::open(environment)?;
     let credentials = environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
-    let store = Store::open(state.root(), environment.uid, credentials, &Machine::system())?;
+    let store = Arc::new(Store::open(state.root(), environment.uid, credentials, &Machine::system())?);
     match command {
         SecretCommand::Set(deposit) => keep(deposit, &store, Store::set),
-        SecretCommand::Rotate(deposit) => keep(deposit, &store, Store::rotate),
+        SecretCommand::Rotate { deposit, back: false } => keep(deposit, &store, Store::rotate),
+        SecretCommand::Rotate { deposit: SecretDeposit { name, .. }, back: true } => {
+            let version = store.back(&parsed(name)?)?;
+            tell(&format!("secret \"{name}\" has version {version}, which is the one before again"));
+            Ok(0)
+        }
         SecretCommand::List { json: true } => {
             let now_s = store.now_s();
             print_json(&store.list()?.iter().map(|listed| line(listed, now_s)).collect::<Vec<_>>())?;
             Ok(0)
         }
         SecretCommand::List { json: false } => {
-            let now_s = store.now_s();
-            print(&table(&store.list()?, now_s))?;
+            let (all, now_s) = (store.list()?, store.now_s());
+            if all.is_empty() {
+                tell("there is no secret yet; `stockade secret set NAME` makes one");
+                return Ok(0);
+            }
+            print(&table(&all, now_s))?;
             Ok(0)
         }
         SecretCommand::Rm { name } => {
             store.remove(&parsed(name)?)?;
+            tell(&format!("secret \"{name}\" is forgotten, with all its versions"));
             Ok(0)
         }
-        SecretCommand::Provide { names } => {
-            let around = Surroundings {
-                variable: &|name| environment.get(name).cloned(),
-                credentials,
-                descriptor: &|number| inherited_descriptor(number).ok(),
-                uid: environment.uid,
+        SecretCommand::Check { names, json } => {
+            let form = if *json { Form::Json } else { Form::Text };
+            with_sources(environment, &store, |sources| check(names, sources, form))
+        }
+        SecretCommand::Provide { names } => with_sources(environment, &store, |sources| hand_out(names, sources)),
+    }
+}
+
+/// Does something with the places where secrets can be, as a session of this user has them.
+fn with_sources(
+    environment: &Environment,
+    store: &Arc<Store>,
+    act: impl FnOnce(&Sources<'_>) -> Result<u8>,
+) -> Result<u8> {
+    let around = Surroundings {
+        variable: &|name| environment.get(name).cloned(),
+        credentials: environment.get("CREDENTIALS_DIRECTORY").map(Path::new),
+        descriptor: &|number| inherited_descriptor(number).ok(),
+        uid: environment.uid,
+        carrier: &|| {
+            let environment = environment.clone();
+            let variable = move |name: &str| environment.get(name).and_then(|value| value.clone().into_string().ok());
+            egress::carrier(move || Settings::of_operator(&variable))
+        },
+    };
+    act(&Sources { store, around })
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+/// One line of `check --json`.
+#[derive(serde::Serialize)]
+struct Checked {
+    name: String,
+    version: Option<u64>,
+    error: Option<String>,
+}
+
+/// Says of each whether it can be had. The exit code is that of the first that cannot.
+fn check(names: &[String], sources: &Sources<'_>, form: Form) -> Result<u8> {
+    let names: Vec<SecretName> = match names {
+        [] => sources.store.list()?.into_iter().map(|listed| listed.name).collect(),
+        some => some.iter().map(|name| parsed(name)).collect::<Result<_>>()?,
+    };
+    let mut failed = None;
+    let mut lines = Vec::new();
+    for name in names {
+        let (version, error) = match sources.resolve(&name) {
+            Ok(resolved) => (Some(resolved.version), None),
+            Err(error) => {
+                let told = error.reports.first().map(|report| report.what.clone());
+                failed = failed.or(Some(error));
+                (None, told)
+            }
+        };
+        lines.push(Checked { name: name.to_string(), version, error });
+    }
+    match form {
+        Form::Json => print_json(&lines)?,
+        Form::Text => {
+            let line = |one: &Checked| match (&one.version, &one.error) {
+                (Some(version), _) => format!("secret \"{}\" can be had: version {version}\n", one.name),
+                (None, why) => format!("secret \"{}\" cannot be had: {}\n", one.name, why.as_deref().unwrap_or("?")),
             };
-            hand_out(names, &Sources { store: &store, around })
+            print(&lines.iter().map(line).collect::<String>())?;
         }
     }
+    // Said above, but for what to do about it.
+    failed.map_or(Ok(0), Err)
 }
 
 fn keep(
@@ -104,7 +182,12 @@ fn hand_out(names: &[String], sources: &Sources<'_>) -> Result<u8> {
     }
     let allowed: BTreeSet<SecretName> = names.iter().map(|name| parsed(name)).collect::<Result<_>>()?;
     let request = read_all(&own_stdin()?, REQUEST_BYTES_MAX)?;
-    let answer = provide(&request, &allowed, |name| sources.resolve(name).map(|resolved| resolved.value))?;
+    let fetch = |name: &SecretName| {
+        let resolved = sources.resolve(name);
+        // Who asks learns that it cannot be had; why is the business of who runs this.
+        resolved.map(|resolved| resolved.value).inspect_err(|error| tell(&error.to_string()))
+    };
+    let answer = provide(&request, &allowed, fetch)?;
     print_bytes(&answer)?;
     Ok(0)
 }

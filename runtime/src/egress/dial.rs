@@ -34,6 +34,9 @@ pub const CONNECT_S_MAX: u64 = 15;
 /// Time after which the next address is tried beside the last (RFC 8305, 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// Variables by which [`Settings::of_operator`] goes.
+pub const PROXY_VARIABLES: [&str; 5] = ["https_proxy", "HTTPS_PROXY", "http_proxy", "no_proxy", "NO_PROXY"];
+
 /// How the outside is reached.
 #[derive(Debug)]
 pub struct Settings {
@@ -45,6 +48,24 @@ pub struct Settings {
     pub tls: Arc<ClientConfig>,
     /// Time for connecting, see [`CONNECT_S_MAX`].
     pub connect_timeout: Duration,
+}
+
+impl Settings {
+    /// As whoever starts us has it: the machine's resolver and, where `https_proxy` and its like are set, a company's proxy.
+    ///
+    /// # Errors
+    /// Operator: a proxy is none. Host: the machine has no authorities for one that speaks TLS.
+    pub fn of_operator(variable: impl Fn(&str) -> Option<String>) -> crate::error::Result<Self> {
+        let first = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
+        let proxies = Proxies::parse(
+            first(&["https_proxy", "HTTPS_PROXY"]).as_deref(),
+            // The name in capitals could come from a request's header (CVE-2016-5385), and clients do not read it either.
+            first(&["http_proxy"]).as_deref(),
+            first(&["no_proxy", "NO_PROXY"]).as_deref(),
+        )?;
+        let tls = super::tls::client(proxies.anchors())?;
+        Ok(Self { servers: Servers::System, proxies, tls, connect_timeout: Duration::from_secs(CONNECT_S_MAX) })
+    }
 }
 
 /// Who knows names.
@@ -235,6 +256,35 @@ impl Dialer {
         let after = self.connect_timeout;
         let late = |_| DialError::TimedOut { host: host.clone(), port, after };
         tokio::time::timeout(after, connect).await.map_err(late).flatten()
+    }
+
+    /// Connects to a host that the operator named for us, and no guest: any address will do, or the company's proxy.
+    ///
+    /// # Errors
+    /// As [`DialError`] says.
+    #[cfg(feature = "vault")]
+    pub(super) async fn dial_anywhere(&self, host: &Host, port: u16) -> Result<Dialed, DialError> {
+        match (host, self.proxies.of(host, port, Load::Bytes)) {
+            (Host::Name(_), Some(company)) => self.through(company, host, port, Load::Bytes).await,
+            (Host::Name(_) | Host::Address(_), _) => self.among(host, port, |_| true).await,
+        }
+    }
+
+    /// Connects to a host that the operator named for us, where it is this machine's loopback.
+    ///
+    /// # Errors
+    /// As [`DialError`] says.
+    #[cfg(feature = "vault")]
+    pub(super) async fn dial_loopback(&self, host: &Host, port: u16) -> Result<Dialed, DialError> {
+        self.among(host, port, IpAddr::is_loopback).await
+    }
+
+    #[cfg(feature = "vault")]
+    async fn among(&self, host: &Host, port: u16, fits: impl Fn(&IpAddr) -> bool) -> Result<Dialed, DialError> {
+        let addresses = self.addresses(host).await?.into_iter().filter(fits);
+        let targets: Vec<SocketAddr> = addresses.map(|address| SocketAddr::new(address, port)).collect();
+        let (stream, address) = race(&targets).await.map_err(|reason| unreachable(host, port, reason))?;
+        Ok(Dialed { stream: Stream::plain(stream), address, route: Route::Direct })
     }
 
     async fn by_name(&self, host: &Host, port: u16) -> Result<(TcpStream, SocketAddr), DialError> {

@@ -7,7 +7,7 @@ pub(super) use sniff::Prefixed;
 
 use super::Context;
 use super::canonical::{Channel, Destination};
-use super::dial::Load;
+use super::dial::{Dialed, Load};
 use super::http::{Carried, Inside, forward, serve};
 use super::names::{self, Place};
 use super::proxy::{self, Form, Obstacle};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stockade_audit::record::Via;
-use stockade_policy::{Action, Call, Decision, Door, Host, Permit, ToolName};
+use stockade_policy::{Action, Call, Decision, Door, Host, Permit, RuleId, ToolName};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -179,34 +179,27 @@ impl Arrival {
     async fn whole(mut self) -> Result<()> {
         let Some(permit) = self.permit().await? else { return Ok(()) };
         let grounds = permit.grounds().clone();
-        let connection = open_whole(&self, permit).await?;
+        let account = &self.context.account;
+        let connection = account.open(self.host.clone(), self.port, self.via, Some(permit)).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
         if self.granted().await.is_err() {
             return inside.broken("the client went away");
         }
         let mut first = sniff(&mut self.stream, &mut self.ahead, SILENCE).await;
-        let mut dialed = None;
+        let mut outside = None;
         if first == First::Silent {
-            let (grant, _) = self.context.grant(&grounds.rules)?;
-            match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
-                Ok(found) => dialed = Some(found),
-                Err(error) => {
-                    refuse::reset(&self.stream);
-                    return inside.broken(&error.to_string());
-                }
-            }
+            let Some(mut dialed) = self.dial(&inside, &grounds.rules).await? else { return Ok(()) };
             // Who speaks first? A server that does speaks neither HTTP nor TLS; a client that does is read as any other.
-            if let Some(found) = &mut dialed {
-                let spoke = tokio::select! {
-                    biased;
-                    () = found.stream.speaks() => Spoke::Server,
-                    first = sniff(&mut self.stream, &mut self.ahead, IDLE_START) => Spoke::Client(first),
-                };
-                first = match spoke {
-                    Spoke::Server => First::Opaque,
-                    Spoke::Client(first) => first,
-                };
-            }
+            let spoke = tokio::select! {
+                biased;
+                () = dialed.stream.speaks() => Spoke::Server,
+                first = sniff(&mut self.stream, &mut self.ahead, IDLE_START) => Spoke::Client(first),
+            };
+            first = match spoke {
+                Spoke::Server => First::Opaque,
+                Spoke::Client(first) => first,
+            };
+            outside = Some(dialed);
         }
         match first {
             First::Tls(hello) => {
@@ -217,22 +210,28 @@ impl Arrival {
             First::Http => return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::One).await,
             First::Http2 => return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::Two).await,
             First::Wrong(why) => return self.misled(inside, Tongue::Other, why).await,
-            First::Gone => return inside.ended(),
+            First::Gone => return Ok(()),
             First::Opaque | First::Silent => {}
         }
-        let (grant, _) = self.context.grant(&grounds.rules)?;
-        let mut dialed = match dialed {
-            Some(dialed) => dialed,
-            None => match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
-                Ok(dialed) => dialed,
-                Err(error) => {
-                    refuse::reset(&self.stream);
-                    return inside.broken(&error.to_string());
-                }
-            },
-        };
+        if outside.is_none() {
+            outside = self.dial(&inside, &grounds.rules).await?;
+        }
+        let Some(mut dialed) = outside else { return Ok(()) };
         inside.reached(dialed.address);
         self.pass(inside, &mut dialed.stream).await
+    }
+
+    /// Connects to where it goes. `None` where nobody is there, and then it has ended.
+    async fn dial(&self, inside: &Inside, rules: &[RuleId]) -> Result<Option<Dialed>> {
+        let (grant, _) = self.context.grant(rules)?;
+        match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
+            Ok(dialed) => Ok(Some(dialed)),
+            Err(error) => {
+                refuse::reset(&self.stream);
+                inside.broken(&error.to_string())?;
+                Ok(None)
+            }
+        }
     }
 
     async fn pass(mut self, inside: Arc<Inside>, outside: &mut super::dial::Stream) -> Result<()> {
@@ -254,7 +253,7 @@ impl Arrival {
             broken @ Err(_) => broken,
         };
         match moved {
-            Ok(()) => inside.ended(),
+            Ok(()) => Ok(()),
             Err(broken) => {
                 refuse::reset(&self.stream);
                 if let Broken::Over(over) = &broken {
@@ -267,7 +266,7 @@ impl Arrival {
 
     /// Each request is judged, so each must be one that can be read.
     async fn requests(mut self) -> Result<()> {
-        let connection = self.context.account.open(self.host.clone(), self.port, self.via, None)?;
+        let connection = self.context.account.open(self.host.clone(), self.port, self.via, None).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
         if self.granted().await.is_err() {
             return inside.broken("the client went away");
@@ -279,7 +278,7 @@ impl Arrival {
             },
             First::Http => serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::One).await,
             First::Http2 => serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::Two).await,
-            First::Gone => inside.ended(),
+            First::Gone => Ok(()),
             First::Opaque | First::Silent => {
                 let why =
                     format!("\"{}\" port {} is granted for HTTP requests, and this is none", self.host, self.port);
@@ -346,17 +345,6 @@ const IDLE_START: Duration = Duration::from_secs(3600);
 enum Spoke {
     Server,
     Client(First),
-}
-
-/// Opens a connection under its permit, where it does not hold up the others: the disk may have to be waited for.
-async fn open_whole(arrival: &Arrival, permit: Permit) -> Result<crate::journal::Connection> {
-    let account = arrival.context.account.clone();
-    let (host, port, via) = (arrival.host.clone(), arrival.port, arrival.via);
-    if !account.waits(&host, port, &[]) {
-        return account.open(host, port, via, Some(permit));
-    }
-    let opening = tokio::task::spawn_blocking(move || account.open(host, port, via, Some(permit)));
-    opening.await.map_err(|_| crate::error::Error::bug("the log's thread ended"))?
 }
 
 /// Why a hello is not one for `host`.

@@ -3,24 +3,38 @@
 
 mod company;
 mod forwarded;
+mod frames;
+pub mod framing;
+mod interim;
+mod issued;
+mod meter;
 mod outgoing;
+mod pace;
 mod reply;
 mod request;
+mod signed;
 mod token;
 mod upstream;
 mod websocket;
+mod wire;
 
 pub(super) use forwarded::forward;
 
 use super::Context;
 use super::canonical::{Channel, Destination};
+use super::refuse::{Told, Words};
 use super::tasks::Executor;
 use super::tunnel::Counts;
 use crate::error::Error;
 use crate::journal::{Connection, Total, Wanted};
+use framing::Flaw;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, StatusCode};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use meter::{Meter, Peer};
+use reply::Reply;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -29,27 +43,38 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use upstream::Pool;
+use wire::{Notes, Wire};
 
 /// Longest head of a request, bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a head; the canonical form counts again, for HTTP/2.
 const FIELDS_MAX: usize = 100;
-/// Time for a whole head, and between two requests on a connection.
-const HEAD: Duration = Duration::from_secs(60);
 /// Streams of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 128;
 /// Streams that a client has reset and that are still worked on (CVE-2023-44487).
 const RESETS_MAX: usize = 32;
 /// Streams that were reset because of what a client did wrong (CVE-2025-8671).
 const FAULTS_MAX: usize = 64;
-/// Bytes of one stream, and of one connection, that may be on their way without being read.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of one stream, and of one connection, that may be on their way without being read: from inside, where the way is
+/// short, and from outside.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+const UPSTREAM_STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Between two questions whether an HTTP/2 client is still there, and time for its answer.
 const PING: Duration = Duration::from_secs(60);
 const PONG: Duration = Duration::from_secs(20);
+/// How long an HTTP/2 connection is kept on which nobody asks for anything.
+const REST: Duration = Duration::from_secs(300);
+/// Between two looks whether anything has moved.
+const LOOK: Duration = Duration::from_secs(30);
+/// Time for the last words of a connection that is ended.
+const LAST: Duration = Duration::from_secs(5);
 
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES && PONG.as_secs() < PING.as_secs());
+const _: () = assert!(UPSTREAM_STREAM_WINDOW_BYTES <= UPSTREAM_CONNECTION_WINDOW_BYTES);
+const _: () = assert!(LAST.as_secs() < LOOK.as_secs() && LOOK.as_secs() < REST.as_secs());
+const _: () = assert!(REST.as_secs() < pace::SILENCE.as_secs());
 
 /// Results here, most of them with our own error.
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -91,7 +116,7 @@ impl Drop for Open {
             addr: self.address.get().map(ToString::to_string),
             fault: self.fault.lock().unwrap_or_else(PoisonError::into_inner).take(),
         };
-        // A log that takes no more records says so to whoever wants to begin something; here something ends.
+        // Where it cannot be written, the log has ended, and with it the session.
         drop(self.context.account.close(connection, total));
     }
 }
@@ -123,12 +148,6 @@ impl Inside {
         self.open.address.get_or_init(|| address);
     }
 
-    /// It ended as it should.
-    #[expect(clippy::unused_self, reason = "says at the call what its drop does")]
-    pub(super) fn ended(&self) -> Result<()> {
-        Ok(())
-    }
-
     /// It ended because of this.
     pub(super) fn broken(&self, why: &str) -> Result<()> {
         self.open.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
@@ -155,13 +174,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let context = Arc::clone(&inside.context);
-    let of_requests = Arc::clone(&inside);
+    let notes = Arc::<Notes>::default();
+    let (of_requests, noted) = (Arc::clone(&inside), Arc::clone(&notes));
     let service = service_fn(move |request| {
-        let inside = Arc::clone(&of_requests);
-        async move { Ok::<_, Infallible>(request::answer(inside, request).await) }
+        let (inside, notes) = (Arc::clone(&of_requests), Arc::clone(&noted));
+        let flaw = notes.next();
+        async move {
+            Ok::<_, Infallible>(match flaw {
+                None => answered(request::answer(inside, request).await, &notes),
+                Some(flaw) => {
+                    // A log that takes no more records has said so to all who wait for it.
+                    drop(inside.refused(inside.wanted(), flaw.by, flaw.what));
+                    drop(inside.broken(flaw.what));
+                    told(&flaw)
+                }
+            })
+        }
     });
     let ended = match carried {
         Carried::One => {
+            let stream = Wire::new(stream, notes);
             let serving = one().serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut serving = pin!(serving);
             tokio::select! {
@@ -173,30 +205,96 @@ where
             }
         }
         Carried::Two => {
+            let stream = Meter::new(stream, Peer::Client);
+            let faults = stream.faults();
             let serving = two(Executor(Arc::clone(&context.tasks))).serve_connection(TokioIo::new(stream), service);
             let mut serving = pin!(serving);
-            tokio::select! {
+            // Besides this function, its service has one.
+            let holders = Arc::strong_count(&inside);
+            let ended = tokio::select! {
                 ended = &mut serving => ended,
+                stood = stands_still(&inside, &notes, holders) => {
+                    if let Still::Stuck = stood {
+                        return inside.broken(&format!("nothing moved for {} s", pace::SILENCE.as_secs()));
+                    }
+                    serving.as_mut().graceful_shutdown();
+                    // Whoever does not say goodbye is not waited for.
+                    tokio::time::timeout(LAST, serving).await.unwrap_or(Ok(()))
+                }
                 () = context.closed() => {
                     serving.as_mut().graceful_shutdown();
                     serving.await
                 }
+            };
+            let faults = faults.load(Ordering::Relaxed);
+            if faults > 0 {
+                let why = format!("{faults} streams of http/2 that are no requests");
+                inside.refused(inside.wanted(), "malformed", &why)?;
             }
+            ended
         }
     };
     match ended {
-        Ok(()) => inside.ended(),
+        Ok(()) => Ok(()),
         Err(error) => ended_by(&inside, &error),
     }
+}
+
+/// Why a connection of HTTP/2 is to be ended.
+enum Still {
+    /// Nobody asks for anything.
+    Idle,
+    /// There are requests, and nothing of them moves.
+    Stuck,
+}
+
+/// Waits until a connection has stood still for too long. Each request on its way holds it once more than `holders`.
+async fn stands_still(inside: &Arc<Inside>, notes: &Notes, holders: usize) -> Still {
+    let counts = inside.counts();
+    let (mut seen, mut still) = (0, Duration::ZERO);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let moved =
+            [counts.up_bytes.load(Ordering::Relaxed), counts.down_bytes.load(Ordering::Relaxed), notes.served()];
+        let moved = moved.iter().fold(0_u64, |sum, part| sum.wrapping_add(*part));
+        still = if moved == seen { still + LOOK } else { Duration::ZERO };
+        seen = moved;
+        match Arc::strong_count(inside) > holders {
+            true if still >= pace::SILENCE => return Still::Stuck,
+            false if still >= REST => return Still::Idle,
+            true | false => {}
+        }
+    }
+}
+
+/// An answer on its way: after this one the connection may be no HTTP any more.
+fn answered(response: Response<Reply>, notes: &Notes) -> Response<Reply> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        notes.upgraded();
+    }
+    response
+}
+
+/// The answer to what is no request.
+fn told(flaw: &Flaw) -> Response<Reply> {
+    let told = Told::new(flaw.status, flaw.what, "send requests as RFC 9112 writes them, without delay");
+    let mut response = told.response(Words::Http).map(Reply::of);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Notes why hyper gave a connection up. It has answered what can be answered.
 fn ended_by(inside: &Inside, error: &hyper::Error) -> Result<()> {
     let why = said(error);
-    if error.is_parse() {
+    if error.is_parse() || is_misuse(&why) {
         inside.refused(inside.wanted(), "malformed", &why)?;
     }
     inside.broken(&why)
+}
+
+/// Whether it was what a peer sent over HTTP/2, and not that it went away. h2 says which by these words alone.
+fn is_misuse(why: &str) -> bool {
+    why.contains("error detected") || why.contains(meter::FLOOD)
 }
 
 /// An error of hyper's with its cause, in our style.
@@ -215,7 +313,8 @@ fn one() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        // The connection under it knows whether a head has begun ([`wire`]).
+        .header_read_timeout(None)
         .max_headers(FIELDS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(2 * HEAD_BYTES_MAX)

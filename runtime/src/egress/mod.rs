@@ -4,6 +4,8 @@
 pub mod address;
 pub mod canonical;
 pub mod dial;
+#[cfg(feature = "vault")]
+mod errand;
 pub mod front;
 pub mod http;
 pub mod names;
@@ -23,6 +25,7 @@ pub mod tunnel;
 
 use crate::error::{Error, Result};
 use crate::journal::Account;
+use crate::secrets::source::keeper::reader::Carrier;
 use crate::secrets::vault::Vault;
 use dial::Dialer;
 use names::Names;
@@ -73,6 +76,21 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("outline", &self.outline).finish_non_exhaustive()
+    }
+}
+
+/// Who carries requests to a server that keeps secrets, by the operator's ways.
+///
+/// # Errors
+/// Operator: this program was built without the feature `vault`.
+pub fn carrier(settings: impl Fn() -> Result<dial::Settings> + Send + Sync + 'static) -> Result<Carrier> {
+    #[cfg(feature = "vault")]
+    return Ok(errand::carrier(settings));
+    #[cfg(not(feature = "vault"))]
+    {
+        drop(settings);
+        Err(Error::operator("a secret is in a server, and this program was built without the feature \"vault\"")
+            .hint("build it with the feature, or keep the secret elsewhere"))
     }
 }
 
@@ -182,6 +200,8 @@ enum Service {
     Names(Arc<Resolver>, OwnedFd),
     NamesOverTcp(Arc<Resolver>, TcpListener),
     Refusals(Refusals),
+    /// Secrets that are read again while the session runs.
+    Readings,
 }
 
 impl Running {
@@ -217,6 +237,7 @@ impl Running {
                 }
             }
         }
+        services.push(Service::Readings);
         let context = Context {
             rates: Rates::new(&profile),
             dialer: Dialer::new(dialer),
@@ -243,6 +264,7 @@ impl Running {
                     Service::NamesOverTcp(resolver, listener) => {
                         until_closed(&closing, resolver.serve_tcp(listener)).await
                     }
+                    Service::Readings => until_closed(&closing, closing.vault.keep_reading(&closing.account)).await,
                     Service::Refusals(refusals) => refusals.serve(closing.closed()).await,
                 }
             });

@@ -152,7 +152,8 @@ impl Rates {
     }
 
     /// Bytes of the budget that are left; `None` is no limit.
-    pub fn left_bytes(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn left_bytes(&self) -> Option<u64> {
         self.budget.as_ref().map(|budget| budget.left.load(Ordering::Acquire))
     }
 

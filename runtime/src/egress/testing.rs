@@ -5,7 +5,6 @@ use crate::journal::{Account, Journal};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use stockade_audit::record as log;
 use stockade_policy::{AbsolutePath, ExpandedProfile, HostFacts};
 
 /// A profile with these grants, limits and secrets.
@@ -35,25 +34,7 @@ impl Logged {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("stockade-egress-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("the test has a directory of its own");
-        let ledger = crate::journal::ledger(&directory, "test").expect("it is made");
-        let open = log::SessionOpen {
-            sid: crate::journal::new_session_id().expect("there is randomness"),
-            tool: "test".to_owned(),
-            kernel: "test".to_owned(),
-            wall: "process".to_owned(),
-            grade: "full".to_owned(),
-            layers: Vec::new(),
-            profile: "test".to_owned(),
-            profile_h: log::Digest([0; 32]),
-            plan_h: log::Digest([0; 32]),
-            filter_h: None,
-            mode: log::Mode::Review,
-            durability: log::Durability::Group,
-        };
-        let logs = directory.join("logs");
-        std::fs::create_dir(&logs).expect("it is ours");
-        let draft = Journal::draft(&logs.join(open.sid.as_str()), ledger, &open.sid).expect("it is made");
-        let journal = draft.begin(open).expect("it begins");
+        let journal = crate::journal::trial(&directory, "test").expect("it begins");
         Self { directory, journal: Some(journal) }
     }
 

@@ -11,6 +11,8 @@ pub use authority::Authority;
 pub use bundle::{BUNDLE_INSIDE, environment};
 pub use hello::{ClientHello, Encrypted, HELLO_BYTES_MAX, Hello};
 pub use java::java_store;
+#[cfg(feature = "vault")]
+pub(super) use upstream::connect;
 pub(super) use upstream::{Alpn, Trust};
 pub use upstream::{Anchors, client};
 

@@ -5,7 +5,7 @@ mod after;
 mod net;
 
 pub use after::{Act, After};
-pub use net::{Account, Admitted, Connection, INSIDE, Reply, Scrubbed, Total, Use, Wanted};
+pub use net::{Account, Admitted, Connection, INSIDE, Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted};
 
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -103,6 +103,32 @@ pub fn new_session_id() -> Result<SessionId> {
     let mut random = [0; 10];
     machine.random.fill(&mut random).map_err(|e| Error::host(format!("draw a session's name: {e}")))?;
     Ok(SessionId::new(machine.clock.wall_ns(), random))
+}
+
+/// The journal of a session that nobody runs, in a directory of its own: for tests and benches, which need a log and no
+/// sandbox.
+///
+/// # Errors
+/// As [`ledger`], [`Journal::draft`] and [`Draft::begin`].
+pub fn trial(state: &Path, tool: &str) -> Result<Journal> {
+    let ledger = ledger(state, tool)?;
+    let open = SessionOpen {
+        sid: new_session_id()?,
+        tool: tool.to_owned(),
+        kernel: tool.to_owned(),
+        wall: "process".to_owned(),
+        grade: "full".to_owned(),
+        layers: Vec::new(),
+        profile: tool.to_owned(),
+        profile_h: log::Digest([0; 32]),
+        plan_h: log::Digest([0; 32]),
+        filter_h: None,
+        mode: log::Mode::Review,
+        durability: log::Durability::Group,
+    };
+    let logs = state.join("logs");
+    std::fs::create_dir(&logs).map_err(|e| Error::io("make the directory", &logs, &e))?;
+    Journal::draft(&logs.join(open.sid.as_str()), ledger, &open.sid)?.begin(open)
 }
 
 /// An error of the log as one of ours.

@@ -3,15 +3,19 @@
 
 use super::failed;
 use crate::error::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use stockade_audit::SessionLog;
 use stockade_audit::merkle::sha256;
 use stockade_audit::record::{self as log, Digest, Record, Via};
+use stockade_audit::{Durable, SessionLog};
 use stockade_policy::{Action, Approver, Ask, Call, Host, Method, Permit, Refusal, RuleId, UrlPath};
+
+/// Longest text of a record that somebody outside of us may have chosen, such as the names in an upstream's certificate:
+/// a record must fit a leaf, or the thing that it is about could not be recorded at all.
+const TEXT_BYTES_MAX: usize = 512;
 
 /// Where connections from the host to a port inside arrive: its loopback.
 pub const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -28,8 +32,34 @@ pub struct Account {
 struct Shared {
     connections: AtomicU64,
     requests: AtomicU64,
-    /// Hosts that were reached before, each with its port: the first time waits for the disk.
-    reached: Mutex<BTreeSet<(Host, u16)>>,
+    /// Hosts that were reached before, by port: the first time waits for the disk.
+    reached: Mutex<BTreeMap<u16, BTreeSet<Host>>>,
+}
+
+/// What is in the log and waits for the disk. Given up before, its end goes into the log as well: it never began.
+struct Waiting<'a, T> {
+    account: &'a Account,
+    begun: Option<T>,
+    give_up: fn(&Account, T) -> Result<()>,
+}
+
+impl<T> Waiting<'_, T> {
+    /// What has begun, once the disk has it; at once where nobody needs the disk.
+    async fn settled(mut self, durable: Option<Durable>) -> Result<T> {
+        if let Some(durable) = durable {
+            durable.await.map_err(failed)?;
+        }
+        self.begun.take().ok_or_else(|| Error::bug("something begins twice"))
+    }
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            // Where it cannot be written, the log has ended, and with it the session.
+            drop((self.give_up)(self.account, begun));
+        }
+    }
 }
 
 /// A connection that is in the log. It is given back to [`Account::close`] at its end, once.
@@ -109,6 +139,30 @@ pub struct Wanted {
     pub path: Option<String>,
 }
 
+/// A secret that was replaced in the middle of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// Name of the secret.
+    pub name: String,
+    /// The version before.
+    pub was: u64,
+    /// The new version.
+    pub version: u64,
+    /// Who keeps it.
+    pub kept: Kept,
+}
+
+/// Who keeps the new version of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// The store.
+    Store,
+    /// Nobody but the session, because of this.
+    Session(String),
+    /// Where it came from, and where it was replaced.
+    Source,
+}
+
 /// A secret that came back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scrubbed {
@@ -165,11 +219,12 @@ impl Account {
     }
 
     /// A connection from inside is let through: wholly under a permit, or up to its requests, each of which is judged.
-    /// Where the permit is for the whole connection and this is the first to its host, it is on disk when this returns.
+    /// Where the permit is for the whole connection and this is the first to its host, it is on disk when this is ready.
+    /// Dropped before, it has ended in the log too.
     ///
     /// # Errors
     /// The log takes no more records: the connection must end. Bug: the permit is for something else.
-    pub fn open(&self, host: Host, port: u16, via: Via, whole: Option<Permit>) -> Result<Connection> {
+    pub async fn open(&self, host: Host, port: u16, via: Via, whole: Option<Permit>) -> Result<Connection> {
         let number = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let is_whole = whole.is_some();
         let mut rules = Vec::new();
@@ -181,16 +236,23 @@ impl Account {
             }
             rules = grounds.rules.iter().map(ToString::to_string).collect();
         }
+        let is_first = is_whole && self.is_first(&host, port);
         let record = log::NetOpen { c: number, host: host.to_string(), port, via, rules };
-        self.append_first(is_whole && self.waits(&host, port, &[]), [Record::new(record)])?;
-        if is_whole {
-            self.reached(&host, port);
+        let durable = self.begin(is_first, &[Record::new(record)])?;
+        let connection = Connection { number, host, port, began: Instant::now() };
+        let give_up: fn(&Self, Connection) -> Result<()> = |account, connection| {
+            account.close(connection, Total { fault: Some("given up before it began".to_owned()), ..Total::default() })
+        };
+        let waiting = Waiting { account: self, begun: Some(connection), give_up };
+        let connection = waiting.settled(durable).await?;
+        if is_first {
+            self.reached(&connection.host, port);
         }
-        Ok(Connection { number, host, port, began: Instant::now() })
+        Ok(connection)
     }
 
     /// A connection from the host to a port inside is let through, under its permit. The first to its port is on disk
-    /// when this returns.
+    /// when this returns: it blocks.
     ///
     /// # Errors
     /// The log takes no more records: nothing may be connected. Bug: the permit is for something else.
@@ -202,38 +264,35 @@ impl Account {
         let (number, host) = (self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1, Host::Address(INSIDE));
         let rules = grounds.rules.iter().map(ToString::to_string).collect();
         let record = log::NetOpen { c: number, host: host.to_string(), port, via: Via::Port, rules };
-        self.append_first(self.waits(&host, port, &[]), [Record::new(record)])?;
-        self.reached(&host, port);
+        self.append(record)?;
+        if self.is_first(&host, port) {
+            self.log.barrier().map_err(failed)?;
+            self.reached(&host, port);
+        }
         Ok(Connection { number, host, port, began: Instant::now() })
     }
 
     /// A connection ended.
     ///
     /// # Errors
-    /// The log takes no more records.
+    /// The log takes no more records; it takes none either after an end that it could not take.
     pub fn close(&self, connection: Connection, total: Total) -> Result<()> {
-        self.append(log::NetClose {
+        self.end(log::NetClose {
             c: connection.number,
             up: total.up_bytes,
             down: total.down_bytes,
             us: micros(connection.began.elapsed()),
             addr: total.addr,
-            why: total.fault.unwrap_or_else(|| "done".to_owned()),
+            why: total.fault.map_or_else(|| "done".to_owned(), clipped),
         })
     }
 
-    /// Whether [`Account::admit`] will wait for the disk: then it belongs on a thread that may block.
-    pub fn waits(&self, host: &Host, port: u16, uses: &[Use]) -> bool {
-        let reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        !uses.is_empty() || !reached.contains(&(host.clone(), port))
-    }
-
-    /// A request may go, with these secrets. The first to a host, and each that carries a secret, is on disk when this
-    /// returns.
+    /// A request may go, with these secrets. The first to a host, and each that carries a secret, is on disk when this is
+    /// ready. Dropped before, it has ended in the log too.
     ///
     /// # Errors
     /// The log takes no more records: the request must not go. Bug: the permit is not for a request.
-    pub fn admit(
+    pub async fn admit(
         &self,
         connection: &Connection,
         permit: Permit,
@@ -253,7 +312,9 @@ impl Account {
             query_h: query.map(|query| Digest(sha256(query.as_bytes()))),
             rules: grounds.rules.iter().map(ToString::to_string).collect(),
         };
-        let carried = uses.iter().map(|used| {
+        let mut records = Vec::with_capacity(1 + uses.len());
+        records.push(Record::new(asked));
+        records.extend(uses.iter().map(|used| {
             Record::new(log::SecretUse {
                 r: number,
                 name: used.name.clone(),
@@ -262,19 +323,28 @@ impl Account {
                 place: used.place.clone(),
                 rule: used.rule.to_string(),
             })
-        });
-        let waits = self.waits(host, port, &uses);
-        self.append_first(waits, [Record::new(asked)].into_iter().chain(carried))?;
-        self.reached(host, port);
-        Ok(Admitted { number, call, rules: grounds.rules, uses, began: Instant::now() })
+        }));
+        let is_first = self.is_first(host, port);
+        let durable = self.begin(is_first || !uses.is_empty(), &records)?;
+        let admitted = Admitted { number, call, rules: grounds.rules, uses, began: Instant::now() };
+        let give_up: fn(&Self, Admitted) -> Result<()> = |account, admitted| {
+            account
+                .answered(admitted, Reply { fault: Some("given up before it was sent".to_owned()), ..Reply::default() })
+        };
+        let admitted = Waiting { account: self, begun: Some(admitted), give_up }.settled(durable).await?;
+        if is_first {
+            let (host, port, ..) = request(&admitted.call)?;
+            self.reached(host, port);
+        }
+        Ok(admitted)
     }
 
     /// A request ended.
     ///
     /// # Errors
-    /// The log takes no more records.
+    /// The log takes no more records; it takes none either after an end that it could not take.
     pub fn answered(&self, admitted: Admitted, reply: Reply) -> Result<()> {
-        self.append(log::NetReply {
+        self.end(log::NetReply {
             r: admitted.number,
             status: reply.status,
             addr: reply.addr,
@@ -282,7 +352,7 @@ impl Account {
             down: reply.down_bytes,
             first_us: micros(reply.first),
             us: micros(admitted.began.elapsed()),
-            why: reply.fault.unwrap_or_else(|| "done".to_owned()),
+            why: reply.fault.map_or_else(|| "done".to_owned(), clipped),
         })
     }
 
@@ -308,12 +378,12 @@ impl Account {
     ) -> Result<()> {
         self.append(log::NetRefuse {
             c: connection.map(|connection| connection.number),
-            host: wanted.host,
+            host: clipped(wanted.host),
             port: wanted.port,
-            method: wanted.method,
+            method: wanted.method.map(clipped),
             path: wanted.path,
             rule: by.into(),
-            reason: reason.into(),
+            reason: clipped(reason.into()),
         })
     }
 
@@ -342,9 +412,22 @@ impl Account {
         self.append(log::SecretCanary {
             c: connection.map(|connection| connection.number),
             name: name.map(str::to_owned),
-            host: host.to_owned(),
-            place: place.into(),
+            host: clipped(host.to_owned()),
+            place: clipped(place.into()),
         })
+    }
+
+    /// A secret was replaced: what begins afterwards uses the new version.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    pub fn rotated(&self, rotated: Rotated) -> Result<()> {
+        let (kept, why) = match rotated.kept {
+            Kept::Store => (log::Kept::Store, None),
+            Kept::Session(why) => (log::Kept::Session, Some(why)),
+            Kept::Source => (log::Kept::Source, None),
+        };
+        self.append(log::SecretRotate { name: rotated.name, was: rotated.was, v: rotated.version, kept, why })
     }
 
     /// Secrets came back, with the answer to a request, or in a command's output where there is none, and were taken out.
@@ -365,27 +448,54 @@ impl Account {
         self.log.gap(lost, why).map(drop).map_err(failed)
     }
 
+    /// Whether the disk has no word to this host yet.
+    fn is_first(&self, host: &Host, port: u16) -> bool {
+        let reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        !reached.get(&port).is_some_and(|hosts| hosts.contains(host))
+    }
+
     /// The disk has a first word to this host: from now on, none waits for it.
     fn reached(&self, host: &Host, port: u16) {
         let mut reached = self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        reached.insert((host.clone(), port));
+        reached.entry(port).or_default().insert(host.clone());
     }
 
     fn append(&self, body: impl Into<log::Body>) -> Result<()> {
         self.log.append(Record::new(body)).map(drop).map_err(failed)
     }
 
-    fn append_first(&self, waits: bool, records: impl IntoIterator<Item = Record>) -> Result<()> {
-        let records: Vec<Record> = records.into_iter().collect();
-        self.log.append_all(&records).map_err(failed)?;
-        if waits { self.log.barrier().map_err(failed) } else { Ok(()) }
+    /// Something begins; where it has to wait for the disk, this says for what.
+    fn begin(&self, waits: bool, records: &[Record]) -> Result<Option<Durable>> {
+        if waits {
+            return self.log.append_to_disk(records).map(Some).map_err(failed);
+        }
+        self.log.append_all(records).map(|_| None).map_err(failed)
     }
+
+    /// Something ended. Many an end is written where nobody is left to hear of a failure, and the log would go on without
+    /// it to a proper end: so a log that cannot take one takes nothing any more.
+    fn end(&self, body: impl Into<log::Body>) -> Result<()> {
+        self.log.append(Record::new(body)).map(drop).map_err(|error| {
+            tracing::error!(%error, "the end of a connection or request could not be written");
+            self.log.fail(&error);
+            failed(error)
+        })
+    }
+}
+
+/// A text that fits a record, cut where it is too long.
+fn clipped(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
 }
 
 /// A secret that came back, as a record.
 pub(super) fn scrub(request: Option<u64>, hit: Scrubbed) -> Record {
     let Scrubbed { name, form, count, place } = hit;
-    Record::new(log::SecretScrub { r: request, name, form, count, place })
+    Record::new(log::SecretScrub { r: request, name, form, count, place: clipped(place) })
 }
 
 /// The request that a call is.

@@ -2,6 +2,7 @@
 //! It never gives a token to anything but a request that it is bound to.
 
 use crate::error::{Error, Result};
+use crate::journal::{Admitted, Rotated, Use};
 use crate::secrets::plain::{PLAIN_BYTES_MAX, Plain};
 use crate::secrets::source::exec::unquote;
 use base64ct::{Base64, Encoding as _};
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use stockade_policy::{OauthGrant, TokenUrl};
+use stockade_policy::{OauthGrant, RuleId, SecretName, TokenUrl};
 use zeroize::Zeroizing;
 
 /// Longest reply of a token endpoint, bytes.
@@ -26,15 +27,34 @@ const NS: u64 = 1_000_000_000;
 
 /// Who carries a request to a token endpoint: the outlet, over TLS, with the address checked as for any other.
 pub trait TokenEndpoint: Sync {
-    /// Sends it, and gives the whole reply, at most [`REPLY_BYTES_MAX`] long. Redirects are replies.
+    /// Sends it once it is in the log and on disk, and gives the whole reply, at most [`REPLY_BYTES_MAX`] long.
+    /// Redirects are replies.
     fn exchange(&self, request: TokenRequest) -> impl Future<Output = Result<TokenReply>> + Send;
+
+    /// Writes into the log that a secret was replaced.
+    ///
+    /// # Errors
+    /// The log takes no more records.
+    fn rotated(&self, rotated: Rotated) -> Result<()>;
 }
 
-/// A `POST` of a form. It holds plaintexts, which wipe themselves.
+/// A `POST` of a form that carries a secret, not yet filled in.
 #[derive(Debug)]
 pub struct TokenRequest {
+    /// Name of the secret whose rule grants it.
+    pub secret: SecretName,
     /// Where to.
     pub url: TokenUrl,
+    /// What the log has to say before it is filled.
+    pub used: Use,
+    grant: OauthGrant,
+    client_id: String,
+    plain: Arc<Plain>,
+}
+
+/// A filled form. It holds plaintexts, which wipe themselves.
+#[derive(Debug)]
+pub struct TokenForm {
     /// The header `authorization`, if there is one.
     pub authorization: Option<Zeroizing<String>>,
     /// The body, `application/x-www-form-urlencoded`.
@@ -67,8 +87,6 @@ struct State {
     tokens: Vec<Arc<Plain>>,
     renew_ns: u64,
     end_ns: u64,
-    /// A refresh token that the server gave in place of the stored one.
-    refresh: Option<Arc<Plain>>,
 }
 
 /// How usable the newest token is.
@@ -97,19 +115,22 @@ impl Exchange {
         Self { url, grant, client_id, state: Mutex::default(), flight: tokio::sync::Mutex::new(()) }
     }
 
+    /// What the secret is exchanged as.
+    pub fn grant(&self) -> OauthGrant {
+        self.grant
+    }
+
     /// A token that is good now: the one at hand, or a new one. Of many that need a new one, one asks.
     ///
-    /// A future that is dropped leaves the exchange as it was; the next one asks again.
+    /// A future that is dropped leaves the exchange as it was; the next one asks again. What the server gave meanwhile is
+    /// lost then, so who exchanges refresh tokens lets it come to its end.
     ///
     /// # Errors
-    /// The endpoint's, or Host: it gave no token.
-    pub async fn token(
-        &self,
-        name: &str,
-        secret: &Plain,
-        now_ns: u64,
-        endpoint: &impl TokenEndpoint,
-    ) -> Result<Arc<Plain>> {
+    /// Those of asking.
+    pub async fn token<F>(&self, now_ns: u64, ask: impl FnOnce() -> F + Send) -> Result<Arc<Plain>>
+    where
+        F: Future<Output = Result<Granted>> + Send,
+    {
         let ageing = match self.supply(now_ns) {
             Supply::Fresh(token) => return Ok(token),
             Supply::Ageing(token) => Some(token),
@@ -125,41 +146,51 @@ impl Exchange {
         if let Supply::Fresh(token) = self.supply(now_ns) {
             return Ok(token);
         }
-        let asked = self.ask(name, secret, now_ns, endpoint).await;
-        match (asked, ageing) {
-            (Ok(token), _) => Ok(token),
+        match (ask().await, ageing) {
+            (Ok(granted), _) => Ok(self.take(granted, now_ns)),
             // The one at hand is good for a while: the next request tries again.
             (Err(_), Some(token)) => Ok(token),
             (Err(error), None) => Err(error),
         }
     }
 
-    /// Everything that could come back.
+    /// Every token that could come back.
     pub fn plaintexts(&self) -> Vec<Arc<Plain>> {
-        let state = self.locked();
-        state.tokens.iter().cloned().chain(state.refresh.clone()).collect()
+        self.locked().tokens.clone()
     }
 
-    /// The refresh token that the server gave in place of the stored one, if it did: it has to be stored, or the next
-    /// session finds the old one used up.
-    pub fn rotated(&self) -> Option<Arc<Plain>> {
-        self.locked().refresh.clone()
-    }
-
-    async fn ask(&self, name: &str, secret: &Plain, now_ns: u64, endpoint: &impl TokenEndpoint) -> Result<Arc<Plain>> {
-        let request = {
-            let state = self.locked();
-            self.request(state.refresh.as_deref().unwrap_or(secret))
+    /// The request for a token, with this version of the secret.
+    pub fn request(&self, secret: &SecretName, version: u64, rule: &RuleId, plain: Arc<Plain>) -> TokenRequest {
+        let place = match self.grant {
+            OauthGrant::ClientCredentials => "header authorization",
+            OauthGrant::RefreshToken => "body",
         };
-        let reply = endpoint.exchange(request).await?;
+        TokenRequest {
+            used: Use { name: secret.to_string(), version, place: place.to_owned(), rule: rule.clone() },
+            secret: secret.clone(),
+            url: self.url.clone(),
+            grant: self.grant,
+            client_id: self.client_id.clone(),
+            plain,
+        }
+    }
+
+    /// What a reply grants.
+    ///
+    /// # Errors
+    /// Host: it gives no token. Nothing of it is repeated.
+    pub fn read(&self, secret: &SecretName, reply: &TokenReply) -> Result<Granted> {
         let refuse = |why: String| {
-            Error::host(format!("secret \"{name}\": \"{}\" {why}", self.url))
+            Error::host(format!("secret \"{secret}\": \"{}\" {why}", self.url))
                 .hint("check the client and the secret with its provider")
         };
         if reply.status != 200 {
             return Err(refuse(format!("answered {}", reply.status)));
         }
-        let granted = Granted::read(&reply.body).ok_or_else(|| refuse("gave no bearer token".to_owned()))?;
+        Granted::read(&reply.body).ok_or_else(|| refuse("gave no bearer token".to_owned()))
+    }
+
+    fn take(&self, granted: Granted, now_ns: u64) -> Arc<Plain> {
         let life_s = granted.life_s.min(LIFETIME_MAX_S);
         let token = Arc::new(granted.token);
         let mut state = self.locked();
@@ -169,37 +200,7 @@ impl Exchange {
             state.tokens.remove(0);
         }
         state.tokens.push(Arc::clone(&token));
-        state.refresh = granted.refresh.map(Arc::new).or(state.refresh.take());
-        Ok(token)
-    }
-
-    fn request(&self, secret: &Plain) -> TokenRequest {
-        let mut body = Zeroizing::new(String::with_capacity(256 + 3 * secret.len() + 3 * self.client_id.len()));
-        body.push_str("grant_type=");
-        body.push_str(self.grant.as_str());
-        let authorization = match self.grant {
-            OauthGrant::ClientCredentials => Some(self.basic(secret)),
-            OauthGrant::RefreshToken => {
-                body.push_str("&refresh_token=");
-                push_form(secret.bytes(), &mut body);
-                body.push_str("&client_id=");
-                push_form(self.client_id.as_bytes(), &mut body);
-                None
-            }
-        };
-        TokenRequest { url: self.url.clone(), authorization, body }
-    }
-
-    /// Basic authentication of a client: both halves are encoded as in a form first (RFC 6749, 2.3.1).
-    fn basic(&self, secret: &Plain) -> Zeroizing<String> {
-        let mut pair = Zeroizing::new(String::with_capacity(3 * (self.client_id.len() + secret.len()) + 1));
-        push_form(self.client_id.as_bytes(), &mut pair);
-        pair.push(':');
-        push_form(secret.bytes(), &mut pair);
-        let mut value = Zeroizing::new(String::with_capacity(6 + Base64::encoded_len(pair.as_bytes())));
-        value.push_str("Basic ");
-        value.push_str(&Zeroizing::new(Base64::encode_string(pair.as_bytes())));
-        value
+        token
     }
 
     fn supply(&self, now_ns: u64) -> Supply {
@@ -217,11 +218,62 @@ impl Exchange {
     }
 }
 
+impl TokenRequest {
+    /// The form, filled in: for a request that is in the log with this use, and on disk.
+    ///
+    /// # Errors
+    /// Bug: the log does not have the use. Then nothing may be sent.
+    pub fn fill(&self, admitted: &Admitted) -> Result<TokenForm> {
+        if !admitted.uses().contains(&self.used) {
+            return Err(Error::bug(format!("the exchange of secret \"{}\" is not in the log", self.used.name)));
+        }
+        Ok(self.form())
+    }
+
+    /// The body, for tests of who asks: they have no log.
+    #[cfg(test)]
+    pub(super) fn form_of_a_test(&self) -> String {
+        self.form().body.to_string()
+    }
+
+    fn form(&self) -> TokenForm {
+        let secret = &self.plain;
+        let mut body = Zeroizing::new(String::with_capacity(256 + 3 * secret.len() + 3 * self.client_id.len()));
+        body.push_str("grant_type=");
+        body.push_str(self.grant.as_str());
+        let authorization = match self.grant {
+            OauthGrant::ClientCredentials => Some(self.basic()),
+            OauthGrant::RefreshToken => {
+                body.push_str("&refresh_token=");
+                push_form(secret.bytes(), &mut body);
+                body.push_str("&client_id=");
+                push_form(self.client_id.as_bytes(), &mut body);
+                None
+            }
+        };
+        TokenForm { authorization, body }
+    }
+
+    /// Basic authentication of a client: both halves are encoded as in a form first (RFC 6749, 2.3.1).
+    fn basic(&self) -> Zeroizing<String> {
+        let mut pair = Zeroizing::new(String::with_capacity(3 * (self.client_id.len() + self.plain.len()) + 1));
+        push_form(self.client_id.as_bytes(), &mut pair);
+        pair.push(':');
+        push_form(self.plain.bytes(), &mut pair);
+        let mut value = Zeroizing::new(String::with_capacity(6 + Base64::encoded_len(pair.as_bytes())));
+        value.push_str("Basic ");
+        value.push_str(&Zeroizing::new(Base64::encode_string(pair.as_bytes())));
+        value
+    }
+}
+
 /// What a token endpoint granted.
-struct Granted {
+#[derive(Debug)]
+pub struct Granted {
     token: Plain,
     life_s: u64,
-    refresh: Option<Plain>,
+    /// What is to be exchanged next time, in the place of what was exchanged now.
+    pub refresh: Option<Plain>,
 }
 
 impl Granted {

@@ -1,17 +1,21 @@
-//! Where a secret comes from: file, environment, descriptor, credential, program, the store.
+//! Where a secret comes from: file, environment, descriptor, credential, program, server, the store.
 //! It never takes one from an argument, and never asks a project or a guest where one is.
 
 pub mod exec;
+pub mod keeper;
 
 use crate::error::{Error, Result};
 use crate::secrets::plain::{PLAIN_BYTES_MAX, Plain};
 use crate::secrets::store::{Store, credential, read_bounded};
+use keeper::Keeper;
+use keeper::reader::{Carrier, Reader};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use stockade_policy::SecretName;
 use zeroize::Zeroizing;
 
@@ -40,6 +44,8 @@ pub enum Source {
         /// Its arguments.
         arguments: Vec<String>,
     },
+    /// In a server that keeps secrets.
+    Vault(Box<Keeper>),
 }
 
 /// The places outside the store, of one machine and operator.
@@ -52,6 +58,17 @@ pub struct Surroundings<'a> {
     pub descriptor: &'a dyn Fn(u32) -> Option<OwnedFd>,
     /// Effective user id.
     pub uid: u32,
+    /// Who carries requests to a server that keeps secrets.
+    pub carrier: &'a dyn Fn() -> Result<Carrier>,
+}
+
+/// Who may read a file that a value is in, beside its owner and, as the owner likes, its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Nobody.
+    Few,
+    /// Everybody.
+    All,
 }
 
 impl fmt::Debug for Surroundings<'_> {
@@ -64,7 +81,7 @@ impl fmt::Debug for Surroundings<'_> {
 #[derive(Debug)]
 pub struct Sources<'a> {
     /// The store, which knows where each is.
-    pub store: &'a Store,
+    pub store: &'a Arc<Store>,
     /// The other places.
     pub around: Surroundings<'a>,
 }
@@ -72,12 +89,16 @@ pub struct Sources<'a> {
 /// A secret's value, as a session starts with it.
 #[derive(Debug)]
 pub struct Resolved {
+    /// Where it came from.
+    pub source: Source,
     /// Its version in the store.
     pub version: u64,
     /// The value.
     pub value: Plain,
     /// The value before, which may still come back.
     pub previous: Option<Plain>,
+    /// What reads it again while the session runs, where it may change.
+    pub reader: Option<Reader>,
 }
 
 impl Source {
@@ -87,6 +108,9 @@ impl Source {
     /// Operator: it is none of these.
     pub fn parse(text: &str, arguments: &[String]) -> Result<Self> {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        if kind == "vault" {
+            return Keeper::parse(rest, arguments).map(|keeper| Self::Vault(Box::new(keeper)));
+        }
         let mut words = vec![kind.to_owned(), rest.to_owned()];
         words.extend(arguments.iter().cloned());
         if kind == "file" || kind == "exec" {
@@ -97,8 +121,9 @@ impl Source {
             }
         }
         Self::from_words(&words).filter(|source| *source != Self::Store).ok_or_else(|| {
-            Error::operator(format!("source \"{text}\" is none that is known"))
-                .hint("write file:/PATH, env:NAME, fd:N, credential:NAME, or exec:/PROGRAM -- ARGUMENTS")
+            Error::operator(format!("source \"{text}\" is none that is known")).hint(
+                "write file:/PATH, env:NAME, fd:N, credential:NAME, exec:/PROGRAM -- ARGUMENTS, or vault:URL -- WORDS",
+            )
         })
     }
 
@@ -116,6 +141,7 @@ impl Source {
                 words.extend(arguments.iter().cloned());
                 words
             }
+            Self::Vault(keeper) => ["vault".to_owned()].into_iter().chain(keeper.words()).collect(),
         }
     }
 
@@ -141,6 +167,9 @@ impl Source {
             }
             [kind, program, arguments @ ..] if kind == "exec" && program.starts_with('/') => {
                 Some(Self::Exec { program: program.into(), arguments: arguments.to_vec() })
+            }
+            [kind, url, words @ ..] if kind == "vault" => {
+                Keeper::parse(url, words).ok().map(|keeper| Self::Vault(Box::new(keeper)))
             }
             _ => None,
         }
@@ -170,11 +199,17 @@ impl Sources<'_> {
             Error::operator(format!("the profile uses the secret \"{name}\", and there is none"))
                 .hint(format!("give it a value: stockade secret set {name}"))
         })?;
-        let value = match (stored.value, &stored.source) {
-            (Some(value), _) => value,
-            (None, source) => self.around.fetch(source, name)?,
+        let (source, version, previous) = (stored.source, stored.version, stored.previous);
+        let (value, version, previous, reader) = match (stored.value, &source) {
+            (Some(value), _) => (value, version, previous, None),
+            (None, Source::Vault(keeper)) => {
+                let mut reader = Reader::new(keeper, &self.around, name)?;
+                let (reading, before) = at_once(reader.first())?;
+                (reading.value, reading.version.unwrap_or(version), previous.or(before), Some(reader))
+            }
+            (None, source) => (self.around.fetch(source, name)?, version, previous, None),
         };
-        Ok(Resolved { version: stored.version, value, previous: stored.previous })
+        Ok(Resolved { source, version, value, previous, reader })
     }
 }
 
@@ -186,7 +221,8 @@ impl Surroundings<'_> {
     pub fn fetch(&self, source: &Source, name: &SecretName) -> Result<Plain> {
         let bytes = match source {
             Source::Store => return Err(Error::bug("a reference to the store is in the store")),
-            Source::File(path) => private_file(path, self.uid)?,
+            Source::Vault(_) => return Err(Error::bug("what is in a server is read by a reader")),
+            Source::File(path) => private_file(path, self.uid, Readers::Few)?,
             Source::Env(variable) => {
                 use std::os::unix::ffi::OsStringExt as _;
                 let value = (self.variable)(variable).ok_or_else(|| missing(name, source, "is not set"))?;
@@ -210,6 +246,12 @@ impl Surroundings<'_> {
     }
 }
 
+/// Waits here for what is read from a server: a session has not begun before it has its secrets.
+fn at_once<T>(reading: impl Future<Output = Result<T>>) -> Result<T> {
+    let failed = |e: std::io::Error| Error::host(format!("read a secret: {}", crate::error::plain(&e)));
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?.block_on(reading)
+}
+
 /// The value in what was read: one newline at its end is the editor's, not the secret's.
 ///
 /// # Errors
@@ -221,8 +263,8 @@ pub fn one_line_less(mut bytes: Zeroizing<Vec<u8>>, name: &SecretName) -> Result
     Plain::new(std::mem::take(&mut *bytes)).map_err(|unfit| unfit.of(name.as_str()))
 }
 
-/// A file that only its owner, who is us or root, can read and write.
-fn private_file(path: &Path, uid: u32) -> Result<Zeroizing<Vec<u8>>> {
+/// A file that only its owner, who is us or root, can write, and these can read.
+fn private_file(path: &Path, uid: u32, readers: Readers) -> Result<Zeroizing<Vec<u8>>> {
     let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::RDONLY;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("open", path, &errno.into()))?;
     let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("look at", path, &errno.into()))?;
@@ -234,7 +276,11 @@ fn private_file(path: &Path, uid: u32) -> Result<Zeroizing<Vec<u8>>> {
         return refuse("belongs to somebody else");
     }
     // The group's right to read is left to the operator: a service's secrets are often root:service 0640.
-    if stat.st_mode & 0o027 != 0 {
+    let harmful = match readers {
+        Readers::Few => 0o027,
+        Readers::All => 0o022,
+    };
+    if stat.st_mode & harmful != 0 {
         return refuse("can be written by its group, or used by others")
             .map_err(|error| error.hint(format!("chmod g-w,o-rwx {}", path.display())));
     }

@@ -9,9 +9,11 @@ use crate::secrets::placeholder::HostKey;
 use crate::secrets::plain::Plain;
 use crate::secrets::source::Source;
 use file::{Entry, FILE_BYTES_MAX, Keys};
-use room::Room;
+pub use room::Turn;
+use room::{Locked, Room};
 pub(in crate::secrets) use room::{credential, read_bounded};
 use std::path::Path;
+use std::time::Duration;
 use stockade_audit::Machine;
 use stockade_policy::SecretName;
 
@@ -23,6 +25,9 @@ const KEY: &str = "key";
 const PLACEHOLDER_KEY: &str = "placeholder-key";
 /// Name of a credential that takes the place of the key's file.
 pub const KEY_CREDENTIAL: &str = "stockade-store-key";
+
+/// Longest wait for another session that exchanges the same secret: longer than one exchange may take.
+const TURN_WAIT: Duration = Duration::from_secs(60);
 
 /// The store of one state directory. Its directory is masked in every sandbox, as all of the state is.
 #[derive(Debug)]
@@ -69,6 +74,15 @@ pub struct Stored {
     pub previous: Option<Plain>,
 }
 
+impl Deposit {
+    fn parts(&self) -> (&Source, Option<&Plain>) {
+        match self {
+            Self::Value(value) => (&Source::Store, Some(value)),
+            Self::Reference(source) => (source, None),
+        }
+    }
+}
+
 impl Store {
     /// Opens the store below a state directory, making its directory and keys where there are none. A credential of the
     /// service manager's with the name [`KEY_CREDENTIAL`] is taken for its key, so that nothing that opens it is on disk.
@@ -110,7 +124,7 @@ impl Store {
             return Err(Error::operator(format!("there is a secret \"{name}\" already"))
                 .hint(format!("give it a new value with `stockade secret rotate {name}`")));
         }
-        entries.push(self.sealed(name, 1, &deposit)?);
+        entries.push(self.sealed(name, 1, deposit.parts())?);
         locked.write(FILE, &self.keys.write(&entries)?)?;
         Ok(1)
     }
@@ -124,11 +138,47 @@ impl Store {
         let locked = self.room.lock()?;
         let mut entries = self.entries()?;
         let current = newest(&entries, name).ok_or_else(|| unknown(name))?.version;
-        let version = current.checked_add(1).ok_or_else(|| Error::bug("versions ran out"))?;
-        entries.retain(|entry| entry.name != name.as_str() || entry.version == current);
-        entries.push(self.sealed(name, version, &deposit)?);
-        locked.write(FILE, &self.keys.write(&entries)?)?;
-        Ok(version)
+        self.add(&mut entries, (name, current), deposit.parts(), &locked)
+    }
+
+    /// Makes the version before the current one again, as a new version.
+    ///
+    /// # Errors
+    /// As [`Store::rotate`]; Operator: there is no version before.
+    pub fn back(&self, name: &SecretName) -> Result<u64> {
+        let locked = self.room.lock()?;
+        let mut entries = self.entries()?;
+        let current = newest(&entries, name).ok_or_else(|| unknown(name))?;
+        let earlier = before(&entries, current).ok_or_else(|| {
+            Error::operator(format!("secret \"{name}\" has no version before {}", current.version))
+                .hint("the store keeps the current version and the one before")
+        })?;
+        let (source, value) = self.keys.open(earlier)?;
+        let current = current.version;
+        self.add(&mut entries, (name, current), (&source, value.as_ref()), &locked)
+    }
+
+    /// Keeps what a server gave in the place of a version, as [`Store::rotate`] does; `None` when that version is no
+    /// longer the newest: somebody has replaced it meanwhile, and knows better.
+    ///
+    /// # Errors
+    /// As [`Store::rotate`].
+    pub fn succeed(&self, name: &SecretName, was: u64, value: &Plain) -> Result<Option<u64>> {
+        let locked = self.room.lock()?;
+        let mut entries = self.entries()?;
+        if newest(&entries, name).is_none_or(|newest| newest.version != was) {
+            return Ok(None);
+        }
+        self.add(&mut entries, (name, was), (&Source::Store, Some(value)), &locked).map(Some)
+    }
+
+    /// Waits for the turn to exchange a secret that may be good for one exchange: sessions that share it take turns, so
+    /// that each begins with what the one before it was given.
+    ///
+    /// # Errors
+    /// Host: another session holds on to it. Operator: the store cannot be trusted.
+    pub fn turn(&self, name: &SecretName) -> Result<Turn> {
+        self.room.turn(&format!("turn-{name}"), TURN_WAIT)
     }
 
     /// Forgets a secret and every version of it.
@@ -182,11 +232,22 @@ impl Store {
         self.machine.clock.wall_ns() / 1_000_000_000
     }
 
-    fn sealed(&self, name: &SecretName, version: u64, deposit: &Deposit) -> Result<Entry> {
-        let (source, value) = match deposit {
-            Deposit::Value(value) => (&Source::Store, Some(value)),
-            Deposit::Reference(source) => (source, None),
-        };
+    /// Writes the version after the current one, and leaves no older one than that.
+    fn add(
+        &self,
+        entries: &mut Vec<Entry>,
+        (name, current): (&SecretName, u64),
+        parts: (&Source, Option<&Plain>),
+        locked: &Locked<'_>,
+    ) -> Result<u64> {
+        let version = current.checked_add(1).ok_or_else(|| Error::bug("versions ran out"))?;
+        entries.retain(|entry| entry.name != name.as_str() || entry.version == current);
+        entries.push(self.sealed(name, version, parts)?);
+        locked.write(FILE, &self.keys.write(entries)?)?;
+        Ok(version)
+    }
+
+    fn sealed(&self, name: &SecretName, version: u64, (source, value): (&Source, Option<&Plain>)) -> Result<Entry> {
         self.keys.seal((name, version, self.now_s()), source, value, &self.machine)
     }
 

@@ -2,23 +2,30 @@
 //! It never parses what an upstream sent, and of what an agent sent only what it takes to find a placeholder's place.
 
 mod body;
+mod canary;
+mod exchange;
 mod fill;
 mod mint;
 mod patterns;
+mod readings;
 mod slots;
 
 pub use body::BodyFilter;
-pub use slots::{Canary, Channel, Outgoing, Slots, Why};
+pub use canary::{Canary, Why};
+pub use slots::{Channel, Outgoing, Slots};
 
 use crate::error::{Error, Result};
 use crate::journal::Use;
-use crate::secrets::oauth::{Exchange, TokenEndpoint};
+use crate::secrets::oauth::Exchange;
 use crate::secrets::placeholder::{Core, Placeholder, Scanner, SessionKey, Sighting};
 use crate::secrets::plain::{Plain, jailed};
 use crate::secrets::sigv4::KeyPair;
-use crate::secrets::source::{Resolved, Sources};
+use crate::secrets::source::keeper::reader::Reader;
+use crate::secrets::source::{Resolved, Source, Sources};
+use crate::secrets::store::Store;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use stockade_audit::Machine;
 use stockade_policy::{EnvName, Rule, Secret, SecretName, SecretPlace, TokenUrl};
@@ -62,7 +69,17 @@ pub struct Vault {
     session: SessionKey,
     machine: Machine,
     built: patterns::Built,
+    /// Where what replaces a secret is kept.
+    store: Option<Arc<Store>>,
+    /// The next version that has no number of the operator's.
+    next: AtomicU64,
 }
+
+/// Versions from here on have no number of the operator's: tokens, and secrets that were replaced and that only the
+/// session keeps. Nobody rotates so often, and every JSON reader of the log takes such numbers as they are.
+const OWN_VERSION_MIN: u64 = 1 << 32;
+/// Values of one secret that are still scrubbed after they were replaced.
+const REPLACED_KEPT: usize = 4;
 
 /// The secrets by their placeholders: those that were loaded, and tokens that came back while the session ran.
 #[derive(Debug, Clone, Default)]
@@ -72,9 +89,12 @@ struct Shelf(Arc<RwLock<BTreeMap<Core, Arc<Held>>>>);
 #[derive(Debug)]
 struct Held {
     rule: Rule<Secret>,
-    version: u64,
-    plain: Arc<Plain>,
-    previous: Option<Arc<Plain>>,
+    origin: Origin,
+    value: RwLock<Arc<Value>>,
+    /// What reads it again, where it may change.
+    reader: Option<tokio::sync::Mutex<Reader>>,
+    /// Why it is no more, where its source says so.
+    gone: RwLock<Option<String>>,
     placeholder: Placeholder,
     /// The placeholder, as the sandbox holds it.
     text: String,
@@ -82,6 +102,24 @@ struct Held {
     exchange: Option<Exchange>,
     /// Where it may be sent as it is, because it is what that place exchanges.
     endpoint: Option<TokenUrl>,
+}
+
+/// Where a secret came from.
+#[derive(Debug)]
+enum Origin {
+    /// From its source, when the session began.
+    Source(Source),
+    /// From a token endpoint, while the session ran.
+    Token,
+}
+
+/// What a secret is at one time. It may be replaced while a session runs; what was decided with it is carried out with it.
+#[derive(Debug)]
+struct Value {
+    version: u64,
+    plain: Arc<Plain>,
+    /// What it was before, the newest last: it may still come back.
+    previous: Vec<Arc<Plain>>,
 }
 
 /// A placeholder that was found in bytes.
@@ -106,13 +144,19 @@ impl Vault {
         let scanner = Scanner::new(sources.store.host_key()?);
         let resolved = wanted.iter().map(|rule| sources.resolve(&rule.subject.name));
         let resolved: Vec<Resolved> = resolved.collect::<Result<_>>()?;
-        Self::hold(wanted, resolved, scanner, machine)
+        Self::hold(wanted, resolved, scanner, Some(Arc::clone(sources.store)), machine)
     }
 
-    fn hold(wanted: &[Rule<Secret>], resolved: Vec<Resolved>, scanner: Scanner, machine: &Machine) -> Result<Self> {
+    fn hold(
+        wanted: &[Rule<Secret>],
+        resolved: Vec<Resolved>,
+        scanner: Scanner,
+        store: Option<Arc<Store>>,
+        machine: &Machine,
+    ) -> Result<Self> {
         let session = SessionKey::draw(machine)?;
         let held = Shelf::default();
-        for (rule, Resolved { version, value, previous }) in wanted.iter().zip(resolved) {
+        for (rule, Resolved { source, version, value, previous, reader }) in wanted.iter().zip(resolved) {
             let Secret { name, shape, place, .. } = &rule.subject;
             check_place(name, place, &value)?;
             let placeholder = scanner.key().placeholder(&session, name, version, *shape);
@@ -129,9 +173,10 @@ impl Vault {
             };
             let one = Held {
                 rule: rule.clone(),
-                version,
-                plain: Arc::new(value),
-                previous: previous.map(Arc::new),
+                origin: Origin::Source(source),
+                value: Value::first(version, value, previous),
+                reader: reader.map(tokio::sync::Mutex::new),
+                gone: RwLock::default(),
                 text: placeholder.text(),
                 placeholder,
                 exchange,
@@ -140,7 +185,8 @@ impl Vault {
             held.put(one);
         }
         let built = patterns::Built::default();
-        Ok(Self { scanner: Arc::new(scanner), held, session, machine: machine.clone(), built })
+        let (scanner, machine, next) = (Arc::new(scanner), machine.clone(), AtomicU64::new(OWN_VERSION_MIN));
+        Ok(Self { scanner, held, session, machine, built, store, next })
     }
 
     /// What the sandbox finds in its environment. A key pair of AWS has two variables: the placeholder stands for both
@@ -201,19 +247,9 @@ impl Vault {
         self.held.all().iter().flat_map(|held| held.plaintexts()).collect()
     }
 
-    /// Gets what has to be had before a request can be filled: tokens that a secret is exchanged for. Many requests wait
-    /// for one exchange.
-    ///
-    /// # Errors
-    /// The endpoint's own, or Host: it gave no token. Then the request must not go.
-    pub async fn prepare(&self, slots: &mut Slots, endpoint: &impl TokenEndpoint) -> Result<()> {
-        for act in slots.acts_mut() {
-            if let (Some(exchange), slots::Put::Header { .. }) = (&act.held.exchange, &act.put) {
-                let now_ns = self.machine.clock.mono_ns();
-                act.token = Some(exchange.token(act.held.name(), &act.held.plain, now_ns, endpoint).await?);
-            }
-        }
-        Ok(())
+    /// A version that has no number of the operator's.
+    fn own_version(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     fn name_of(&self, core: &Core) -> Option<String> {
@@ -241,10 +277,38 @@ impl Shelf {
     }
 }
 
+impl Value {
+    fn first(version: u64, plain: Plain, previous: Option<Plain>) -> RwLock<Arc<Self>> {
+        RwLock::new(Arc::new(Self {
+            version,
+            plain: Arc::new(plain),
+            previous: previous.map(Arc::new).into_iter().collect(),
+        }))
+    }
+}
+
 impl Held {
     /// Whether it came back from a token endpoint while the session ran.
     fn is_minted(&self) -> bool {
-        self.version >= mint::FIRST_VERSION
+        match self.origin {
+            Origin::Token => true,
+            Origin::Source(_) => false,
+        }
+    }
+
+    /// What it is now.
+    fn value(&self) -> Arc<Value> {
+        Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another value in the place of the one that it has, which is scrubbed from then on as before.
+    fn replace(&self, version: u64, plain: Arc<Plain>) {
+        let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
+        let mut previous = value.previous.clone();
+        previous.push(Arc::clone(&value.plain));
+        let excess = previous.len().saturating_sub(REPLACED_KEPT);
+        previous.drain(..excess);
+        *value = Arc::new(Value { version, plain, previous });
     }
 
     fn name(&self) -> &str {
@@ -252,7 +316,8 @@ impl Held {
     }
 
     fn plaintexts(&self) -> Vec<(String, Arc<Plain>)> {
-        let own = [Some(Arc::clone(&self.plain)), self.previous.clone()].into_iter().flatten();
+        let value = self.value();
+        let own = [Arc::clone(&value.plain)].into_iter().chain(value.previous.iter().cloned());
         let exchanged = self.exchange.iter().flat_map(Exchange::plaintexts);
         own.chain(exchanged).map(|plain| (self.name().to_owned(), plain)).collect()
     }

@@ -355,7 +355,7 @@ impl Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        // A log that takes no more records has told so to whoever wrote first.
+        // Where it cannot be written, the log has ended, and with it the session.
         drop(self.close(Some("aborted".to_owned())));
     }
 }

@@ -145,11 +145,12 @@ impl Session {
     fn run(&self, logged: Logged, io: Io<'_>) -> Result<(CallId, Ran, Output)> {
         let Io { input, stdout, stderr, outside } = io;
         let (mut out, mut err) = (Tee::new(stdout), Tee::new(stderr));
-        let Some(patterns) = self.secrets.as_ref().and_then(|secrets| secrets.patterns.as_ref()) else {
+        // Asked for each call: a secret may have been replaced since the last one.
+        let Some(patterns) = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns()) else {
             let (id, ran) = self.wall.run(logged, Io { input, stdout: &mut out, stderr: &mut err, outside })?;
             return Ok((id, ran, [self.keep(out)?, self.keep(err)?]));
         };
-        let mut scrubbed = [&mut out, &mut err].map(|tee| Scrubbed::new(tee, Arc::clone(patterns)));
+        let mut scrubbed = [&mut out, &mut err].map(|tee| Scrubbed::new(tee, Arc::clone(&patterns)));
         let [clean_out, clean_err] = &mut scrubbed;
         let (id, ran) = self.wall.run(logged, Io { input, stdout: clean_out, stderr: clean_err, outside })?;
         for (scrubbed, place) in scrubbed.into_iter().zip(["stdout", "stderr"]) {

@@ -4,13 +4,12 @@
 use crate::backend::process::ProcessWall;
 use crate::backend::process::outlet::OutletView;
 use crate::backend::process::trust;
-use crate::egress::dial::{self, CONNECT_S_MAX, Proxies, Servers};
+use crate::egress::dial;
 use crate::egress::outline::{Outline, Socket};
 use crate::egress::tls::{self, Authority};
-use crate::egress::{Outlet, Settings};
+use crate::egress::{self, Outlet, Settings};
 use crate::error::{Error, Result};
 use crate::journal::Account;
-use crate::secrets::scrub::Patterns;
 use crate::secrets::source::{Sources, Surroundings};
 use crate::secrets::store::Store;
 use crate::secrets::vault::Vault;
@@ -113,11 +112,10 @@ impl Blueprint {
     }
 }
 
-/// The secrets of a profile and where they come from, and what takes them out of a command's output.
+/// The secrets of a profile and where they come from.
 #[derive(Debug, Clone)]
 pub(super) struct Secrets {
     pub(super) vault: Arc<Vault>,
-    pub(super) patterns: Option<Arc<Patterns>>,
 }
 
 impl Secrets {
@@ -134,16 +132,22 @@ impl Secrets {
         let credentials = variable("CREDENTIALS_DIRECTORY");
         let credentials = credentials.as_deref().map(Path::new);
         let machine = Machine::system();
-        let store = Store::open(&options.paths.state, options.user.uid, credentials, &machine)?;
+        let store = Arc::new(Store::open(&options.paths.state, options.user.uid, credentials, &machine)?);
         let around = Surroundings {
             variable: &variable,
             credentials,
             descriptor: &|number| stockade_jail::program::inherited_descriptor(number).ok(),
             uid: options.user.uid,
+            carrier: &|| {
+                let proxies: BTreeMap<String, String> = dial::PROXY_VARIABLES
+                    .into_iter()
+                    .filter_map(|name| Some((name.to_owned(), variable(name)?.into_string().ok()?)))
+                    .collect();
+                egress::carrier(move || dial::Settings::of_operator(|name| proxies.get(name).cloned()))
+            },
         };
         let vault = Arc::new(Vault::load(wanted, &Sources { store: &store, around }, &machine)?);
-        let patterns = vault.all_patterns();
-        Ok(Some(Self { vault, patterns }))
+        Ok(Some(Self { vault }))
     }
 }
 
@@ -162,24 +166,10 @@ fn planned(socket: &Socket) -> OutletSocket {
     }
 }
 
-/// How the outside is reached: by the machine's resolver and, where the one who starts the session has one, by a company's
-/// proxy.
+/// How the outside is reached.
 fn dialer(options: &Options) -> Result<dial::Settings> {
-    let variable = |names: &[&str]| {
-        let value = names.iter().find_map(|name| options.variables.get(name.as_bytes()).filter(|v| !v.is_empty()));
-        value.map(|value| String::from_utf8_lossy(value).into_owned())
-    };
-    let proxies = Proxies::parse(
-        variable(&["https_proxy", "HTTPS_PROXY"]).as_deref(),
-        // The name in capitals could come from a request's header (CVE-2016-5385), and clients do not read it either.
-        variable(&["http_proxy"]).as_deref(),
-        variable(&["no_proxy", "NO_PROXY"]).as_deref(),
-    )?;
-    Ok(dial::Settings {
-        servers: Servers::System,
-        tls: tls::client(proxies.anchors())?,
-        proxies,
-        connect_timeout: Duration::from_secs(CONNECT_S_MAX),
+    dial::Settings::of_operator(|name| {
+        options.variables.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
     })
 }
 

@@ -32,7 +32,7 @@ pub use error::{AuditError, Fault, Result};
 pub use ledger::{Ledger, Machine};
 pub use redact::{Erase, redact};
 pub use scan::parse_segment_header;
-pub use session::{Closed, Draft, SessionLog, session_origin};
+pub use session::{Closed, Draft, Durable, SessionLog, session_origin};
 
 /// Version of the format that this crate reads and writes.
 pub const FORMAT_VERSION: u64 = 1;

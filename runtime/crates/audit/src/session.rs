@@ -3,8 +3,10 @@
 
 mod committer;
 mod draft;
+mod durable;
 
 pub use draft::Draft;
+pub use durable::Durable;
 
 use crate::blob::{BLOBS_BYTES_MAX, BlobKey};
 use crate::chain::{Chain, Receipt};
@@ -21,10 +23,12 @@ use crate::record::{
 use crate::system::Clock;
 use crate::tiles::Tiles;
 use committer::{ENTRIES_PENDING_MAX, Pace};
+use durable::Waiting;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 /// Proof that the ledger knows a session.
@@ -54,7 +58,7 @@ struct Shared {
     state: Mutex<State>,
     /// The committer waits here for work.
     work: Condvar,
-    /// Appending threads wait here for the disk.
+    /// Appending threads wait here for the disk; who has no thread for it is in `State::waiting`.
     settled: Condvar,
 }
 
@@ -68,6 +72,7 @@ struct State {
     lost: u64,
     /// Leaves on disk, and the root over them.
     durable: (u64, Hash),
+    waiting: Waiting,
     pace: Pace,
     closed: bool,
     /// The latest signed checkpoint; empty until the first leaf is on disk.
@@ -141,16 +146,7 @@ impl SessionLog {
     /// # Errors
     /// As [`SessionLog::append`]; of a record that does not fit, those before it are in the log.
     pub fn append_all(&self, records: &[Record]) -> Result<Vec<Receipt>> {
-        let openings = records.iter().map(|record| self.open_all(record)).collect::<Result<Vec<_>>>()?;
-        let mut state = self.shared.lock();
-        while state.chain.size() - state.durable.0 >= ENTRIES_PENDING_MAX && state.chain.alive().is_ok() {
-            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let appended = self.append_locked(&mut state, records, &openings);
-        if state.pace.wants_commit(state.chain.size() - state.durable.0) {
-            self.shared.work.notify_one();
-        }
-        appended
+        self.append_until(records, Until::Written).map(|(receipts, _)| receipts)
     }
 
     /// [`SessionLog::append`], and on disk when this returns: for what cannot be taken back.
@@ -163,22 +159,37 @@ impl SessionLog {
         Ok(Receipt { durable: true, ..receipt })
     }
 
-    /// Returns when everything appended so far is on disk. A checkpoint over it is signed right after.
+    /// Adds several records, in order. They are in the file and on disk when the answer is ready, and not known to be in
+    /// either before: the thread that waits for the disk writes them, with what others add meanwhile.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append_all`].
+    pub fn append_to_disk(&self, records: &[Record]) -> Result<Durable> {
+        let (_, wanted) = self.append_until(records, Until::Durable)?;
+        Ok(Durable::new(&self.shared, &mut self.shared.lock().waiting, wanted))
+    }
+
+    /// Returns when everything appended so far is on disk. A checkpoint over it is signed within 50 ms.
     ///
     /// # Errors
     /// `Poisoned` when the disk failed.
     pub fn barrier(&self) -> Result<()> {
         let mut state = self.shared.lock();
         let wanted = state.chain.size();
-        if state.durable.0 < wanted {
-            state.pace.barrier = state.pace.barrier.max(wanted);
-            self.shared.work.notify_one();
-        }
+        self.shared.want(&mut state, wanted);
         while state.durable.0 < wanted {
             state.chain.alive()?;
             state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+
+    /// Ends the log here: something happened that should be in it and is not, so it takes no more records, and its session
+    /// counts as interrupted.
+    pub fn fail(&self, why: &AuditError) {
+        let mut state = self.shared.lock();
+        state.chain.poison(why);
+        self.shared.announce(state);
     }
 
     /// Stores content that is too large or too private for a leaf; the answer goes into a record. It is in the file when
@@ -196,8 +207,8 @@ impl SessionLog {
         self.blobs.put(&self.shared.machine, &self.dir, content)
     }
 
-    /// The latest signed checkpoint. It covers everything up to the last barrier, or to about a second ago. Waits for the
-    /// first, which follows the opening; empty when the disk failed before that.
+    /// The latest signed checkpoint. It covers everything up to the last barrier but for that of the last 50 ms, or to about
+    /// a second ago. Waits for the first, which follows the opening; empty when the disk failed before that.
     #[must_use]
     pub fn checkpoint(&self) -> String {
         let mut state = self.shared.lock();
@@ -264,31 +275,44 @@ impl SessionLog {
         let counted = Body::KINDS.iter().zip(&state.counts).filter(|(_, n)| **n > 0);
         let counts: BTreeMap<String, u64> = counted.map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
         let last = Record::new(SessionClose { cause, status, counts, lost: state.lost });
-        self.append_locked(&mut state, &[last], &[Vec::new()])?;
+        self.stage_all(&mut state, &[last], &[Vec::new()])?;
         state.closed = true;
         let clock = Since(&*self.shared.machine.clock, self.shared.base_ns);
         state.chain.seal(&clock)
     }
 
-    fn append_locked(&self, state: &mut State, records: &[Record], openings: &[Vec<Opening>]) -> Result<Vec<Receipt>> {
+    /// The receipts, and the size of the log with the records.
+    fn append_until(&self, records: &[Record], until: Until) -> Result<(Vec<Receipt>, u64)> {
+        let openings = records.iter().map(|record| self.open_all(record)).collect::<Result<Vec<_>>>()?;
+        let mut state = self.shared.lock();
+        while state.chain.size() - state.durable.0 >= ENTRIES_PENDING_MAX && state.chain.alive().is_ok() {
+            state = self.shared.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let staged = self.stage_all(&mut state, records, &openings);
+        let size = state.chain.size();
+        let done = match (until, staged) {
+            (Until::Durable, Ok(receipts)) => {
+                self.shared.want(&mut state, size);
+                Ok(receipts)
+            }
+            // Of several records, those before one that does not fit are in the log.
+            (Until::Written | Until::Durable, staged) => state.chain.flush().and(staged),
+        };
+        if state.chain.alive().is_err() {
+            self.shared.announce(state);
+        } else if state.pace.wants_commit(size - state.durable.0) {
+            self.shared.rouse(&mut state);
+        }
+        done.map(|receipts| (receipts, size))
+    }
+
+    fn stage_all(&self, state: &mut State, records: &[Record], openings: &[Vec<Opening>]) -> Result<Vec<Receipt>> {
         if state.closed {
             return Err(AuditError::Invalid { what: "a record", why: "the session is closed".to_owned() });
         }
         let clock = Since(&*self.shared.machine.clock, self.shared.base_ns);
-        let mut receipts = Vec::with_capacity(records.len());
-        let mut staged = Ok(());
-        for (record, openings) in records.iter().zip(openings) {
-            staged = self.stage_one(state, record, openings, &clock).map(|receipt| receipts.push(receipt));
-            if staged.is_err() {
-                break;
-            }
-        }
-        let flushed = state.chain.flush();
-        if flushed.is_err() {
-            self.shared.settled.notify_all();
-        }
-        flushed.and(staged)?;
-        Ok(receipts)
+        let both = records.iter().zip(openings);
+        both.map(|(record, openings)| self.stage_one(state, record, openings, &clock)).collect()
     }
 
     fn stage_one(
@@ -352,6 +376,39 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Somebody waits until the disk has so many leaves.
+    fn want(&self, state: &mut State, size: u64) {
+        if state.durable.0 < size {
+            state.pace.barrier = state.pace.barrier.max(size);
+            self.rouse(state);
+        }
+    }
+
+    /// Wakes the committer where it sleeps: a system call, so not for one that is awake and looks again by itself.
+    fn rouse(&self, state: &mut State) {
+        if state.pace.rouse() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Tells all whose wait is over: the disk has more than before, or the log takes no more.
+    fn announce(&self, mut state: MutexGuard<'_, State>) {
+        let size = if state.chain.alive().is_ok() { state.durable.0 } else { u64::MAX };
+        let released = state.waiting.release(size);
+        drop(state);
+        self.settled.notify_all();
+        released.into_values().for_each(Waker::wake);
+    }
+}
+
+/// What an append does before it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// It writes the records to the file.
+    Written,
+    /// It asks for the disk to have them.
+    Durable,
 }
 
 fn count(counts: &mut [u64], body: &Body) {

@@ -398,3 +398,36 @@ fn would_is_the_same_answer_without_a_permit() {
     let profile = expanded(WORK, &[]).expect("clean");
     assert!(matches!(profile.would(&call), Answer::Allowed(grounds) if grounds.rules.len() == 1));
 }
+
+#[test]
+fn a_secret_is_exchanged_at_its_own_endpoint_and_opens_it_to_nobody_else() {
+    let secret = "[[secret]]\nname = \"k\"\nplace = { oauth = { token_url = \"https://login.test/token\", grant = \"refresh_token\", client_id = \"c\" } }\nhosts = [\"api.test\"]\nreason = \"r\"\n[[secret]]\nname = \"plain\"\nplace = \"body\"\nhosts = [\"login.test\"]\nreason = \"r\"\n";
+    let net = |verb: &str| format!("[[{verb}.net]]\nhost = \"login.test\"\nreason = \"r\"\n");
+    let named = |name: &str| stockade_policy::SecretName::parse(name).expect("a name");
+    for (body, expect) in [
+        (secret.to_owned(), "p:3"),
+        (format!("{secret}{}", net("grant")), "p:3 p:13"),
+        (format!("{secret}{}", net("ask")), "asks"),
+        (format!("{secret}{}{}", net("deny"), net("grant")), "denied"),
+    ] {
+        let profile = expanded(&body, &[]).expect("clean");
+        let found = match profile.judge_exchange(&named("k")).expect("it is exchanged") {
+            Decision::Permit(permit) => {
+                assert!(matches!(permit.call().action(), Action::Connect { port: 443, method: Some(method), .. }
+                    if method.as_str() == "POST"));
+                let rules: Vec<String> = permit.grounds().rules.iter().map(ToString::to_string).collect();
+                rules.join(" ")
+            }
+            Decision::Ask(_) => "asks".to_owned(),
+            Decision::Denial(_) => "denied".to_owned(),
+        };
+        assert_eq!(found, expect, "{body}");
+        assert!(profile.judge_exchange(&named("plain")).is_none() && profile.judge_exchange(&named("none")).is_none());
+    }
+    // The sandbox's own request there is one like any other.
+    check(
+        secret,
+        r#"{"tool":"net","connect":{"host":"login.test","port":443,"method":"POST","path":"/token"}}"#,
+        "denial",
+    );
+}

@@ -3,6 +3,7 @@
 
 use super::reply::Reply;
 use super::request;
+use super::wire::{Notes, Wire};
 use super::{Inside, Result, one};
 use crate::egress::Context;
 use crate::egress::canonical::{Channel, Destination};
@@ -32,17 +33,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let hosts = Arc::new(Hosts::default());
-    let of_requests = Arc::clone(&context);
+    let notes = Arc::<Notes>::default();
+    let (of_requests, noted) = (Arc::clone(&context), Arc::clone(&notes));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (context, hosts) = (Arc::clone(&of_requests), Arc::clone(&hosts));
+        let (context, hosts, notes) = (Arc::clone(&of_requests), Arc::clone(&hosts), Arc::clone(&noted));
+        let flaw = notes.next();
         async move {
-            Ok::<_, Infallible>(match hosts.inside(&context, request.uri()).await {
-                Ok(inside) => request::answer(inside, request).await,
+            if let Some(flaw) = flaw {
+                // A log that takes no more records has said so to all who wait for it.
+                drop(context.account.refused(None, crate::journal::Wanted::default(), flaw.by, flaw.what));
+                return Ok::<_, Infallible>(super::told(&flaw));
+            }
+            Ok(match hosts.inside(&context, request.uri()).await {
+                Ok(inside) => super::answered(request::answer(inside, request).await, &notes),
                 Err(told) => told.response(Words::Http).map(Reply::of),
             })
         }
     });
-    let serving = one().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let serving = one().serve_connection(TokioIo::new(Wire::new(stream, notes)), service).with_upgrades();
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = &mut serving => ended,
@@ -126,10 +134,8 @@ async fn open(context: &Arc<Context>, to: Destination) -> Result<Arc<Inside>, To
             }
         }
     };
-    let (account, host, port) = (account.clone(), to.host.clone(), to.port);
-    let opening = tokio::task::spawn_blocking(move || account.open(host, port, Via::Http, whole));
-    let opened = opening.await.map_err(|_| Error::bug("the log's thread ended")).and_then(|opened| opened);
-    let connection = opened.map_err(|error| failed(&error))?;
+    let opening = account.open(to.host.clone(), to.port, Via::Http, whole);
+    let connection = opening.await.map_err(|error| failed(&error))?;
     Ok(Inside::new(Arc::clone(context), connection, to))
 }
 

@@ -2,17 +2,22 @@
 //! It never holds more than a piece.
 
 use super::Inside;
+use super::pace::{Late, Owed, Pace, Sender};
 use crate::egress::canonical;
 use crate::egress::rates::Over;
+use crate::egress::refuse::Told;
 use crate::secrets::decode::Decoder;
 use crate::secrets::vault::{BodyFilter, Canary};
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a body was stopped.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub(super) enum Stopped {
     Canary(Canary),
     /// It is not what it says it is.
     Malformed(String),
+    /// It does not come.
+    Late(Late),
 }
 
 impl std::fmt::Display for Stopped {
@@ -31,11 +38,28 @@ impl std::fmt::Display for Stopped {
             Self::Over(over) => over.fmt(f),
             Self::Canary(canary) => f.write_str(&canary.reason()),
             Self::Malformed(why) => f.write_str(why),
+            Self::Late(late) => late.fmt(f),
         }
     }
 }
 
 impl std::error::Error for Stopped {}
+
+impl Stopped {
+    /// What refuses it, and what the client is told.
+    ///
+    /// # Errors
+    /// It was a placeholder, of which more is to be said.
+    pub(super) fn refusal(&self) -> Result<(&'static str, Told), &Canary> {
+        let told = |status, ask| Told::new(status, self.to_string(), ask);
+        match self {
+            Self::Over(over) => Ok((over.limit, Told::from(over))),
+            Self::Canary(canary) => Err(canary),
+            Self::Malformed(_) => Ok(("malformed", told(StatusCode::BAD_REQUEST, "send the body as it says it is"))),
+            Self::Late(_) => Ok(("slow", told(StatusCode::REQUEST_TIMEOUT, "send the body without delay"))),
+        }
+    }
+}
 
 /// What is known about a body from outside of it.
 #[derive(Debug, Default)]
@@ -65,6 +89,7 @@ pub(super) struct Outgoing {
     filter: Option<Box<Filter>>,
     inside: Arc<Inside>,
     course: Arc<Course>,
+    pace: Pace,
     state: State,
 }
 
@@ -88,7 +113,39 @@ pub(super) struct Filter {
 
 impl Outgoing {
     pub(super) fn new(source: Source, filter: Option<Filter>, inside: Arc<Inside>, course: Arc<Course>) -> Self {
-        Self { source, filter: filter.map(Box::new), inside, course, state: State::Untouched }
+        let owed = match &source {
+            Source::Streamed(incoming) if incoming.size_hint().exact().is_some() => Owed::Yes,
+            Source::Streamed(_) | Source::Whole(_) => Owed::No,
+        };
+        let pace = Pace::of(Sender::Client, owed);
+        Self { source, filter: filter.map(Box::new), inside, course, pace, state: State::Untouched }
+    }
+
+    /// What it may be counted by, from outside.
+    pub(super) fn course(&self) -> Arc<Course> {
+        Arc::clone(&self.course)
+    }
+
+    /// The client's next frame. One that does not come in time, or is none, stops the body.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let incoming = match &mut self.source {
+            Source::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Streamed(incoming) => incoming,
+        };
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            let late = ready!(self.pace.poll_late(cx));
+            return Poll::Ready(Some(Err(self.stop(Stopped::Late(late)).into())));
+        };
+        Poll::Ready(frame.map(|frame| match frame {
+            Ok(frame) => {
+                self.pace.came(frame.data_ref().map_or(1, Bytes::len));
+                Ok(frame)
+            }
+            Err(error) => match malformed(&error) {
+                Some(why) => Err(self.stop(Stopped::Malformed(why)).into()),
+                None => Err(error.into()),
+            },
+        }))
     }
 
     fn stop(&mut self, why: Stopped) -> Stopped {
@@ -146,7 +203,7 @@ impl Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = Failure;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
@@ -154,11 +211,7 @@ impl Body for Outgoing {
             if this.state == State::Over {
                 return Poll::Ready(None);
             }
-            let frame = match &mut this.source {
-                Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-                Source::Streamed(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
-            };
-            let Some(frame) = frame else {
+            let Some(frame) = ready!(this.poll_source(cx)) else {
                 let last = match this.last() {
                     Ok(last) => last,
                     Err(why) => return Poll::Ready(Some(Err(this.stop(why).into()))),
@@ -211,4 +264,10 @@ impl Body for Outgoing {
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }
+}
+
+/// What is wrong with a body itself; `None` where its connection ended.
+fn malformed(error: &hyper::Error) -> Option<String> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+    (cause.kind() == std::io::ErrorKind::InvalidData).then(|| cause.to_string())
 }

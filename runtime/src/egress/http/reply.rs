@@ -2,8 +2,9 @@
 //! It never passes on a last piece before the end is written down.
 
 use super::outgoing::Course;
+use super::pace::{Owed, Pace, Sender};
 use super::upstream::Back;
-use super::{Inside, Result};
+use super::{Inside, Result, said};
 use crate::egress::canonical;
 use crate::journal::{Account, Admitted, Reply as Record, Scrubbed};
 use crate::secrets::decode::Decoder;
@@ -51,6 +52,11 @@ impl Answer {
         }
     }
 
+    /// Where what goes up is counted.
+    pub(super) fn course(&self) -> Arc<Course> {
+        Arc::clone(&self.course)
+    }
+
     pub(super) fn admitted(&self) -> Option<&Admitted> {
         self.admitted.as_ref()
     }
@@ -96,7 +102,7 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // A log that takes no more records has said so to all who wait for it; here nobody does.
+        // Where it cannot be written, the log has ended, and with it the session.
         drop(self.end(Some("given up before its end".to_owned())));
     }
 }
@@ -112,6 +118,7 @@ pub(super) enum Reply {
 /// An upstream's body. The order of its parts is the order of their ends: the answer before the connection.
 pub(super) struct Streamed {
     incoming: Incoming,
+    pace: Pace,
     scrub: Option<Scrub>,
     answer: Answer,
     back: Option<Back>,
@@ -166,8 +173,10 @@ impl Reply {
             patterns,
             rest: Box::pin(tokio::time::sleep(REST)),
         });
+        let owed = if incoming.size_hint().exact().is_some() { Owed::Yes } else { Owed::No };
         Ok(Self::Streamed(Box::new(Streamed {
             incoming,
+            pace: Pace::of(Sender::Upstream, owed),
             scrub,
             answer,
             back: Some(back),
@@ -205,11 +214,19 @@ impl Streamed {
             }
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
-                Poll::Pending => return self.poll_rest(cx),
+                Poll::Pending => {
+                    if let Poll::Ready(late) = self.pace.poll_late(cx) {
+                        return Poll::Ready(Some(Err(late.to_string().into())));
+                    }
+                    return self.poll_rest(cx);
+                }
             };
+            if let Some(Ok(frame)) = &frame {
+                self.pace.came(frame.data_ref().map_or(1, Bytes::len));
+            }
             match frame {
                 None => return Poll::Ready(self.finish().transpose()),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(said(&error).into()))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => {
                         let out = match &mut self.scrub {

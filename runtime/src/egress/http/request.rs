@@ -1,32 +1,26 @@
 //! One request: read, judged, counted, armed, logged, sent; and its answer begun.
 //! It never sends what is not in the log, and never puts a secret into what was not judged.
 
-use super::outgoing::{Course, Filter, Outgoing, Source, Stopped};
+use super::outgoing::{Course, Filter, Outgoing, Source};
 use super::reply::{Answer, Parts, Reply, decoded, scrub_fields};
 use super::upstream::{self, Age, Back, Need, Sent};
-use super::{Inside, Result, token, websocket};
+use super::{Inside, Result, issued, signed, token, websocket};
 use crate::egress::canonical::{self, Canonical, Kind, Trailers};
 use crate::egress::refuse::{Told, Words};
 use crate::error::{Error, Fault};
-use crate::journal::{Admitted, Wanted};
+use crate::journal::Wanted;
 use crate::secrets::decode::Decoder;
 use crate::secrets::vault::{Canary, Slots};
-use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RANGE,
     TE, UPGRADE,
 };
 use http::{Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use stockade_policy::{Action, Answer as Would, Call, Decision, Method, Permit, Refusal, RuleId, ToolName};
-
-/// Longest body that a signature is made over, bytes: it has to be read before it can be sent.
-const SIGNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why a request got no answer from outside.
 pub(super) enum Stop {
@@ -85,15 +79,14 @@ async fn go(
     let slot = count(inside, &read, &rules)?;
     let (grant, rule) = inside.context.grant(&rules)?;
     let mut slots = slots(inside, &read, grant.secret.as_ref())?;
-    if !slots.is_empty() {
-        let endpoint = token::Endpoint::new(inside);
-        let prepared = inside.context.vault.prepare(&mut slots, &endpoint).await;
-        prepared.map_err(|error| unreachable(&error))?;
+    if slots.wants_token() {
+        slots = token::prepared(inside, slots).await.map_err(|error| unreachable(&error))?;
     }
-    let source = source(inside, body, &mut slots).await?;
-    let admitted = admit(inside, permit, &read, &slots).await?;
+    let source = signed::source(inside, body, &mut slots).await?;
+    let (account, uses) = (&inside.context.account, slots.uses().to_vec());
+    let admitted = account.admit(inside.connection()?, permit, read.query.as_deref(), uses).await?;
     let course = Arc::new(Course::default());
-    let mut answer = Answer::new(inside.context.account.clone(), admitted, Arc::clone(&course));
+    let mut answer = Answer::new(account.clone(), admitted, Arc::clone(&course));
     let filter = filter(inside, &read, &slots)?;
     let look = Look::at(inside, &read, &slots);
     let need = Need { grant, rule, uses: slots.uses(), kind: read.kind, version };
@@ -116,7 +109,7 @@ async fn go(
         });
     }
     match look {
-        Look::Tokens => tokens(inside, &read, &slots, response, back, answer).await,
+        Look::Tokens => issued::reply(inside, &shown(inside, &read), &slots, response, back, answer).await,
         Look::Scrub | Look::Nothing => reply(inside, &slots, response, back, answer, slot),
     }
 }
@@ -150,9 +143,8 @@ fn judge(inside: &Inside, read: &Canonical) -> Result<Permit, Stop> {
     };
     let account = &inside.context.account;
     let connection = inside.connection()?;
-    let profile = &inside.context.profile;
     for method in &read.overrides {
-        let told = match profile.would(&call(method)) {
+        let told = match inside.context.profile.would(&call(method)) {
             Would::Allowed(_) => continue,
             Would::Denied(refusal) => refusal,
             Would::Asks(_) => Refusal {
@@ -168,7 +160,7 @@ fn judge(inside: &Inside, read: &Canonical) -> Result<Permit, Stop> {
         account.refuse(Some(connection), wanted(inside, read), &told)?;
         return Err(Told::from(&told).into());
     }
-    let refusal = match profile.judge(call(&read.method)) {
+    let refusal = match inside.context.profile.judge(call(&read.method)) {
         Decision::Permit(permit) => return Ok(permit),
         Decision::Ask(ask) => account.unapproved(Some(connection), wanted(inside, read), ask)?,
         Decision::Denial(denial) => {
@@ -235,23 +227,6 @@ fn seen(inside: &Inside, read: &Canonical, canary: &Canary) -> Result<Told> {
     Ok(Told::new(StatusCode::FORBIDDEN, reason, "send the placeholder where its secret is bound, and nowhere else"))
 }
 
-/// The body: as it comes, or all of it where a signature covers it.
-async fn source(inside: &Inside, body: Incoming, slots: &mut Slots) -> Result<Source, Stop> {
-    if !slots.wants_payload_hash() {
-        return Ok(Source::Streamed(body));
-    }
-    let whole = Limited::new(body, SIGNED_BYTES_MAX).collect().await;
-    let Ok(whole) = whole else {
-        let why = format!("a body of more than {} MiB is not signed", SIGNED_BYTES_MAX >> 20);
-        inside.refused(inside.wanted(), "body", &why)?;
-        let ask = "send it in parts, or with its hash in x-amz-content-sha256";
-        return Err(Told::new(StatusCode::PAYLOAD_TOO_LARGE, why, ask).into());
-    };
-    let bytes: Bytes = whole.to_bytes();
-    slots.set_payload_hash(&Sha256::digest(&bytes).into());
-    Ok(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
-}
-
 /// What looks into the body; nothing where there are no secrets to look for.
 fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Filter>, Stop> {
     if inside.context.vault.is_empty() {
@@ -277,21 +252,8 @@ fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Fil
     Ok(Some(Filter { body, decoder }))
 }
 
-/// Into the log, on a thread that may wait where the disk has to be waited for.
-async fn admit(inside: &Arc<Inside>, permit: Permit, read: &Canonical, slots: &Slots) -> Result<Admitted, Stop> {
-    let account = &inside.context.account;
-    let uses = slots.uses().to_vec();
-    if !account.waits(&inside.to.host, inside.to.port, &uses) {
-        return Ok(account.admit(inside.connection()?, permit, read.query.as_deref(), uses)?);
-    }
-    let (inside, query) = (Arc::clone(inside), read.query.clone());
-    let waiting = tokio::task::spawn_blocking(move || {
-        inside.context.account.admit(inside.connection()?, permit, query.as_deref(), uses)
-    });
-    Ok(waiting.await.map_err(|_| Error::bug("the log's thread ended"))??)
-}
-
-/// Connects, fills and sends; on another connection once, where nothing of it was sent on the first.
+/// Connects, fills and sends; on another connection once, where nothing of it was sent on the first, or where that one had
+/// been used before and ended without a word, which a request that may come twice survives (RFC 9110, 9.2.2).
 async fn send(
     inside: &Arc<Inside>,
     read: &Canonical,
@@ -302,25 +264,31 @@ async fn send(
 ) -> Result<(Response<Incoming>, Back)> {
     let (upstream, purpose) = upstream::connect(inside, need, Age::Any).await?;
     answer.address = Some(upstream.address);
-    let head = head(inside, read, (slots, look), answer, upstream.version())?;
-    let (mut parts, ()) = head.into_parts();
-    if outgoing.size_hint().exact().is_none() {
-        parts.headers.remove(CONTENT_LENGTH);
+    let may_repeat = matches!(read.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
+    let again = upstream.is_used && may_repeat && outgoing.is_end_stream();
+    let mut request = head(inside, read, (slots, look), answer, upstream.version())?.map(|()| outgoing);
+    if request.body().size_hint().exact().is_none() {
+        request.headers_mut().remove(CONTENT_LENGTH);
     }
-    let request = Request::from_parts(parts, outgoing);
     let unsent = match upstream::send(inside, upstream, purpose, request).await {
         Sent::Answered(answered) => return Ok(*answered),
-        Sent::Lost(why) => return Err(Error::host(why)),
-        Sent::Unsent(request) => request,
+        Sent::Unsent(request) => Some(request),
+        Sent::Closed(_) if again => None,
+        Sent::Closed(why) | Sent::Lost(why) => return Err(Error::host(why)),
     };
     let (upstream, purpose) = upstream::connect(inside, need, Age::New).await?;
     answer.address = Some(upstream.address);
-    if unsent.version() != upstream.version() {
-        return Err(Error::host("the upstream has changed its protocol"));
-    }
-    match upstream::send(inside, upstream, purpose, *unsent).await {
+    let request = match unsent {
+        Some(unsent) if unsent.version() == upstream.version() => *unsent,
+        Some(_) => return Err(Error::host("the upstream has changed its protocol")),
+        None => {
+            let nothing = Outgoing::new(Source::Whole(None), None, Arc::clone(inside), answer.course());
+            head(inside, read, (slots, look), answer, upstream.version())?.map(|()| nothing)
+        }
+    };
+    match upstream::send(inside, upstream, purpose, request).await {
         Sent::Answered(answered) => Ok(*answered),
-        Sent::Lost(why) => Err(Error::host(why)),
+        Sent::Closed(why) | Sent::Lost(why) => Err(Error::host(why)),
         Sent::Unsent(_) => Err(Error::host("the upstream takes no request")),
     }
 }
@@ -347,8 +315,11 @@ fn head(
         headers.remove("if-range");
     }
     match read.kind {
-        Kind::Plain if version == Version::HTTP_2 && read.trailers == Trailers::Wanted => {
+        Kind::Plain if read.trailers == Trailers::Wanted => {
             headers.insert(TE, HeaderValue::from_static("trailers"));
+            if version != Version::HTTP_2 {
+                headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+            }
         }
         Kind::Plain => {}
         Kind::WebSocket => {
@@ -382,26 +353,20 @@ fn head(
 fn lost(inside: &Inside, read: &Canonical, course: &Course, answer: &mut Answer, error: &Error) -> Result<Stop> {
     if let Some(stopped) = course.stopped() {
         answer.end(Some(stopped.to_string()))?;
-        return Ok(match stopped {
-            Stopped::Canary(canary) => seen(inside, read, &canary)?.into(),
-            Stopped::Over(over) => {
-                inside.refused(wanted(inside, read), over.limit, &over.to_string())?;
-                Told::from(&over).into()
-            }
-            Stopped::Malformed(why) => {
-                inside.refused(wanted(inside, read), "malformed", &why)?;
-                Told::new(StatusCode::BAD_REQUEST, why, "send the body as it says it is").into()
+        return Ok(match stopped.refusal() {
+            Err(canary) => seen(inside, read, canary)?.into(),
+            Ok((by, told)) => {
+                inside.refused(wanted(inside, read), by, &stopped.to_string())?;
+                told.into()
             }
         });
     }
-    let report = error.reports.first();
-    let what = report.map(|report| report.what.clone()).unwrap_or_default();
-    answer.end(Some(what.clone()))?;
+    answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
     Ok(unreachable(error))
 }
 
 /// An error of the outside in the client's words.
-fn unreachable(error: &Error) -> Stop {
+pub(super) fn unreachable(error: &Error) -> Stop {
     let status = match error.fault {
         Fault::Guest => StatusCode::FORBIDDEN,
         Fault::Host | Fault::Operator => StatusCode::BAD_GATEWAY,
@@ -443,49 +408,8 @@ fn reply(
             decoded(&mut headers);
         }
     }
-    let inside = Arc::clone(inside);
-    let body = Reply::streamed(Parts { incoming, patterns, decoder, answer, back, inside, slot })?;
+    let body = Reply::streamed(Parts { incoming, patterns, decoder, answer, back, inside: Arc::clone(inside), slot })?;
     let mut made = Response::new(body);
-    *made.status_mut() = parts.status;
-    *made.headers_mut() = headers;
-    Ok(made)
-}
-
-/// The answer of a token endpoint, whole, with placeholders for its tokens.
-async fn tokens(
-    inside: &Arc<Inside>,
-    read: &Canonical,
-    slots: &Slots,
-    response: Response<Incoming>,
-    back: Back,
-    mut answer: Answer,
-) -> Result<Response<Reply>, Stop> {
-    let (parts, incoming) = response.into_parts();
-    let mut headers = parts.headers;
-    let read_whole = async {
-        if headers.contains_key(CONTENT_ENCODING) {
-            return Err(Error::host("a token endpoint's answer is encoded"));
-        }
-        let whole = token::whole(incoming).await?;
-        if whole.is_empty() { Ok(Vec::new()) } else { inside.context.vault.reply_tokens(&shown(inside, read), &whole) }
-    };
-    let mut body = match read_whole.await {
-        Ok(body) => body,
-        Err(error) => {
-            answer.end(Some(error.reports.first().map(|report| report.what.clone()).unwrap_or_default()))?;
-            return Err(unreachable(&error));
-        }
-    };
-    canonical::reply(&mut headers);
-    decoded(&mut headers);
-    if let Some(patterns) = inside.context.vault.patterns(slots.uses()) {
-        scrub_fields(&mut headers, &patterns, &answer, "header")?;
-        answer.scrubbed(patterns.scrub_whole(&mut body), "body")?;
-    }
-    answer.count(body.len());
-    answer.end(None)?;
-    back.give();
-    let mut made = Response::new(Reply::of(body.into()));
     *made.status_mut() = parts.status;
     *made.headers_mut() = headers;
     Ok(made)

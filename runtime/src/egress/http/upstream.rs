@@ -1,8 +1,10 @@
 //! Connections to the outside: each belongs to one connection from inside, one rule and one set of secrets.
 //! It never lends one to a request of another kind, and never sends a request twice that may have arrived.
 
-use super::outgoing::Outgoing;
-use super::{HEAD_BYTES_MAX, Inside, Result, company, said};
+use super::interim::{Asked, Heads};
+use super::meter::{Meter, Peer};
+use super::outgoing::{Course, Outgoing};
+use super::{HEAD_BYTES_MAX, Inside, Result, company, pace, said};
 use crate::egress::canonical::{Channel, Kind};
 use crate::egress::dial::{Forward, Load, Route};
 use crate::egress::tasks::Executor;
@@ -13,14 +15,20 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stockade_policy::{NetGrant, RuleId};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 /// Idle connections that one connection from inside keeps.
 const IDLE_MAX: usize = 8;
+/// How long one is kept: servers end theirs after about as long, and a request that meets that end is lost.
+const IDLE: Duration = Duration::from_secs(60);
 /// Time for TLS and the beginning of HTTP/2 with an upstream.
 const HANDSHAKE: Duration = Duration::from_secs(15);
 /// Fields of a reply.
@@ -39,7 +47,20 @@ pub(super) struct Purpose {
 
 /// The idle ones, and those that many requests share.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<(Purpose, Upstream)>>);
+pub(super) struct Pool {
+    all: Mutex<Vec<(Purpose, Upstream)>>,
+    /// Held while a connection is made that many may share: a hundred requests at once need one, not a hundred.
+    making: tokio::sync::Mutex<Made>,
+}
+
+/// What came of making one.
+#[derive(Default)]
+struct Made {
+    /// The upstream speaks HTTP/1 alone, so there is nothing to share.
+    is_alone: bool,
+    /// When and why it failed, for those who waited for it.
+    failed: Option<(Instant, Error)>,
+}
 
 /// A connection to an upstream.
 pub(super) struct Upstream {
@@ -47,10 +68,14 @@ pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     /// Where it is a company's proxy, which sends on each request by itself.
     forward: Option<Arc<Forward>>,
+    /// Whether a request has gone over it before.
+    pub(super) is_used: bool,
+    /// Since when it is not used.
+    idle: Instant,
 }
 
 enum Sender {
-    One(http1::SendRequest<Outgoing>),
+    One(http1::SendRequest<Outgoing>, Asked),
     Two(http2::SendRequest<Outgoing>),
 }
 
@@ -71,39 +96,45 @@ impl Back {
 
 impl Pool {
     fn take(&self, purpose: &Purpose) -> Option<Upstream> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(_, upstream)| !upstream.is_closed());
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, upstream)| upstream.is_good());
         let at = all.iter().position(|(its, _)| its == purpose)?;
         match &all.get(at)?.1 {
             // HTTP/2 is shared, so it stays.
-            Upstream { sender: Sender::Two(sender), address, .. } => {
-                Some(Upstream { sender: Sender::Two(sender.clone()), address: *address, forward: None })
-            }
-            Upstream { sender: Sender::One(_), .. } => Some(all.swap_remove(at).1),
+            Upstream { sender: Sender::Two(sender), address, .. } => Some(Upstream {
+                sender: Sender::Two(sender.clone()),
+                address: *address,
+                is_used: true,
+                idle: Instant::now(),
+                forward: None,
+            }),
+            Upstream { sender: Sender::One(..), .. } => Some(all.swap_remove(at).1),
         }
     }
 
-    fn put(&self, purpose: Purpose, upstream: Upstream) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(_, upstream)| !upstream.is_closed());
-        if all.len() < IDLE_MAX && !upstream.is_closed() {
+    fn put(&self, purpose: Purpose, mut upstream: Upstream) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, upstream)| upstream.is_good());
+        (upstream.is_used, upstream.idle) = (true, Instant::now());
+        if all.len() < IDLE_MAX && upstream.is_good() {
             all.push((purpose, upstream));
         }
     }
 }
 
 impl Upstream {
-    fn is_closed(&self) -> bool {
+    /// Whether a request may still be sent on it.
+    fn is_good(&self) -> bool {
         match &self.sender {
-            Sender::One(sender) => sender.is_closed(),
-            Sender::Two(sender) => sender.is_closed(),
+            Sender::One(sender, _) => !sender.is_closed() && self.idle.elapsed() < IDLE,
+            Sender::Two(sender) => !sender.is_closed(),
         }
     }
 
     /// Which version requests to it have.
     pub(super) fn version(&self) -> Version {
         match self.sender {
-            Sender::One(_) => Version::HTTP_11,
+            Sender::One(..) => Version::HTTP_11,
             Sender::Two(_) => Version::HTTP_2,
         }
     }
@@ -134,23 +165,58 @@ impl Need<'_> {
 /// A connection that is ready, an old one or a new one, and how it is given back.
 pub(super) async fn connect(inside: &Arc<Inside>, need: &Need<'_>, age: Age) -> Result<(Upstream, Purpose)> {
     let purpose = need.purpose();
-    if need.kind == Kind::Plain && age == Age::Any {
-        while let Some(mut upstream) = inside.pool.take(&purpose) {
-            let ready = match &mut upstream.sender {
-                Sender::One(sender) => sender.ready().await,
-                Sender::Two(sender) => sender.ready().await,
-            };
-            if ready.is_ok() {
-                return Ok((upstream, purpose));
-            }
+    if need.kind == Kind::Plain
+        && age == Age::Any
+        && let Some(upstream) = old(inside, &purpose).await
+    {
+        return Ok((upstream, purpose));
+    }
+    if purpose.alpn == Alpn::One {
+        return Ok((dial(inside, need, purpose.alpn).await?, purpose));
+    }
+    let asked = Instant::now();
+    let mut made = inside.pool.making.lock().await;
+    if age == Age::Any
+        && let Some(upstream) = old(inside, &purpose).await
+    {
+        return Ok((upstream, purpose));
+    }
+    if let Some((_, error)) = made.failed.as_ref().filter(|(at, _)| *at > asked) {
+        return Err(error.clone());
+    }
+    if made.is_alone {
+        drop(made);
+        return Ok((dial(inside, need, purpose.alpn).await?, purpose));
+    }
+    let upstream = match dial(inside, need, purpose.alpn).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            made.failed = Some((Instant::now(), error.clone()));
+            return Err(error);
+        }
+    };
+    match &upstream.sender {
+        Sender::One(..) => made.is_alone = true,
+        Sender::Two(sender) => {
+            let shared = Upstream { sender: Sender::Two(sender.clone()), forward: None, ..upstream };
+            inside.pool.put(purpose.clone(), shared);
         }
     }
-    let upstream = dial(inside, need, purpose.alpn).await?;
-    if let Sender::Two(sender) = &upstream.sender {
-        let shared = Upstream { sender: Sender::Two(sender.clone()), address: upstream.address, forward: None };
-        inside.pool.put(purpose.clone(), shared);
-    }
     Ok((upstream, purpose))
+}
+
+/// One that was used before, and is ready.
+async fn old(inside: &Inside, purpose: &Purpose) -> Option<Upstream> {
+    while let Some(mut upstream) = inside.pool.take(purpose) {
+        let ready = match &mut upstream.sender {
+            Sender::One(sender, _) => sender.ready().await,
+            Sender::Two(sender) => sender.ready().await,
+        };
+        if ready.is_ok() {
+            return Some(upstream);
+        }
+    }
+    None
 }
 
 /// Whether an idle connection will do.
@@ -203,7 +269,7 @@ async fn dial(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstr
     let late =
         |_| Error::host(format!("\"{}\" does not finish its handshake within {} s", to.host, HANDSHAKE.as_secs()));
     let sender = tokio::time::timeout(HANDSHAKE, shaking).await.map_err(late)??;
-    Ok(Upstream { sender, address, forward })
+    Ok(Upstream { sender, address, forward, is_used: false, idle: Instant::now() })
 }
 
 async fn begin_one<S>(inside: &Arc<Inside>, stream: S, kind: Kind) -> Result<Sender>
@@ -212,13 +278,15 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.max_headers(REPLY_FIELDS_MAX).max_header_size(4 * HEAD_BYTES_MAX).max_buf_size(8 * HEAD_BYTES_MAX);
+    let asked = Asked::default();
+    let stream = Heads::new(stream, asked.clone());
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
     // What ends them is said to the request that is on its way; without one, nobody has lost anything.
     match kind {
         Kind::Plain => inside.context.tasks.spawn(async move { drop(connection.await) }),
         Kind::WebSocket => inside.context.tasks.spawn(async move { drop(connection.with_upgrades().await) }),
     }
-    Ok(Sender::One(sender))
+    Ok(Sender::One(sender, asked))
 }
 
 async fn begin_two<S>(inside: &Arc<Inside>, stream: S) -> Result<Sender>
@@ -230,10 +298,11 @@ where
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(4 * u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-        .initial_stream_window_size(super::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(super::UPSTREAM_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(super::UPSTREAM_CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(super::PING)
         .keep_alive_timeout(super::PONG);
+    let stream = Meter::new(stream, Peer::Upstream);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
     tasks.spawn(async move { drop(connection.await) });
     Ok(Sender::Two(sender))
@@ -249,6 +318,8 @@ pub(super) enum Sent {
     Answered(Box<(Response<Incoming>, Back)>),
     /// Nothing of it was sent: another connection may take it.
     Unsent(Box<Request<Outgoing>>),
+    /// The connection ended without an answer, which says nothing about what became of it.
+    Closed(String),
     /// It was lost on its way, or afterwards.
     Lost(String),
 }
@@ -265,9 +336,16 @@ pub(super) async fn send(
     {
         return Sent::Lost(error.to_string());
     }
+    let course = request.body().course();
     let sent = match &mut upstream.sender {
-        Sender::One(sender) => sender.try_send_request(request).await,
-        Sender::Two(sender) => sender.try_send_request(request).await,
+        Sender::One(sender, asked) => {
+            asked.ask();
+            patiently(sender.try_send_request(request), &course).await
+        }
+        Sender::Two(sender) => patiently(sender.try_send_request(request), &course).await,
+    };
+    let Some(sent) = sent else {
+        return Sent::Lost(format!("the upstream does not answer for {} s", pace::SILENCE.as_secs()));
     };
     match sent {
         Ok(response) => {
@@ -283,7 +361,32 @@ pub(super) async fn send(
                 company::undress(&mut request);
                 Sent::Unsent(Box::new(request))
             }
+            None if is_end(error.error()) => Sent::Closed(said(error.error())),
             None => Sent::Lost(said(error.error())),
         },
+    }
+}
+
+/// Whether an error is the end of a connection and nothing else.
+fn is_end(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let ends =
+        [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::UnexpectedEof];
+    error.is_incomplete_message() || cause.is_some_and(|cause| ends.contains(&cause.kind()))
+}
+
+/// Waits for an answer for as long as a stream may be silent, from the last byte of the request that was sent.
+async fn patiently<T>(answer: impl Future<Output = T>, course: &Course) -> Option<T> {
+    let mut answer = pin!(answer);
+    let mut seen = 0;
+    loop {
+        if let Ok(answer) = tokio::time::timeout(pace::SILENCE, &mut answer).await {
+            return Some(answer);
+        }
+        let sent = course.up_bytes.load(Ordering::Relaxed);
+        if sent == seen {
+            return None;
+        }
+        seen = sent;
     }
 }

@@ -2,6 +2,8 @@
 //! It never passes on a frame that it could not read, where there is a secret to look for.
 
 use super::Inside;
+use super::frames::Frames;
+use super::outgoing::Course;
 use super::reply::{Answer, Reply, scrub_fields};
 use super::request::Stop;
 use crate::egress::canonical::{self, Canonical, Kind};
@@ -18,7 +20,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
@@ -92,22 +94,25 @@ impl Relay {
     async fn pass(&mut self, client: Upgraded, server: Upgraded) -> Result<(), String> {
         let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
         let (from_server, to_server) = tokio::io::split(TokioIo::new(server));
-        let inside = Arc::clone(&self.inside);
-        let up = upward(&inside, from_client, to_server);
-        let down = self.downward(from_server, to_client);
+        let (inside, course) = (Arc::clone(&self.inside), self.answer.course());
+        let closing = Closing::default();
+        let up = upward(&inside, &course, &closing, from_client, to_server);
+        let down = self.downward(&closing, from_server, to_client);
         tokio::try_join!(up, down).map(drop)
     }
 
     async fn downward(
         &mut self,
+        closing: &Closing,
         mut from: ReadHalf<TokioIo<Upgraded>>,
         mut to: WriteHalf<TokioIo<Upgraded>>,
     ) -> Result<(), String> {
+        let mut seen = Frames::default();
         let mut frames = self.patterns.clone().map(|patterns| ToClient::new(Scrubber::new(patterns)));
         let mut buffer = BytesMut::new();
         loop {
             buffer.reserve(READ_BYTES_MAX);
-            let read = tokio::time::timeout(REST, from.read_buf(&mut buffer)).await;
+            let read = tokio::time::timeout(REST, closing.read(&mut from, &mut buffer)).await;
             let out = match (read, &mut frames) {
                 (Err(_), None) => continue,
                 (Err(_), Some(frames)) => frames.idle().unwrap_or_default(),
@@ -118,7 +123,7 @@ impl Relay {
                         self.answer.scrubbed(hits, "websocket").map_err(|e| e.to_string())?;
                         frames.finish().map_err(|fault| fault.to_string())?;
                     }
-                    return to.shutdown().await.map_err(|e| crate::error::plain(&e));
+                    return closing.end(&mut to).await;
                 }
                 (Ok(Ok(_)), None) => buffer.split().freeze(),
                 (Ok(Ok(_)), Some(frames)) => {
@@ -129,13 +134,47 @@ impl Relay {
             };
             self.answer.count(out.len());
             self.inside.counts().down_bytes.fetch_add(out.len() as u64, Ordering::Relaxed);
-            to.write_all(&out).await.map_err(|e| crate::error::plain(&e))?;
+            seen.passed(&out);
+            closing.note(&seen);
+            closing.write(&mut to, &out).await?;
         }
+    }
+}
+
+/// Whether either end has closed the WebSocket. Then its connection is over however it ends: many servers close theirs
+/// at once, without the last words of TLS, and take nothing more.
+#[derive(Default)]
+struct Closing(AtomicBool);
+
+impl Closing {
+    fn note(&self, frames: &Frames) {
+        self.0.fetch_or(frames.is_closed(), Ordering::Relaxed);
+    }
+
+    fn forgives<T: Default>(&self, done: std::io::Result<T>) -> std::io::Result<T> {
+        match done {
+            Err(_) if self.0.load(Ordering::Relaxed) => Ok(T::default()),
+            done => done,
+        }
+    }
+
+    async fn read(&self, from: &mut ReadHalf<TokioIo<Upgraded>>, buffer: &mut BytesMut) -> std::io::Result<usize> {
+        self.forgives(from.read_buf(buffer).await)
+    }
+
+    async fn write(&self, to: &mut WriteHalf<TokioIo<Upgraded>>, bytes: &[u8]) -> Result<(), String> {
+        self.forgives(to.write_all(bytes).await).map_err(|e| crate::error::plain(&e))
+    }
+
+    async fn end(&self, to: &mut WriteHalf<TokioIo<Upgraded>>) -> Result<(), String> {
+        self.forgives(to.shutdown().await).map_err(|e| crate::error::plain(&e))
     }
 }
 
 async fn upward(
     inside: &Inside,
+    course: &Course,
+    closing: &Closing,
     mut from: ReadHalf<TokioIo<Upgraded>>,
     mut to: WriteHalf<TokioIo<Upgraded>>,
 ) -> Result<(), String> {
@@ -143,11 +182,12 @@ async fn upward(
     let find = |bytes: &[u8]| vault.find(bytes).into_iter().next().map(|found| found.secret);
     let mut frames = (!vault.is_empty()).then(|| ToServer::new(SPELLING_BYTES_MAX, find));
     let mut buffer = BytesMut::new();
+    let mut seen = Frames::default();
     loop {
         buffer.reserve(READ_BYTES_MAX);
-        let read = from.read_buf(&mut buffer).await.map_err(|e| crate::error::plain(&e))?;
+        let read = closing.read(&mut from, &mut buffer).await.map_err(|e| crate::error::plain(&e))?;
         if read == 0 {
-            return to.shutdown().await.map_err(|e| crate::error::plain(&e));
+            return closing.end(&mut to).await;
         }
         let out = match &mut frames {
             None => buffer.split().freeze(),
@@ -165,7 +205,10 @@ async fn upward(
             },
         };
         inside.context.rates.spend(out.len() as u64).map_err(|over| over.to_string())?;
+        course.up_bytes.fetch_add(out.len() as u64, Ordering::Relaxed);
         inside.counts().up_bytes.fetch_add(out.len() as u64, Ordering::Relaxed);
-        to.write_all(&out).await.map_err(|e| crate::error::plain(&e))?;
+        seen.passed(&out);
+        closing.note(&seen);
+        closing.write(&mut to, &out).await?;
     }
 }

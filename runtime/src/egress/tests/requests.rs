@@ -69,7 +69,9 @@ async fn a_redirect_is_the_clients_to_follow() {
 #[tokio::test]
 async fn smuggled_framing_ends_at_the_outlet() {
     let world = World::new().await;
-    let cases: [(&str, &str); 6] = [
+    let cases: [(&str, &str); 8] = [
+        ("content-length: 60\r\ntransfer-encoding: chunked\r\n", "400"),
+        ("content-length: 5\r\ncontent-length: 5\r\n", "400"),
         ("transfer-encoding: gzip, chunked\r\n", "501"),
         ("content-length: 3\r\ncontent-length: 5\r\n", "400"),
         ("content-length: +5\r\n", "400"),
@@ -83,16 +85,6 @@ async fn smuggled_framing_ends_at_the_outlet() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{fields:?}: {answer}");
     }
     assert!(world.seen().is_empty(), "{:?}", world.seen());
-    // Both a length and chunks: the chunks are taken, and nothing after them is.
-    let smuggled = "POST /v1/body HTTP/1.1\r\nhost: plain.test\r\ncontent-length: 60\r\ntransfer-encoding: chunked\r\n\r\n\
-                    0\r\n\r\nGET /v1/smuggled HTTP/1.1\r\nhost: plain.test\r\n\r\n";
-    let answer = raw(world.connect("plain.test", 80).await, smuggled.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(
-        world.seen().iter().all(|line| !line.contains("smuggled") && !line.contains("content-length")),
-        "{:?}",
-        world.seen()
-    );
 }
 
 #[tokio::test]
@@ -175,7 +167,7 @@ async fn an_upstream_that_is_not_who_it_should_be_gets_nothing() {
 }
 
 #[tokio::test]
-async fn connections_are_used_again_and_a_dead_one_is_replaced() {
+async fn requests_on_one_connection_are_all_answered() {
     let world = World::new().await;
     let (mut sender, connection) = {
         let stream = world.connect("plain.test", 80).await;

@@ -128,9 +128,10 @@ impl World {
         let profile = profile(rules);
         let machine = Machine::system();
         let uid = rustix::process::geteuid().as_raw();
-        let store = Store::open(&directory, uid, None, &machine).unwrap();
+        let store = Arc::new(Store::open(&directory, uid, None, &machine).unwrap());
         store.set(&SecretName::parse("key").unwrap(), Deposit::Value(Plain::new(SECRET.into()).unwrap())).unwrap();
-        let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid };
+        let carrier = &|| Err(crate::error::Error::bug("nobody reads from a server here"));
+        let around = Surroundings { variable: &|_| None, credentials: None, descriptor: &|_| None, uid, carrier };
         let vault = Vault::load(profile.secrets(), &Sources { store: &store, around }, &machine).unwrap();
         let placeholder = vault.environment().first().map(|(_, text)| text.clone()).unwrap_or_default();
         let patterns: Vec<HostPattern> = profile.net_grants().map(|(net, _)| net.allowed.host.clone()).collect();
@@ -369,7 +370,9 @@ async fn act(request: Request<Incoming>, seen: Seen) -> Response<Body> {
             trailers.insert("grpc-message", secret.parse().unwrap());
             trailers.insert("content-length", "1".parse().unwrap());
             let parts = vec![Ok(Frame::data(Bytes::from_static(b"data"))), Ok(Frame::trailers(trailers))];
-            Response::new(frames(parts, Duration::ZERO))
+            let mut response = Response::new(frames(parts, Duration::ZERO));
+            response.headers_mut().insert("trailer", "grpc-status, grpc-message".parse().unwrap());
+            response
         }
         "/v1/die" => {
             let parts = vec![Ok(Frame::data(Bytes::from_static(b"half"))), Err(std::io::Error::other("it dies"))];

@@ -86,13 +86,8 @@ impl Trust {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.config(rule)?;
-        let name = match host {
-            Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
-                .map_err(|_| Error::guest(format!("\"{host}\" is a name that no certificate can have")))?,
-            Host::Address(address) => ServerName::IpAddress((*address).into()),
-        };
         let connector = TlsConnector::from(config);
-        let connecting = connector.with_alpn(alpn.protocols()).connect(name, stream);
+        let connecting = connector.with_alpn(alpn.protocols()).connect(server_name(host)?, stream);
         connecting.await.map_err(|e| Error::host(format!("TLS with \"{host}\": {e}")))
     }
 
@@ -106,6 +101,46 @@ impl Trust {
         }
         let made = Arc::new(make(added)?);
         Ok(Arc::clone(slot.get_or_init(|| made)))
+    }
+}
+
+/// TLS to a server that the operator named: under this authority alone, or else under the machine's.
+///
+/// # Errors
+/// Operator: the authority cannot be read. Host: the server is not who it should be.
+#[cfg(feature = "vault")]
+pub(in crate::egress) async fn connect<S>(host: &Host, authority: Option<&[u8]>, stream: S) -> Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = match authority {
+        None => make(&[])?,
+        Some(pem) => {
+            let unreadable = |why: String| {
+                Error::operator(format!("read the authority of \"{host}\": {why}"))
+                    .hint("ca names a PEM file with the authority's certificate")
+            };
+            let mut roots = RootCertStore::empty();
+            for one in CertificateDer::pem_slice_iter(pem) {
+                let added = one.map_err(|e| e.to_string()).and_then(|one| roots.add(one).map_err(|e| e.to_string()));
+                added.map_err(unreadable)?;
+            }
+            if roots.is_empty() {
+                return Err(unreadable("it has no certificate".to_owned()));
+            }
+            trusting(roots)?
+        }
+    };
+    let connector = TlsConnector::from(Arc::new(config));
+    let connecting = connector.with_alpn(Alpn::One.protocols()).connect(server_name(host)?, stream);
+    connecting.await.map_err(|e| Error::host(format!("TLS with \"{host}\": {e}")))
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>> {
+    match host {
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|_| Error::guest(format!("\"{host}\" is a name that no certificate can have"))),
+        Host::Address(address) => Ok(ServerName::IpAddress((*address).into())),
     }
 }
 

@@ -7,34 +7,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct Endpoint {
     answers: Vec<(u16, &'static str)>,
     asked: AtomicUsize,
-    seen: Mutex<Vec<String>>,
 }
 
 impl Endpoint {
     fn new(answers: &[(u16, &'static str)]) -> Self {
-        Self { answers: answers.to_vec(), asked: AtomicUsize::new(0), seen: Mutex::default() }
+        Self { answers: answers.to_vec(), asked: AtomicUsize::new(0) }
     }
-}
 
-impl TokenEndpoint for Endpoint {
-    async fn exchange(&self, request: TokenRequest) -> Result<TokenReply> {
+    /// Asks it, as the vault does.
+    async fn ask(&self, exchange: &Exchange) -> Result<Granted> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
-        let authorization = request.authorization.as_ref().map_or("-", |text| text.as_str());
-        let line = format!("{} {authorization} {}", request.url, *request.body);
-        self.seen.lock().expect("no panic").push(line);
         // The others get to wait meanwhile.
         tokio::task::yield_now().await;
         let (status, body) = *self.answers.get(number).or(self.answers.last()).expect("an answer");
-        Ok(TokenReply { status, body: Zeroizing::new(body.as_bytes().to_vec()) })
+        exchange.read(&name(), &TokenReply { status, body: Zeroizing::new(body.as_bytes().to_vec()) })
     }
+
+    async fn token(&self, exchange: &Exchange, now_ns: u64) -> Result<Arc<Plain>> {
+        exchange.token(now_ns, || self.ask(exchange)).await
+    }
+}
+
+fn name() -> SecretName {
+    SecretName::parse("k").expect("a name")
 }
 
 fn exchange(grant: OauthGrant) -> Exchange {
     Exchange::new(TokenUrl::parse("https://login.test/token").expect("a url"), grant, "my client".to_owned())
-}
-
-fn secret() -> Plain {
-    Plain::new(b"se cret&1".to_vec()).expect("it fits")
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -45,20 +44,24 @@ const TOKEN: &str = r#"{"access_token":"tok\u0065n-1","token_type":"Bearer","exp
 
 #[test]
 fn what_is_asked_follows_the_grant() {
+    let text = "profile = 1\nname = \"p\"\n[[grant.net]]\nhost = \"a.test\"\nreason = \"r\"\n";
+    let file = stockade_policy::parse("p.toml", text.as_bytes()).unwrap_or_else(|all| panic!("{all}"));
+    let profile = stockade_policy::resolve(&file, &mut |_| Ok(None)).unwrap_or_else(|all| panic!("{all}"));
+    let rule = profile.net_grants().next().expect("a grant").1.clone();
     for (grant, expect) in [
         (
             OauthGrant::ClientCredentials,
-            "https://login.test/token Basic bXkrY2xpZW50OnNlK2NyZXQlMjYx grant_type=client_credentials",
+            "header authorization: Basic bXkrY2xpZW50OnNlK2NyZXQlMjYx grant_type=client_credentials",
         ),
-        (
-            OauthGrant::RefreshToken,
-            "https://login.test/token - grant_type=refresh_token&refresh_token=se+cret%261&client_id=my+client",
-        ),
+        (OauthGrant::RefreshToken, "body: - grant_type=refresh_token&refresh_token=se+cret%261&client_id=my+client"),
     ] {
-        let endpoint = Endpoint::new(&[(200, TOKEN)]);
-        let token = run(exchange(grant).token("k", &secret(), 0, &endpoint)).expect("a token");
-        assert_eq!(token.bytes(), b"token-1");
-        assert_eq!(*endpoint.seen.lock().expect("no panic"), [expect]);
+        let secret = Arc::new(Plain::new(b"se cret&1".to_vec()).expect("it fits"));
+        let request = exchange(grant).request(&name(), 7, &rule, secret);
+        let form = request.form();
+        let authorization = form.authorization.as_ref().map_or("-", |text| text.as_str());
+        assert_eq!(format!("{}: {authorization} {}", request.used.place, *form.body), expect);
+        assert_eq!((request.used.name.as_str(), request.used.version, &request.used.rule), ("k", 7, &rule));
+        assert_eq!(request.url.to_string(), "https://login.test/token");
     }
 }
 
@@ -66,9 +69,8 @@ fn what_is_asked_follows_the_grant() {
 fn many_requests_ask_once() {
     let endpoint = Endpoint::new(&[(200, TOKEN)]);
     let exchange = exchange(OauthGrant::ClientCredentials);
-    let secret = secret();
     run(async {
-        let one = || exchange.token("k", &secret, 0, &endpoint);
+        let one = || endpoint.token(&exchange, 0);
         let all = tokio::join!(one(), one(), one(), one());
         for token in [all.0, all.1, all.2, all.3] {
             assert_eq!(token.expect("a token").bytes(), b"token-1");
@@ -82,8 +84,7 @@ fn a_token_is_renewed_early_and_used_to_its_end() {
     let second = r#"{"access_token":"token-2","token_type":"bearer","expires_in":"1000"}"#;
     let endpoint = Endpoint::new(&[(200, TOKEN), (503, ""), (200, second), (503, "")]);
     let exchange = exchange(OauthGrant::ClientCredentials);
-    let secret = secret();
-    let at = |s: u64| run(exchange.token("k", &secret, s * NS, &endpoint)).map(|token| token.bytes().to_vec());
+    let at = |s: u64| run(endpoint.token(&exchange, s * NS)).map(|token| token.bytes().to_vec());
     assert_eq!(at(0).expect("a token"), b"token-1");
     assert_eq!(at(939).expect("a token"), b"token-1");
     assert_eq!(endpoint.asked.load(Ordering::SeqCst), 1, "fresh for all but the last minute");
@@ -93,19 +94,6 @@ fn a_token_is_renewed_early_and_used_to_its_end() {
     let error = at(5000).expect_err("there is none").to_string();
     assert!(error.starts_with("error: secret \"k\": \"https://login.test/token\" answered 503"), "{error}");
     assert_eq!(exchange.plaintexts().len(), 2, "both may still come back");
-}
-
-#[test]
-fn a_refresh_token_that_is_replaced_is_used_from_then_on() {
-    let first = r#"{"access_token":"token-1","token_type":"bearer","expires_in":10,"refresh_token":"new one"}"#;
-    let endpoint = Endpoint::new(&[(200, first), (200, TOKEN)]);
-    let exchange = exchange(OauthGrant::RefreshToken);
-    let secret = secret();
-    for at in [0, 100] {
-        run(exchange.token("k", &secret, at * NS, &endpoint)).expect("a token");
-    }
-    assert!(endpoint.seen.lock().expect("no panic")[1].contains("refresh_token=new+one"));
-    assert_eq!(exchange.rotated().expect("it was").bytes(), b"new one");
 }
 
 #[test]
@@ -124,7 +112,7 @@ fn what_is_no_bearer_token_is_refused_and_not_repeated() {
         (200, r#"{"token_type":"bearer"}"#),
     ] {
         let endpoint = Endpoint::new(&[(status, body)]);
-        let error = run(exchange(OauthGrant::ClientCredentials).token("k", &secret(), 0, &endpoint));
+        let error = run(endpoint.token(&exchange(OauthGrant::ClientCredentials), 0));
         let error = error.expect_err(body).to_string();
         assert!(error.starts_with("error: secret \"k\": \"https://login.test/token\" "), "{error}");
         assert!(!error.contains("invalid_client"), "{error}");

@@ -35,6 +35,10 @@ pub(super) struct Locked<'a> {
     room: &'a Room,
 }
 
+/// A turn. It ends when dropped, with its descriptor.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "its lock ends with it")] OwnedFd);
+
 impl Room {
     /// Opens the directory, making it (0700) where it is not there.
     pub(super) fn open(path: &Path, uid: u32) -> Result<Self> {
@@ -57,20 +61,26 @@ impl Room {
 
     /// Waits for the right to change the store.
     pub(super) fn lock(&self) -> Result<Locked<'_>> {
-        let deadline = Instant::now() + LOCK_WAIT;
-        loop {
-            match rustix::fs::flock(&self.directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Locked { room: self }),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    return Err(Error::operator(format!("store \"{}\" is being changed", self.path.display()))
-                        .hint("wait for the other `stockade secret` to end"));
-                }
-                Err(errno) => return Err(Error::io("lock", &self.path, &errno.into())),
-            }
+        if locked(&self.directory, &self.path, LOCK_WAIT)? {
+            return Ok(Locked { room: self });
         }
+        Err(Error::operator(format!("store \"{}\" is being changed", self.path.display()))
+            .hint("wait for the other `stockade secret` to end"))
+    }
+
+    /// Waits for the turn to do something that only one process may do at a time, and that may take longer than a change.
+    pub(super) fn turn(&self, name: &str, patience: Duration) -> Result<Turn> {
+        let path = self.path.join(name);
+        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDWR;
+        let file = rustix::fs::openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::io("open", &path, &errno.into()))?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("look at", &path, &errno.into()))?;
+        check_private(&stat, &path, self.uid)?;
+        if locked(&file, &path, patience)? {
+            return Ok(Turn(file));
+        }
+        Err(Error::host(format!("\"{}\" is locked for more than {} s", path.display(), patience.as_secs()))
+            .hint("another session that exchanges the same secret hangs"))
     }
 
     /// A file's bytes; `None` when it is not there. They may be a key: they wipe themselves.
@@ -138,6 +148,21 @@ impl Drop for Locked<'_> {
         // It cannot fail for a lock that is held; and the kernel ends it with the descriptor.
         match rustix::fs::flock(&self.room.directory, FlockOperation::Unlock) {
             Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Waits for a lock on what is open; false when somebody else holds it all the while.
+fn locked(file: &OwnedFd, path: &Path, patience: Duration) -> Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(false),
+            Err(errno) => return Err(Error::io("lock", path, &errno.into())),
         }
     }
 }

@@ -6,6 +6,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
+/// Long enough for somebody who waits to be seen waiting.
+const TURN: Duration = Duration::from_millis(100);
+
 /// A directory of its own, gone at the end.
 struct Place(PathBuf);
 
@@ -291,4 +294,41 @@ fn no_byte_of_the_file_can_be_changed_or_cut() {
         assert!(check_file(&KEY_BYTES, &whole[..at]).is_err(), "cut at {at}");
         assert!(check_file(&KEY_BYTES, &dice.bytes(at)).is_err());
     }
+}
+
+#[test]
+fn a_rotation_can_be_undone_and_what_succeeds_a_version_does_not_succeed_another() {
+    let place = Place::new();
+    let store = place.open().expect("it opens");
+    store.set(&name("a"), value("one")).expect("it is new");
+    let error = store.back(&name("a")).expect_err("there is none before").to_string();
+    assert!(error.starts_with("error: secret \"a\" has no version before 1"), "{error}");
+    store.rotate(&name("a"), value("two")).expect("it is there");
+    assert_eq!(store.back(&name("a")).expect("there is one before"), 3);
+    let found = store.get(&name("a")).expect("it can be trusted").expect("it is there");
+    assert_eq!(found.value.expect("it is kept").bytes(), b"one");
+    assert_eq!(found.previous.expect("it is kept").bytes(), b"two", "what was taken back may still come back");
+    let new = Plain::new(b"three".to_vec()).expect("it fits");
+    assert_eq!(store.succeed(&name("a"), 2, &new).expect("it can be trusted"), None);
+    assert_eq!(store.succeed(&name("b"), 2, &new).expect("it can be trusted"), None);
+    assert_eq!(store.succeed(&name("a"), 3, &new).expect("it can be trusted"), Some(4));
+    assert_eq!(get(&store, "a").map(|(version, ..)| version), Some(4));
+}
+
+#[test]
+fn turns_are_taken_one_by_one() {
+    let place = Place::new();
+    let (first, second) = (place.open().expect("it opens"), place.open().expect("it opens"));
+    let held = first.turn(&name("a")).expect("nobody has it");
+    second.turn(&name("b")).expect("another secret's turn is free");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| second.turn(&name("a")).map(drop));
+        std::thread::sleep(TURN);
+        assert!(!waiting.is_finished(), "two have the same turn");
+        drop(held);
+        waiting.join().expect("no panic").expect("it is free now");
+    });
+    // The store itself can be changed meanwhile.
+    let _held = first.turn(&name("a")).expect("nobody has it");
+    second.set(&name("a"), value("one")).expect("it is new");
 }

@@ -1,10 +1,12 @@
 //! Watches a request's body for placeholders, whatever its chunks, and swaps those that are bound to it.
 //! It never passes on the piece that would complete a placeholder which has no business there.
 
+use super::canary::{Canary, Why};
 use super::fill::push_encoded;
-use super::slots::{Canary, Slots, Why};
-use super::{Held, Shelf, Vault};
+use super::slots::{Carried, Slots};
+use super::{Shelf, Vault};
 use crate::secrets::placeholder::{SPELLING_BYTES_MAX, Scanner, Sighting, Spelling};
+use crate::secrets::plain::Plain;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use zeroize::Zeroizing;
 pub struct BodyFilter {
     scanner: Arc<Scanner>,
     held: Shelf,
-    swapped: Vec<Arc<Held>>,
+    swapped: Vec<Carried>,
     dress: Dress,
     /// The last bytes that were looked at: a spelling can begin in them.
     seen: Vec<u8>,
@@ -74,10 +76,10 @@ impl BodyFilter {
         let whole = self.kept.split();
         // Only behind the last whole one can another have begun: one may end as it begins.
         let mut rest = &whole[..];
-        while let Some((at, held)) = self.next(rest) {
-            rest = rest.get(at + held.text.len()..).unwrap_or_default();
+        while let Some((at, carried)) = self.next(rest) {
+            rest = rest.get(at + carried.held.text.len()..).unwrap_or_default();
         }
-        let keep = self.swapped.iter().map(|held| begun(rest, held.text.as_bytes())).max().unwrap_or(0);
+        let keep = self.swapped.iter().map(|carried| begun(rest, carried.held.text.as_bytes())).max().unwrap_or(0);
         let (ready, begun) = whole.split_at(whole.len() - keep);
         let ready = self.swap(ready);
         self.kept.extend_from_slice(begun);
@@ -118,7 +120,7 @@ impl BodyFilter {
     fn canary(&self, sighting: &Sighting) -> Option<Canary> {
         let found = self.held.get(&sighting.core);
         let held = found.as_ref();
-        let swapped = held.is_some_and(|held| self.swapped.iter().any(|other| Arc::ptr_eq(held, other)));
+        let swapped = held.is_some_and(|held| self.swapped.iter().any(|other| Arc::ptr_eq(held, &other.held)));
         let why = match (held, swapped, sighting.spelling) {
             (_, true, Spelling::Raw) => return None,
             (_, true, _) => Why::Spelled,
@@ -129,8 +131,8 @@ impl BodyFilter {
     }
 
     /// The first placeholder to swap in bytes, and where it is.
-    fn next(&self, bytes: &[u8]) -> Option<(usize, &Arc<Held>)> {
-        let found = self.swapped.iter().filter_map(|held| Some((find(bytes, &held.text)?, held)));
+    fn next(&self, bytes: &[u8]) -> Option<(usize, &Carried)> {
+        let found = self.swapped.iter().filter_map(|carried| Some((find(bytes, &carried.held.text)?, carried)));
         found.min_by_key(|(at, _)| *at)
     }
 
@@ -138,23 +140,23 @@ impl BodyFilter {
     fn swap(&self, bytes: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(bytes.len());
         let mut rest = bytes;
-        while let Some((at, held)) = self.next(rest) {
+        while let Some((at, carried)) = self.next(rest) {
             let (before, from) = rest.split_at(at);
             out.extend_from_slice(before);
-            self.dress(held, &mut out);
-            rest = from.get(held.text.len()..).unwrap_or_default();
+            self.dress(&carried.value.plain, &mut out);
+            rest = from.get(carried.held.text.len()..).unwrap_or_default();
         }
         out.extend_from_slice(rest);
         out.freeze()
     }
 
-    fn dress(&self, held: &Held, out: &mut BytesMut) {
-        let plain = held.plain.bytes();
+    fn dress(&self, secret: &Plain, out: &mut BytesMut) {
+        let plain = secret.bytes();
         match self.dress {
             Dress::Bare => out.extend_from_slice(plain),
             Dress::Form => {
                 let mut text = Zeroizing::new(String::with_capacity(3 * plain.len()));
-                push_encoded(&held.plain, &mut text);
+                push_encoded(secret, &mut text);
                 out.extend_from_slice(text.as_bytes());
             }
             Dress::Json => {

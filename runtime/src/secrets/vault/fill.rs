@@ -45,7 +45,7 @@ impl Vault {
             return Err(Error::bug(format!("a use of secret \"{}\" is not in the log", unlogged.name)));
         }
         for act in &slots.acts {
-            let plain = act.token.as_deref().unwrap_or(&act.held.plain);
+            let plain = act.token.as_deref().unwrap_or(&act.value.plain);
             let is_exchanged = act.held.exchange.is_some() && matches!(act.put, Put::Header { .. });
             if is_exchanged && act.token.is_none() {
                 return Err(Error::bug(format!("secret \"{}\" was not exchanged before it is used", act.held.name())));
@@ -58,7 +58,7 @@ impl Vault {
                 Put::Signature { service, region } => {
                     let date = sigv4::time_text(self.machine.clock.wall_ns() / 1_000_000_000);
                     let scope = Scope { day: date.get(..8).unwrap_or_default(), region, service };
-                    put_signature(&act.held, scope, &date, slots.payload(), sent, headers, target)?;
+                    put_signature((&act.held, plain), scope, &date, slots.payload(), sent, headers, target)?;
                 }
             }
         }
@@ -161,7 +161,7 @@ pub(super) fn push_encoded(plain: &Plain, out: &mut String) {
 
 /// Signs what is in `headers` and `target` now.
 fn put_signature(
-    held: &Held,
+    (held, plain): (&Held, &Plain),
     scope: Scope<'_>,
     date: &str,
     payload: Option<&str>,
@@ -171,7 +171,7 @@ fn put_signature(
 ) -> Result<()> {
     let payload = payload
         .ok_or_else(|| Error::bug(format!("secret \"{}\" signs a request whose body nobody hashed", held.name())))?;
-    let pair = KeyPair::read(&held.plain, held.name())?;
+    let pair = KeyPair::read(plain, held.name())?;
     headers.remove(AUTHORIZATION);
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| misfit(held));
     headers.insert("x-amz-date", value(date)?);

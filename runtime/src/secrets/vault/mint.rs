@@ -2,7 +2,7 @@
 //! It never passes on the reply of a token endpoint that it could not read.
 
 use super::slots::{Outgoing, is_endpoint};
-use super::{Held, Vault};
+use super::{Held, Origin, Value, Vault};
 use crate::error::{Error, Result};
 use crate::secrets::oauth::REPLY_BYTES_MAX;
 use crate::secrets::plain::Plain;
@@ -10,13 +10,10 @@ use crate::secrets::source::exec::unquote;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::RwLock;
 use stockade_policy::{Only, SecretPlace};
 use zeroize::Zeroizing;
 
-/// Versions from here on are of tokens, which have no number of the operator's: nobody rotates so often, and every JSON
-/// reader of the log takes such numbers as they are.
-pub(super) const FIRST_VERSION: u64 = 1 << 32;
 /// Most tokens of one session.
 const TOKENS_MAX: usize = 1024;
 
@@ -68,14 +65,15 @@ impl Vault {
     /// Keeps a token, and makes its placeholder; the same token gets the same one.
     fn mint(&self, secret: &Held, place: SecretPlace, token: &Zeroizing<Vec<u8>>) -> Result<String> {
         let all = self.held.all();
-        if let Some(known) = all.iter().find(|held| held.is_minted() && held.plain.bytes() == token.as_slice()) {
+        if let Some(known) = all.iter().find(|held| held.is_minted() && held.value().plain.bytes() == token.as_slice())
+        {
             return Ok(known.text.clone());
         }
         let minted = all.iter().filter(|held| held.is_minted()).count();
         if minted >= TOKENS_MAX {
             return Err(Error::guest(format!("the session has {TOKENS_MAX} tokens already")).hint("reuse tokens"));
         }
-        let version = FIRST_VERSION + u64::try_from(minted).expect("at most a thousand");
+        let version = self.own_version();
         let mut rule = secret.rule.clone();
         rule.subject.env = None;
         let endpoint = match place {
@@ -95,8 +93,10 @@ impl Vault {
         let placeholder = self.scanner.key().placeholder(&self.session, &subject.name, version, subject.shape);
         let text = placeholder.text();
         let plain = Plain::copied(token).map_err(|unfit| unfit.of(secret.name()))?;
-        let (plain, previous, exchange) = (Arc::new(plain), None, None);
-        self.held.put(Held { rule, version, plain, previous, placeholder, text: text.clone(), exchange, endpoint });
+        let (origin, value, exchange) = (Origin::Token, Value::first(version, plain, None), None);
+        let (reader, gone) = (None, RwLock::default());
+        let text_of = text.clone();
+        self.held.put(Held { rule, origin, value, reader, gone, placeholder, text: text_of, exchange, endpoint });
         Ok(text)
     }
 }

@@ -1,7 +1,8 @@
 //! Decides which secrets a request carries, and where: swapped for a placeholder, or attached.
 //! It never touches a plaintext: what it decides is carried out once it is in the log.
 
-use super::{Held, Vault, is_reflected};
+use super::canary::{Canary, Why};
+use super::{Held, Value, Vault, is_reflected};
 use crate::journal::Use;
 use crate::secrets::placeholder::{CORE_BYTES, Sighting, Spelling};
 use crate::secrets::plain::Plain;
@@ -39,80 +40,28 @@ pub enum Channel {
     Clear,
 }
 
-/// A request that is refused because of a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Canary {
-    /// Name of the secret; `None` for a placeholder of another session.
-    pub secret: Option<String>,
-    /// Where it was seen.
-    pub place: String,
-    /// What is wrong about that.
-    pub why: Why,
-}
-
-/// Why a placeholder must not be where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// It is another session's.
-    Foreign,
-    /// The secret is not bound to such a request.
-    Unbound,
-    /// It is bound to the request, and goes somewhere else in it.
-    Elsewhere,
-    /// It is bound to the request, and spelled in a way in which it is not swapped.
-    Spelled,
-    /// It is there twice, or two headers claim the same place.
-    Twice,
-    /// The request goes in the clear.
-    Clear,
-    /// No placeholder: the agent sent a credential of its own where the grant has the operator's.
-    OwnCredential,
-    /// A signature that we cannot make, and why.
-    Unsignable(String),
-}
-
-impl Canary {
-    /// Whether a placeholder was seen, and the log should say so. Otherwise it is a refusal like any other.
-    pub fn is_sighting(&self) -> bool {
-        match self.why {
-            Why::Foreign | Why::Unbound | Why::Elsewhere | Why::Spelled | Why::Twice | Why::Clear => true,
-            Why::OwnCredential | Why::Unsignable(_) => false,
-        }
-    }
-
-    /// In words for the agent and the log: the place and the name, nothing of the request.
-    pub fn reason(&self) -> String {
-        let name = self.secret.as_deref().unwrap_or("of another session");
-        let place = &self.place;
-        match &self.why {
-            Why::Foreign => format!("a placeholder of another session is in {place}"),
-            Why::Unbound => {
-                format!("secret \"{name}\" is not bound to such a request, and its placeholder is in {place}")
-            }
-            Why::Elsewhere => format!("the placeholder of secret \"{name}\" is in {place}, where it is not swapped"),
-            Why::Spelled => format!("the placeholder of secret \"{name}\" is encoded in {place}: send it as it is"),
-            Why::Twice => format!("secret \"{name}\" has more than one place in {place}"),
-            Why::Clear => format!("secret \"{name}\" is sent over TLS alone, and its placeholder is in {place}"),
-            Why::OwnCredential => format!("{place} belongs to secret \"{name}\": send its placeholder, or nothing"),
-            Why::Unsignable(why) => format!("secret \"{name}\" cannot sign: {why}"),
-        }
-    }
-}
-
 /// What is decided for one request: the secrets that go into the log, and then into the request.
 #[derive(Debug)]
 pub struct Slots {
     pub(super) acts: Vec<Act>,
     /// Secrets whose placeholder is swapped in the body.
-    pub(super) in_body: Vec<Arc<Held>>,
+    pub(super) in_body: Vec<Carried>,
     uses: Vec<Use>,
     payload: Payload,
+}
+
+/// A secret, and what it is for this request: it may be replaced before the request is filled.
+#[derive(Debug, Clone)]
+pub(super) struct Carried {
+    pub(super) held: Arc<Held>,
+    pub(super) value: Arc<Value>,
 }
 
 /// One secret that goes into a request.
 #[derive(Debug)]
 pub(super) struct Act {
     pub(super) held: Arc<Held>,
+    pub(super) value: Arc<Value>,
     pub(super) put: Put,
     pub(super) used: Use,
     /// What the secret was exchanged for.
@@ -156,6 +105,11 @@ impl Slots {
         self.uses.is_empty()
     }
 
+    /// Whether a secret has to be exchanged before the request can be filled.
+    pub fn wants_token(&self) -> bool {
+        self.acts.iter().any(|act| act.held.exchange.is_some() && matches!(act.put, Put::Header { .. }))
+    }
+
     /// Whether the whole body has to be read and hashed before the request can be signed.
     pub fn wants_payload_hash(&self) -> bool {
         self.payload == Payload::Wanted
@@ -171,6 +125,10 @@ impl Slots {
             Payload::Known(hash) => Some(hash),
             Payload::Unneeded | Payload::Wanted => None,
         }
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Arc<Held>> {
+        self.acts.iter().map(|act| &act.held).chain(self.in_body.iter().map(|carried| &carried.held))
     }
 
     pub(super) fn acts_mut(&mut self) -> impl Iterator<Item = &mut Act> {
@@ -227,12 +185,15 @@ impl Vault {
         }
         // An agent that does the exchange itself sends the secret in a form.
         let exchanged = self.held.all().into_iter().filter(|held| is_endpoint(request, held));
-        slots.in_body.extend(exchanged);
+        slots.in_body.extend(exchanged.map(Carried::now));
+        if let Some((held, why)) = slots.held().find_map(|held| Some((held, held.gone()?))) {
+            return Err(Canary { secret: Some(held.name().to_owned()), place: held.place(), why: Why::Gone(why) });
+        }
         slots.payload = payload(request, &slots)?;
         // Signatures last: they cover what the others put in.
         slots.acts.sort_by_key(|act| matches!(act.put, Put::Signature { .. }));
         slots.uses = slots.acts.iter().map(|act| act.used.clone()).collect();
-        slots.uses.extend(slots.in_body.iter().map(|held| used(held)));
+        slots.uses.extend(slots.in_body.iter().map(|carried| used(&carried.held, &carried.value)));
         Ok(slots)
     }
 
@@ -274,15 +235,28 @@ impl Vault {
             None => Ok(()),
             Some(_) if slots.acts.iter().any(|act| Arc::ptr_eq(&act.held, held)) => refuse(Some(held), Why::Twice),
             Some(put) => {
-                slots.acts.push(Act { held: Arc::clone(held), put, used: used(held), token: None });
+                slots.acts.push(Act::new(held, put));
                 Ok(())
             }
         }
     }
 }
 
-fn used(held: &Held) -> Use {
-    Use { name: held.name().to_owned(), version: held.version, place: held.place(), rule: held.rule.id.clone() }
+impl Carried {
+    fn now(held: Arc<Held>) -> Self {
+        Self { value: held.value(), held }
+    }
+}
+
+impl Act {
+    fn new(held: &Arc<Held>, put: Put) -> Self {
+        let value = held.value();
+        Self { held: Arc::clone(held), put, used: used(held, &value), value, token: None }
+    }
+}
+
+fn used(held: &Held, value: &Value) -> Use {
+    Use { name: held.name().to_owned(), version: value.version, place: held.place(), rule: held.rule.id.clone() }
 }
 
 /// How a placeholder that was seen here is swapped; `None` where it goes along with a signature.
@@ -426,7 +400,7 @@ fn attach(request: &Outgoing<'_>, held: &Arc<Held>, slots: &mut Slots) -> Result
         SecretPlace::Path => return Ok(()),
         SecretPlace::Body => {
             if request.channel == Channel::Tls && secret.is_bound_to(request.host, request.method, request.path) {
-                slots.in_body.push(Arc::clone(held));
+                slots.in_body.push(Carried::now(Arc::clone(held)));
             }
             return Ok(());
         }
@@ -435,7 +409,7 @@ fn attach(request: &Outgoing<'_>, held: &Arc<Held>, slots: &mut Slots) -> Result
         return own_credential(held);
     }
     if request.channel == Channel::Tls && secret.is_bound_to(request.host, request.method, request.path) {
-        slots.acts.push(Act { held: Arc::clone(held), put, used: used(held), token: None });
+        slots.acts.push(Act::new(held, put));
     }
     Ok(())
 }

@@ -71,24 +71,26 @@ fn value(name: &str) -> &'static str {
     }
 }
 
-fn rules(text: &str) -> Vec<Rule<Secret>> {
+pub(super) fn rules(text: &str) -> Vec<Rule<Secret>> {
     let text = format!("profile = 1\nname = \"p\"\n{text}");
     let file = parse("p.toml", text.as_bytes()).unwrap_or_else(|all| panic!("{all}"));
     resolve(&file, &mut |_| Ok(None)).unwrap_or_else(|all| panic!("{all}")).secrets().to_vec()
 }
 
-fn host_key() -> HostKey {
+pub(super) fn host_key() -> HostKey {
     HostKey::new(LockedBytes::take(&mut [9; 32]).expect("memory"))
 }
 
 fn load(text: &str, value: impl Fn(&str) -> &'static str) -> Result<Vault> {
     let rules = rules(text);
     let resolved = rules.iter().map(|rule| Resolved {
+        source: Source::Store,
         version: 1,
         value: Plain::new(value(rule.subject.name.as_str()).as_bytes().to_vec()).expect("it fits"),
         previous: None,
+        reader: None,
     });
-    Vault::hold(&rules, resolved.collect(), Scanner::new(host_key()), &Machine::system())
+    Vault::hold(&rules, resolved.collect(), Scanner::new(host_key()), None, &Machine::system())
 }
 
 fn vault() -> Vault {

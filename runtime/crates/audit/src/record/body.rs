@@ -3,7 +3,9 @@
 
 use super::files::{Apply, Discard, FsOutcome, Undo};
 use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen};
-use super::net::{NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, SecretCanary, SecretScrub, SecretUse};
+use super::net::{
+    NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, SecretCanary, SecretRotate, SecretScrub, SecretUse,
+};
 use super::strict::{StrictError, kept, read_one};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
@@ -120,6 +122,8 @@ kinds! {
     NetRefuse = "net.refuse" at Performed;
     /// A secret goes out.
     SecretUse = "secret.use" at Performed;
+    /// A secret has a new version.
+    SecretRotate = "secret.rotate" at Performed;
     /// A placeholder was where it has no business.
     SecretCanary = "secret.canary" at Performed;
     /// A secret came back and was taken out.

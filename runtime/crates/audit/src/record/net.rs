@@ -19,6 +19,20 @@ pub enum Via {
     Tool,
     /// The other way: from the host to a port inside.
     Port,
+    /// The outlet itself: it exchanges a secret at the endpoint that the secret's rule names.
+    Exchange,
+}
+
+/// Who keeps the new version of a secret that was replaced while a session ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// The store: the next session begins with it.
+    Store,
+    /// The session alone: it is lost at its end.
+    Session,
+    /// Where it came from: it was replaced there, and read again.
+    Source,
 }
 
 /// `net.name`: a name was asked for.
@@ -149,7 +163,7 @@ pub struct SecretUse {
     pub r: u64,
     /// Name of the secret.
     pub name: String,
-    /// Its version in the store.
+    /// Its version: the store's, or its source's where that counts versions; from 2^32 on, one that only the session has.
     pub v: u64,
     /// Host that it goes to.
     pub host: String,
@@ -157,6 +171,23 @@ pub struct SecretUse {
     pub place: String,
     /// The rule that binds it.
     pub rule: String,
+}
+
+/// `secret.rotate`: a secret has a new version, in the middle of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRotate {
+    /// Name of the secret.
+    pub name: String,
+    /// The version before.
+    pub was: u64,
+    /// The new one.
+    pub v: u64,
+    /// Who keeps it.
+    pub kept: Kept,
+    /// Why nobody but the session does. Left out where somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// `secret.canary`: a placeholder was seen where it has no business.

@@ -34,6 +34,7 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
         | Body::NetReply(_)
         | Body::NetRefuse(_)
         | Body::SecretUse(_)
+        | Body::SecretRotate(_)
         | Body::SecretCanary(_)
         | Body::SecretScrub(_)
         | Body::LedgerInit(_)

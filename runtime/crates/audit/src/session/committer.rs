@@ -3,7 +3,7 @@
 
 use super::{ANCHOR_OPEN, Shared, Since, State};
 use crate::disk::{Owed, create_with};
-use crate::error::{At as _, Result};
+use crate::error::{At as _, AuditError, Result};
 use crate::ledger::Ledger;
 use crate::merkle::Hash;
 use crate::note::Signer;
@@ -20,13 +20,16 @@ const STACK_BYTES: usize = 256 * 1024;
 const GROUP_ENTRIES: u64 = 4096;
 /// …or is this old: so a power cut loses at most this much of ordinary records.
 const GROUP_MS: u64 = 50;
-/// A checkpoint is signed at least this often while there is something new.
+/// What a barrier has put on disk is signed this long after the signature before: at once where none was made lately, and
+/// not for each of many barriers. What is durable is what the frames say; a signature says it to others.
+const SIGN_BARRIER_MS: u64 = 50;
+/// Anything else that is new is signed this long after the signature before.
 const SIGN_MS: u64 = 1000;
 /// Leaves that may wait for the disk before appending waits too. With leaves of at most 8 KiB this bounds the data at
 /// risk; a typical leaf has 250 bytes, so that a megabyte is about one group.
 pub(super) const ENTRIES_PENDING_MAX: u64 = 4 * GROUP_ENTRIES;
 
-const _: () = assert!(GROUP_MS < SIGN_MS, "what is signed was committed before");
+const _: () = assert!(GROUP_MS < SIGN_MS && SIGN_BARRIER_MS < SIGN_MS, "what is signed was committed before");
 
 /// What tells the committer to act.
 #[derive(Debug, Default)]
@@ -35,14 +38,34 @@ pub(super) struct Pace {
     pub(super) barrier: u64,
     /// The end: commit, sync and sign what there is, then return.
     pub(super) stop: bool,
-    /// Whether the committer sleeps without a deadline.
-    idle: bool,
+    sleep: Sleep,
+}
+
+/// What the committer does at present. It says so itself; whoever rouses it says `Awake`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It works, or is about to: it will look at the state again before it sleeps.
+    #[default]
+    Awake,
+    /// It will wake in time for whatever is appended now.
+    Timed,
+    /// It sleeps until it is told that there is something.
+    Idle,
 }
 
 impl Pace {
     /// Whether the committer has to be woken for this many pending leaves.
     pub(super) fn wants_commit(&self, pending: u64) -> bool {
-        self.idle || pending >= GROUP_ENTRIES
+        match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Timed => pending >= GROUP_ENTRIES,
+            Sleep::Idle => true,
+        }
+    }
+
+    /// Whether the committer sleeps, and is to be woken: once.
+    pub(super) fn rouse(&mut self) -> bool {
+        std::mem::replace(&mut self.sleep, Sleep::Awake) != Sleep::Awake
     }
 }
 
@@ -50,8 +73,15 @@ pub(super) struct Committer {
     shared: Arc<Shared>,
     signer: Signer,
     dir: PathBuf,
+    /// Leaves on disk, and the root over them.
+    durable: (u64, Hash),
+    /// Since when leaves may have been pending: the last group, so that a leaf that comes soon after one wakes nobody.
+    /// `None` where none has come for as long as a group may take; then the next one does wake us.
+    since: Option<Instant>,
     signed: u64,
     signed_at: Instant,
+    /// How long after `signed_at` what is not signed yet will be.
+    sign_after: Duration,
     /// What only the end of the log waits for.
     owed: Owed,
 }
@@ -64,6 +94,14 @@ pub(super) struct Opening {
     pub(super) owed: Owed,
     pub(super) size: u64,
     pub(super) root: Hash,
+}
+
+/// What the committer does next.
+enum Step {
+    /// Puts a group on disk.
+    Commit(Group),
+    /// Signs what is there.
+    Sign,
 }
 
 /// A group that was written and is to be synced.
@@ -86,8 +124,10 @@ enum Urgency {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, signer: Signer, dir: &Path) -> Self {
-        let (dir, owed) = (dir.to_owned(), Owed::default());
-        Self { shared, signer, dir, signed: 0, signed_at: Instant::now(), owed }
+        let (dir, owed, durable) = (dir.to_owned(), Owed::default(), shared.lock().durable);
+        let sign_after = Duration::from_millis(SIGN_MS);
+        let now = Instant::now();
+        Self { shared, signer, dir, durable, since: Some(now), signed: 0, signed_at: now, sign_after, owed }
     }
 
     pub(super) fn spawn(self, opening: Opening) -> Result<JoinHandle<Result<Owed>>> {
@@ -103,10 +143,11 @@ impl Committer {
     fn run(mut self, opening: Opening) -> Result<Owed> {
         let done = self.live(opening);
         if let Err(error) = &done {
-            self.shared.lock().chain.poison(error);
-            self.shared.settled.notify_all();
+            let mut state = self.shared.lock();
+            state.chain.poison(error);
+            self.shared.announce(state);
         }
-        done.map(|()| self.owed)
+        done.map(|()| std::mem::take(&mut self.owed))
     }
 
     fn live(&mut self, opening: Opening) -> Result<()> {
@@ -126,39 +167,63 @@ impl Committer {
         let anchor = self.dir.join(ANCHOR_OPEN);
         let proof = ledger.append(record)?;
         self.owed.file(&anchor, create_with(&*disk, &anchor, proof.to_text().as_bytes())?);
-        (self.signed, self.signed_at) = (size, Instant::now());
+        (self.durable, self.signed, self.signed_at) = ((size, root), size, Instant::now());
         let mut state = self.shared.lock();
-        state.durable = (size, root);
+        state.durable = self.durable;
         state.checkpoint = note;
-        self.shared.settled.notify_all();
+        self.shared.announce(state);
         Ok(checkpoints)
     }
 
     fn turn(&mut self, checkpoints: &mut Checkpoints) -> Result<Urgency> {
-        let group = self.next_group()?;
-        group.owed.settle(&*self.shared.machine.disk)?;
-        self.shared.lock().durable = (group.size, group.root);
-        self.shared.settled.notify_all();
-        let due = self.signed_at.elapsed() >= Duration::from_millis(SIGN_MS);
-        if group.size > self.signed && (group.urgency != Urgency::Ordinary || due) {
-            let note = self.signer.sign(group.size, &group.root);
-            checkpoints.add(&note)?;
-            let latest = checkpoints.latest(&note)?;
-            if group.urgency == Urgency::Last {
-                checkpoints.owe(&mut self.owed);
-                latest.owe(&mut self.owed);
-            }
-            latest.take_place(&*self.shared.machine.disk)?;
-            (self.signed, self.signed_at) = (group.size, Instant::now());
-            self.shared.lock().checkpoint = note;
+        let urgency = match self.next_step()? {
+            Step::Commit(group) => self.settle(group)?,
+            Step::Sign => Urgency::Ordinary,
+        };
+        let due = urgency == Urgency::Last || self.until_signature() == Some(Duration::ZERO);
+        if due && self.durable.0 > self.signed {
+            self.sign(checkpoints, urgency)?;
         }
+        Ok(urgency)
+    }
+
+    /// Puts a group on disk, and tells all who wait for it.
+    fn settle(&mut self, group: Group) -> Result<Urgency> {
+        group.owed.settle(&*self.shared.machine.disk)?;
+        self.durable = (group.size, group.root);
+        if group.urgency == Urgency::Barrier {
+            self.sign_after = Duration::from_millis(SIGN_BARRIER_MS);
+        }
+        let mut state = self.shared.lock();
+        state.durable = self.durable;
+        self.shared.announce(state);
         Ok(group.urgency)
     }
 
-    /// Waits until a group is due, and writes its commit.
-    fn next_group(&self) -> Result<Group> {
+    /// Time until what is on disk is signed; `None` when all of it is.
+    fn until_signature(&self) -> Option<Duration> {
+        (self.durable.0 > self.signed).then(|| self.sign_after.saturating_sub(self.signed_at.elapsed()))
+    }
+
+    fn sign(&mut self, checkpoints: &Checkpoints, urgency: Urgency) -> Result<()> {
+        let (size, root) = self.durable;
+        let note = self.signer.sign(size, &root);
+        checkpoints.add(&note)?;
+        let latest = checkpoints.latest(&note)?;
+        if urgency == Urgency::Last {
+            checkpoints.owe(&mut self.owed);
+            latest.owe(&mut self.owed);
+        }
+        latest.take_place(&*self.shared.machine.disk)?;
+        (self.signed, self.signed_at, self.sign_after) = (size, Instant::now(), Duration::from_millis(SIGN_MS));
+        self.shared.lock().checkpoint = note;
+        Ok(())
+    }
+
+    /// Waits until a group or a signature is due; of a group, writes the commit.
+    fn next_step(&mut self) -> Result<Step> {
+        const GROUP: Duration = Duration::from_millis(GROUP_MS);
         let mut state = self.shared.lock();
-        let mut since: Option<Instant> = None;
         let urgency = loop {
             state.chain.alive()?;
             let pending = state.chain.size() - state.durable.0;
@@ -168,25 +233,31 @@ impl Committer {
             if state.pace.barrier > state.durable.0 {
                 break Urgency::Barrier;
             }
-            let unsigned = state.durable.0 > self.signed;
-            let wait = match (pending, unsigned) {
-                (GROUP_ENTRIES.., _) => break Urgency::Ordinary,
-                (0, false) => None,
-                (0, true) => Some(Duration::from_millis(SIGN_MS).saturating_sub(self.signed_at.elapsed())),
-                (_, _) => {
-                    let start = *since.get_or_insert_with(Instant::now);
-                    Some(Duration::from_millis(GROUP_MS).saturating_sub(start.elapsed()))
+            let group = match (pending, self.since.map(|since| GROUP.saturating_sub(since.elapsed()))) {
+                (GROUP_ENTRIES.., _) | (1.., Some(Duration::ZERO)) => break Urgency::Ordinary,
+                (1.., None) => {
+                    self.since = Some(Instant::now());
+                    Some(GROUP)
                 }
+                (0, Some(Duration::ZERO) | None) => {
+                    self.since = None;
+                    None
+                }
+                (_, left @ Some(_)) => left,
             };
-            state.pace.idle = pending == 0;
-            state = match wait {
-                Some(Duration::ZERO) => break Urgency::Ordinary,
+            let signature = self.until_signature();
+            if signature == Some(Duration::ZERO) {
+                return Ok(Step::Sign);
+            }
+            state.pace.sleep = if self.since.is_some() { Sleep::Timed } else { Sleep::Idle };
+            state = match group.into_iter().chain(signature).min() {
                 Some(wait) => self.shared.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.shared.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-            }
+            };
+            state.pace.sleep = Sleep::Awake;
         };
-        state.pace.idle = false;
-        self.write_commit(&mut state, urgency)
+        self.since = Some(Instant::now());
+        self.write_commit(&mut state, urgency).map(Step::Commit)
     }
 
     fn write_commit(&self, state: &mut State, urgency: Urgency) -> Result<Group> {
@@ -198,5 +269,16 @@ impl Committer {
             owed.file(Path::new("open/openings"), Arc::clone(&state.openings));
         }
         Ok(Group { size, root, owed, urgency })
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Whoever waits for the disk would wait for ever.
+            let mut state = self.shared.lock();
+            state.chain.poison(&AuditError::Invalid { what: "a group", why: "the log's thread panicked".to_owned() });
+            self.shared.announce(state);
+        }
     }
 }

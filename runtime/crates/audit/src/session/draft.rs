@@ -2,6 +2,7 @@
 //! It never holds a record: a draft that is not opened is removed again.
 
 use super::committer::{Committer, Opening, Pace};
+use super::durable::Waiting;
 use super::{SessionLog, Shared, Since, State, count, lock_session, session_origin};
 use crate::blob::BlobKey;
 use crate::chain::{Chain, segment_path};
@@ -98,6 +99,7 @@ impl Draft {
             counts,
             lost: 0,
             durable: (0, Range::default().root()),
+            waiting: Waiting::default(),
             pace: Pace::default(),
             closed: false,
             checkpoint: String::new(),

@@ -100,6 +100,7 @@ impl Acts {
             | Body::NetReply(_)
             | Body::NetRefuse(_)
             | Body::SecretUse(_)
+            | Body::SecretRotate(_)
             | Body::SecretCanary(_)
             | Body::SecretScrub(_)
             | Body::LedgerInit(_)

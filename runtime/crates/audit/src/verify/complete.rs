@@ -101,7 +101,8 @@ impl<'a> Rules<'a> {
             Body::NetClose(close) => self.outlet.closed(n, &close, findings),
             Body::NetRequest(request) => self.outlet.requested(n, &request, findings),
             Body::NetReply(reply) => self.outlet.replied(n, &reply, findings),
-            Body::SecretUse(used) => self.outlet.secret(n, Some(used.r), findings),
+            Body::SecretUse(used) => self.outlet.used(n, used, findings),
+            Body::SecretRotate(rotated) => self.outlet.rotated(n, &rotated, findings),
             Body::SecretScrub(scrubbed) => self.outlet.secret(n, scrubbed.r, findings),
             Body::Heartbeat(_) | Body::NetName(_) | Body::NetRefuse(_) | Body::SecretCanary(_) => {}
             Body::Apply(_)

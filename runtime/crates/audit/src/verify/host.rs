@@ -179,6 +179,7 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         | Body::NetReply(_)
         | Body::NetRefuse(_)
         | Body::SecretUse(_)
+        | Body::SecretRotate(_)
         | Body::SecretCanary(_)
         | Body::SecretScrub(_) => {
             findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger")

@@ -3,8 +3,8 @@
 
 use super::Findings;
 use super::log::LogKind;
-use crate::record::{NetClose, NetOpen, NetReply, NetRequest};
-use std::collections::HashMap;
+use crate::record::{Kept, NetClose, NetOpen, NetReply, NetRequest, SecretRotate, SecretUse};
+use std::collections::{HashMap, HashSet};
 
 const LOG: LogKind = LogKind::Session;
 
@@ -15,11 +15,13 @@ enum Life {
     Over,
 }
 
-/// What was seen so far. Memory grows with the number of connections and requests.
+/// What was seen so far. Memory grows with the number of connections, requests and versions of secrets.
 #[derive(Debug, Default)]
 pub(super) struct Outlet {
     connections: HashMap<u64, Life>,
     requests: HashMap<u64, Life>,
+    /// Name and version of every secret that went out.
+    used: HashSet<(String, u64)>,
 }
 
 impl Outlet {
@@ -48,6 +50,24 @@ impl Outlet {
             && !matches!(self.requests.get(&r), Some(Life::Began(_)))
         {
             findings.incomplete(LOG, n, format!("a secret of request {r}, which is not under way"));
+        }
+    }
+
+    /// A secret goes out with a request.
+    pub(super) fn used(&mut self, n: u64, used: SecretUse, findings: &mut Findings) {
+        self.secret(n, Some(used.r), findings);
+        self.used.insert((used.name, used.v));
+    }
+
+    /// A secret was replaced. Whoever replaces one gets it first, unless it was replaced where it came from.
+    pub(super) fn rotated(&self, n: u64, rotated: &SecretRotate, findings: &mut Findings) {
+        let given = match rotated.kept {
+            Kept::Store | Kept::Session => self.used.contains(&(rotated.name.clone(), rotated.was)),
+            Kept::Source => true,
+        };
+        if !given {
+            let SecretRotate { name, was, .. } = rotated;
+            findings.incomplete(LOG, n, format!("version {was} of secret {name:?} was replaced, and never went out"));
         }
     }
 

@@ -12,4 +12,5 @@ mod tamper;
 mod tiles;
 mod vectors;
 mod verify;
+mod waits;
 mod write;

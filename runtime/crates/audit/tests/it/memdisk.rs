@@ -51,6 +51,8 @@ struct Inner {
     fail: Fail,
     ops: u64,
     short: Option<Dice>,
+    /// Syncs wait until this is over.
+    held: bool,
 }
 
 /// The disk.
@@ -76,7 +78,7 @@ impl MemDisk {
     pub(crate) fn new(fail: Fail) -> Self {
         let dirs = [(PathBuf::from("/"), ()), (PathBuf::from("/s"), ())].into();
         let (inodes, names, synced_names) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Inner { inodes, names, synced_names, dirs, fail, ops: 0, short: None })))
+        Self(Arc::new(Mutex::new(Inner { inodes, names, synced_names, dirs, fail, ops: 0, short: None, held: false })))
     }
 
     pub(crate) fn writing_short(self, dice: Dice) -> Self {
@@ -92,12 +94,38 @@ impl MemDisk {
         self.lock().ops
     }
 
+    /// What happens from now on.
+    pub(crate) fn fail(&self, fail: Fail) {
+        self.lock().fail = fail;
+    }
+
+    /// Content of a file, as text.
+    pub(crate) fn text(&self, path: &Path) -> String {
+        let inner = self.lock();
+        let inode = inner.inode(path).expect("it is there");
+        String::from_utf8_lossy(&inner.inodes[inode].data).into_owned()
+    }
+
+    /// Lets no sync return, or lets them go on.
+    pub(crate) fn hold_syncs(&self, held: bool) {
+        self.lock().held = held;
+    }
+
     /// The disk as another process finds it after this one was killed.
     pub(crate) fn after_kill(&self) -> Self {
         let inner = self.lock();
         let (inodes, names) = (inner.inodes.clone(), inner.names.clone());
         let (synced_names, dirs) = (inner.synced_names.clone(), inner.dirs.clone());
-        Self(Arc::new(Mutex::new(Inner { inodes, names, synced_names, dirs, fail: Fail::Never, ops: 0, short: None })))
+        Self(Arc::new(Mutex::new(Inner {
+            inodes,
+            names,
+            synced_names,
+            dirs,
+            fail: Fail::Never,
+            ops: 0,
+            short: None,
+            held: false,
+        })))
     }
 
     /// The disk as the machine finds it after the power came back: each name and page that was not synced may be there or not.
@@ -115,7 +143,16 @@ impl MemDisk {
         });
         let (inodes, dirs) = (inodes.collect(), inner.dirs.clone());
         let synced_names = names.clone();
-        Self(Arc::new(Mutex::new(Inner { inodes, names, synced_names, dirs, fail: Fail::Never, ops: 0, short: None })))
+        Self(Arc::new(Mutex::new(Inner {
+            inodes,
+            names,
+            synced_names,
+            dirs,
+            fail: Fail::Never,
+            ops: 0,
+            short: None,
+            held: false,
+        })))
     }
 }
 
@@ -185,6 +222,11 @@ impl DiskFile for MemFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.0.lock();
+        while inner.held {
+            drop(inner);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            inner = self.0.lock();
+        }
         inner.op(Op::Sync)?;
         let inode = &mut inner.inodes[self.1];
         inode.synced = inode.data.clone();

@@ -11,10 +11,10 @@ use crate::glob::last;
 use crate::guard::Treatment;
 use crate::host::Host;
 use crate::limits::{Limit, Limits};
-use crate::name::{Flaw, RuleId, ToolName};
+use crate::name::{Flaw, RuleId, SecretName, ToolName};
 use crate::path::AbsolutePath;
 use crate::profile::ExpandedProfile;
-use crate::rule::{Access, Match, Matter, Verb};
+use crate::rule::{Access, Match, Matter, Method, NetGrant, SecretPlace, Verb};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -72,17 +72,47 @@ impl ExpandedProfile {
 
     /// Decides about a call. Total and pure: the same profile and call give the same decision, forever.
     pub fn judge(&self, call: Call) -> Decision {
-        match self.answer(&call, None) {
+        match self.answer(&call, None, None) {
             Answer::Allowed(grounds) => Decision::Permit(Permit::new(call, grounds)),
             Answer::Asks(rules) => Decision::Ask(Ask::new(call, rules)),
             Answer::Denied(refusal) => Decision::Denial(Denial::new(call, refusal)),
         }
     }
 
+    /// Decides about the request by which a secret is exchanged for tokens, at the one endpoint that its own rule names.
+    /// That rule grants it, to whoever makes it for the sandbox and not to the sandbox, which needs no grant for the
+    /// endpoint's host; what restricts requests there restricts this one too. `None` for a secret that is not exchanged.
+    pub fn judge_exchange(&self, secret: &SecretName) -> Option<Decision> {
+        let mut named = self.secrets().iter().filter(|rule| rule.subject.name == *secret);
+        let (rule, url) = named.find_map(|rule| match &rule.subject.place {
+            SecretPlace::Oauth { token_url, .. } => Some((&rule.id, token_url)),
+            SecretPlace::Header { .. }
+            | SecretPlace::Basic { .. }
+            | SecretPlace::Query { .. }
+            | SecretPlace::Path
+            | SecretPlace::Body
+            | SecretPlace::Sigv4 { .. } => None,
+        })?;
+        let method = Method::parse("POST").expect("a method, which token endpoints want (RFC 6749, 3.2)");
+        let (host, port, path) = (url.host.clone(), url.port, Some(url.path.clone()));
+        let call = Call::new(ToolName::net(), Action::Connect { host, port, method: Some(method), path });
+        Some(match self.answer(&call, None, Some(rule)) {
+            Answer::Allowed(grounds) => Decision::Permit(Permit::new(call, grounds)),
+            Answer::Asks(rules) => Decision::Ask(Ask::new(call, rules)),
+            Answer::Denied(refusal) => Decision::Denial(Denial::new(call, refusal)),
+        })
+    }
+
+    /// Where a host is and who signs for it: the most specific grant that names host and port, whatever it allows there.
+    pub fn net_grant_of(&self, host: &Host, port: u16) -> Option<(&NetGrant, &RuleId)> {
+        let named = self.net_grants().filter(|(net, _)| net.allowed.test(host, port, None, None) != Match::No);
+        named.max_by_key(|(net, _)| net.allowed.host.rank())
+    }
+
     /// Decides again about a call to which somebody agreed. A rule that did not ask then still asks.
     pub fn judge_approved(&self, approval: Approval) -> Decision {
         let (call, rules, by) = approval.into_parts();
-        match self.answer(&call, Some((&rules, &by))) {
+        match self.answer(&call, Some((&rules, &by)), None) {
             Answer::Allowed(grounds) => Decision::Permit(Permit::new(call, grounds)),
             Answer::Asks(rules) => Decision::Ask(Ask::new(call, rules)),
             Answer::Denied(refusal) => Decision::Denial(Denial::new(call, refusal)),
@@ -91,10 +121,11 @@ impl ExpandedProfile {
 
     /// What `judge` would say about a call.
     pub fn would(&self, call: &Call) -> Answer {
-        self.answer(call, None)
+        self.answer(call, None, None)
     }
 
-    fn answer(&self, call: &Call, approval: Option<(&[RuleId], &Approver)>) -> Answer {
+    /// `own` is a rule that grants the call by itself.
+    fn answer(&self, call: &Call, approval: Option<(&[RuleId], &Approver)>, own: Option<&RuleId>) -> Answer {
         let target = match self.target(call.action()) {
             Ok(target) => target,
             Err(refusal) => return Answer::Denied(refusal),
@@ -111,7 +142,7 @@ impl ExpandedProfile {
             Treatment::Protect { rule } => return Answer::Denied(self.protected(call, &rule)),
             free_or_held @ (Treatment::Free | Treatment::Hold { .. }) => free_or_held,
         };
-        let mut rules = reach.granted_by();
+        let mut rules: Vec<RuleId> = own.cloned().into_iter().chain(reach.granted_by()).collect();
         if rules.is_empty() {
             return Answer::Denied(self.not_granted(call, target.as_ref()));
         }
