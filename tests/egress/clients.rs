@@ -1,9 +1,9 @@
 //! Real clients, as a guest has them: each gets through the outlet without knowing of it, and where told of it by its proxy.
 //! It never takes a client that is not installed for one that works.
 
-use crate::world::{SECRET, World};
+use crate::servers::{need, part};
+use crate::world::{SECRET, World, shown};
 use std::path::Path;
-use stockade_tests::binaries;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, Told, must};
 
@@ -205,14 +205,6 @@ pub(crate) fn stories() -> Vec<Story> {
     table.chain(others).collect()
 }
 
-fn need(programs: &[&str]) -> Told {
-    for program in programs {
-        let found = stockade_tests::process::found_in(stockade_tests::stage::PATH, program);
-        found.map(drop).ok_or_else(|| Stop::Skip(format!("{program} is not installed")))?;
-    }
-    Ok(())
-}
-
 fn tell(stage: &mut Stage, client: &Client) -> Told {
     need(client.needs)?;
     let world = World::new(stage)?;
@@ -286,40 +278,12 @@ echo '{"name":"egress-package","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0
     world.inside(stage, script)?.says(&["required"])
 }
 
-/// Two libraries that bring their own idea of what to trust; fetched beside the wall, so that it takes a registry.
+/// Two libraries that bring their own idea of what to trust.
 fn requests(stage: &mut Stage) -> Told {
     need(&["python3"])?;
-    let variables =
-        ["PIP_INDEX_URL", "PIP_CERT", "PIP_FIND_LINKS", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
-    let mut install = stage.program(&[
-        "python3",
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "-q",
-        "--no-cache-dir",
-        "--retries",
-        "0",
-        "--timeout",
-        "10",
-        "--target",
-        "{ws}/lib",
-        "requests",
-        "httpx",
-    ]);
-    let own = variables.iter().filter_map(|name| Some(((*name).into(), binaries::variable(name)?)));
-    install.environment.extend(own);
-    let installed = stage.go(&install)?;
-    if installed.code() != 0 {
-        let last = installed.err();
-        return Err(Stop::Skip(format!(
-            "requests and httpx cannot be fetched: {}",
-            last.lines().last().unwrap_or_default()
-        )));
-    }
-    let world = World::new(stage)?;
-    let script = r#"export PYTHONPATH=lib; cat > both.py <<'PYTHON'
+    part(stage, "python")?;
+    let world = World::with(stage, |profile| profile + &shown("{python}"))?;
+    let script = r#"export PYTHONPATH={python}; cat > both.py <<'PYTHON'
 import os, requests, httpx
 headers = {"authorization": "Bearer " + os.environ["API_KEY"]}
 print("requests", requests.get("https://good.test/echo?by=requests", headers=headers).status_code)

@@ -3,12 +3,20 @@
 
 mod bounds;
 mod clients;
+mod companies;
 mod ends;
 mod exchange;
 mod floods;
+mod languages;
+mod oauth;
 mod proofs;
+mod rebinding;
 mod reflections;
+mod registries;
 mod requests;
+mod served;
+mod servers;
+mod services;
 mod vault;
 mod walls;
 mod world;
@@ -19,10 +27,17 @@ fn main() -> ExitCode {
     stockade_tests::story::run_trials("egress", |person| {
         let parts = [
             clients::stories(),
+            languages::stories(),
+            registries::stories(),
+            services::stories(),
+            served::stories(),
             requests::stories(),
             walls::stories(),
             reflections::stories(),
             bounds::stories(),
+            oauth::stories(),
+            companies::stories(),
+            rebinding::stories(),
             ends::stories(),
             floods::stories(),
             proofs::stories(),

@@ -451,7 +451,17 @@ pub(crate) fn stories() -> Vec<Story> {
             Story::new(name.trim_end_matches('_'), move |stage| tell(stage, attack))
         })
     });
-    told.collect()
+    told.chain([Story::new("requests::a_body_that_ends_as_a_placeholder_begins_is_not_cut", ending)]).collect()
+}
+
+/// What may begin a placeholder is held back until the next piece comes, or the end.
+fn ending(stage: &mut Stage) -> Told {
+    let place = "place = { header = \"authorization\", format = \"Bearer {}\" }";
+    let world = World::with(stage, |profile| profile.replace(place, "place = \"body\""))?;
+    let script = "for v in --http1.1 --http2; do for n in 1 5 20; do for how in '-T -' '--data-binary @-'; do \
+        printf 'whole:%s' \"${API_KEY:0:$n}\" | curl -sS $v -X POST $how https://attach.good.test/count; done; done; done";
+    let heard = world.inside(stage, script)?;
+    heard.says(&["7\n7\n11\n11\n26\n26\n7\n7\n11\n11\n26\n26\n"])
 }
 
 fn tell(stage: &mut Stage, attack: &Attack) -> Told {

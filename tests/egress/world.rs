@@ -2,7 +2,7 @@
 //! It never lets a story end before its secret was searched for wherever it must not be.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::OnceLock;
@@ -16,6 +16,10 @@ use stockade_tests::story::{Stop, Theatre, Told, must};
 
 /// The secret of all stories. It goes in by standard input alone.
 pub(crate) const SECRET: &str = "sk-egress-7Qm2vX9rT4bLk8Zp3Wd6Yh1N";
+/// Part of every token that the servers give for it.
+const TOKEN: &str = "tk-egress-4Hn8sW1cYp6Jx0Gd5Ze3Vu9M";
+/// The password of a company's proxy.
+pub(crate) const PASSWORD: &str = "pw-egress-3Fk7tB9mRq2Ns5Xa8Lc6Wj0E";
 /// What a control sends in the place of a placeholder.
 pub(crate) const CONTROL_KEY: &str = "control-key-of-the-unconfined";
 
@@ -107,10 +111,27 @@ const PROXY: &str = "http://proxy.stockade.internal:3128";
 /// Helpers for scripts inside and outside.
 const CLIENT: &str = include_str!("inside/client.py");
 
+/// The grant of a host with HTTP rules, at a port of the loopback.
+pub(crate) fn host(name: &str, port: &str, more: &str) -> String {
+    format!(
+        "[[grant.net]]\nhost = \"{name}\"\nports = [443]\nmethods = [\"GET\", \"POST\", \"PUT\", \"HEAD\"]\n\
+         resolve = [\"127.0.0.1:{port}\"]\ntrust = \"up/ca.pem\"\n{more}reason = \"a host of the tests\"\n"
+    )
+}
+
+/// A directory with programs that are shown inside.
+pub(crate) fn shown(path: &str) -> String {
+    format!(
+        "[[grant.read]]\npath = \"{path}\"\nreason = \"a client's files\"\n\
+         [[grant.exec]]\npath = \"{path}\"\nreason = \"a client's programs\"\n"
+    )
+}
+
 fn stage(person: Person) -> Result<Stage, String> {
     let upstream = Path::new(env!("CARGO_BIN_EXE_stockade-upstream"));
     let probe = Path::new(env!("CARGO_BIN_EXE_stockade-probe"));
-    let mut programs = vec![("stockade-upstream", upstream), ("stockade-probe", probe)];
+    let client = Path::new(env!("CARGO_BIN_EXE_stockade-client"));
+    let mut programs = vec![("stockade-upstream", upstream), ("stockade-probe", probe), ("stockade-client", client)];
     let binary = binaries::under_test()?;
     let keeper = binaries::variable(KEEPER).map(PathBuf::from);
     programs.extend(keeper.iter().map(|keeper| ("rvault", keeper.as_path())));
@@ -131,7 +152,8 @@ fn stage(person: Person) -> Result<Stage, String> {
 
 fn afterwards(stage: &Stage) -> Told {
     stage.nothing_left()?;
-    let found = traces(&stage.scene.path("{root}"), &[stage.scene.path("{up}/requests.jsonl")]);
+    let known = ["{up}/requests.jsonl", "{outside}/tinyproxy.conf"].map(|path| stage.scene.path(path));
+    let found = traces(&stage.scene.path("{root}"), &known);
     must(found.is_empty(), || format!("the secret is in {found:#?}"))
 }
 
@@ -190,6 +212,7 @@ impl World {
         let out = child.stdout.take().ok_or_else(|| Stop::Fail("servers without output".to_owned()))?;
         let mut world = Self { child, profile: String::new() };
         let mut line = String::new();
+        world.child.stdin.as_mut().map(|stdin| writeln!(stdin, "{SECRET}")).transpose()?;
         BufReader::new(out).read_line(&mut line)?;
         let ports: serde_json::Value =
             serde_json::from_str(&line).map_err(|e| format!("the servers' ports: {e}: {line}"))?;
@@ -200,13 +223,14 @@ impl World {
         stage.scene.file("{ws}/client.py", CLIENT)?;
         let mapped = "connect-to = \":443:127.0.0.1:{tls}\"\nconnect-to = \":80:127.0.0.1:{http}\"\nconnect-to = \":2222:127.0.0.1:{raw}\"\n";
         stage.scene.file("{outside}/.curlrc", mapped)?;
-        if binaries::under_test()?.is_some() {
-            let mut set = stage.program(&["{bin}/stockade", "secret", "set", "key"]);
-            set.input = SECRET.into();
-            let set = stage.go(&set)?;
-            must(set.code() == 0, || set.told())?;
-        }
+        keep(stage, "key", SECRET)?;
         Ok(world)
+    }
+
+    /// The same servers under another profile.
+    pub(crate) fn under(mut self, stage: &Stage, profile: &str) -> Result<Self, Stop> {
+        self.profile = stage.profile("out", profile)?;
+        Ok(self)
     }
 
     /// Runs a script inside, and proves its log.
@@ -244,6 +268,11 @@ impl World {
         Ok(Heard { ended, log: String::new(), seen: stage.text("{up}/requests.jsonl") })
     }
 
+    /// Where the profile is.
+    pub(crate) fn profile(&self) -> &str {
+        &self.profile
+    }
+
     /// The words of a run of this profile.
     pub(crate) fn words<'a>(&'a self, script: &'a str) -> Vec<&'a str> {
         run_words(&["-q", "--profile", &self.profile], &["/bin/bash", "-c", script])
@@ -254,6 +283,17 @@ impl World {
         let _ = self;
         Ok(fs::File::options().write(true).truncate(true).open(stage.scene.path("{up}/requests.jsonl")).map(drop)?)
     }
+}
+
+/// Keeps a secret in the store.
+pub(crate) fn keep(stage: &Stage, name: &str, value: &str) -> Told {
+    if binaries::under_test()?.is_none() {
+        return Ok(());
+    }
+    let mut set = stage.program(&["{bin}/stockade", "secret", "set", name]);
+    set.input = value.into();
+    let set = stage.go(&set)?;
+    must(set.code() == 0, || set.told())
 }
 
 impl Drop for World {
@@ -278,26 +318,35 @@ fn line(record: &str) -> String {
     format!("{kind}{}\n", members.collect::<String>())
 }
 
-/// The secret as it is, in base64 at each alignment, and in hexadecimal.
+/// Whether bytes hold the key or a token. The password of a proxy is in its user's environment, where proxies are named.
+pub(crate) fn holds_key(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let own = forms_of(PASSWORD);
+    forms().iter().filter(|form| !own.contains(form)).any(|form| text.contains(form.as_str()))
+}
+
+/// What must be nowhere as it is, in base64 at each alignment, and in hexadecimal.
 fn forms() -> &'static [String] {
+    static FORMS: OnceLock<Vec<String>> = OnceLock::new();
+    FORMS.get_or_init(|| [SECRET, TOKEN, PASSWORD].into_iter().flat_map(forms_of).collect())
+}
+
+fn forms_of(secret: &str) -> Vec<String> {
     use base64ct::{Base64Unpadded, Encoding as _};
     use std::fmt::Write as _;
-    static FORMS: OnceLock<Vec<String>> = OnceLock::new();
-    FORMS.get_or_init(|| {
-        let mut forms = vec![SECRET.to_owned()];
-        for shift in 0..3 {
-            let text = Base64Unpadded::encode_string(&[vec![b'x'; shift].as_slice(), SECRET.as_bytes()].concat());
-            // The first and the last group may hold bits of what is beside the secret.
-            forms.push(text.get(4..text.len() - 4).unwrap_or_default().to_owned());
-        }
-        let mut hex = String::new();
-        for byte in SECRET.bytes() {
-            write!(hex, "{byte:02x}").expect("a String takes all");
-        }
-        forms.push(hex.to_uppercase());
-        forms.push(hex);
-        forms
-    })
+    let mut forms = vec![secret.to_owned()];
+    for shift in 0..3 {
+        let text = Base64Unpadded::encode_string(&[vec![b'x'; shift].as_slice(), secret.as_bytes()].concat());
+        // The first and the last group may hold bits of what is beside the secret.
+        forms.push(text.get(4..text.len() - 4).unwrap_or_default().to_owned());
+    }
+    let mut hex = String::new();
+    for byte in secret.bytes() {
+        write!(hex, "{byte:02x}").expect("a String takes all");
+    }
+    forms.push(hex.to_uppercase());
+    forms.push(hex);
+    forms
 }
 
 /// Whether bytes hold the secret in any form.

@@ -122,10 +122,24 @@ impl Program {
 
 /// Ends a process and the group that it leads; used for what a test started itself and nothing else.
 pub fn kill_group(pid: u32) {
+    signal_group("-KILL", pid);
+}
+
+/// Asks a process that a test started, and the group that it leads, to end; kills what does not within the time given.
+pub fn end_group(child: &mut Child, limit: Duration) {
+    signal_group("-TERM", child.id());
+    let until = Instant::now() + limit;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kill_group(child.id());
+}
+
+fn signal_group(signal: &str, pid: u32) {
     #[expect(clippy::disallowed_methods, reason = "the tests' door to starting programs; std cannot signal a group")]
-    let killed = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{pid}")]).stderr(Stdio::null()).status();
+    let sent = Command::new("/bin/kill").args([signal, "--", &format!("-{pid}")]).stderr(Stdio::null()).status();
     // A group that has already gone is what we want.
-    drop(killed);
+    drop(sent);
 }
 
 fn wait(child: &mut Child, until: Instant) -> io::Result<(ExitStatus, bool)> {

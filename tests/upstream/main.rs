@@ -1,11 +1,14 @@
 //! Servers for the tests of the outlet: one that is good, one that is evil, one that echoes, all on the loopback.
 //! It never serves anybody but the tests: it listens on 127.0.0.1 and ends with its standard input.
 //!
-//! `stockade-upstream DIR` writes `DIR/ca.pem`, prints one line `{"tls":PORT,"http":PORT,"raw":PORT}`, serves `DIR/www`
-//! as files, and appends each request that it saw to `DIR/requests.jsonl`.
+//! `stockade-upstream DIR` reads one line, the key that some of its answers are for; writes `DIR/ca.pem`, and a certificate
+//! for servers beside it; prints one line `{"tls":PORT,"http":PORT,"raw":PORT}`, serves `DIR/www` as files, and appends
+//! each request that it saw to `DIR/requests.jsonl`.
 
+mod crates;
 mod hostile;
 mod replies;
+mod tokens;
 mod trust;
 
 use http_body_util::BodyExt as _;
@@ -18,7 +21,7 @@ use replies::Body;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -28,6 +31,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Site {
     www: PathBuf,
     seen: Mutex<std::fs::File>,
+    tokens: tokens::Tokens,
+    crates: crates::Crates,
 }
 
 fn main() -> Result<(), Failure> {
@@ -39,7 +44,16 @@ async fn serve() -> Result<(), Failure> {
     let directory = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: stockade-upstream DIR")?);
     let acceptor = trust::acceptor(&directory)?;
     let seen = std::fs::File::options().create(true).append(true).open(directory.join("requests.jsonl"))?;
-    let site = Arc::new(Site { www: directory.join("www"), seen: Mutex::new(seen) });
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut key = String::new();
+    stdin.read_line(&mut key).await?;
+    let key = key.trim_end().to_owned();
+    let site = Arc::new(Site {
+        www: directory.join("www"),
+        seen: Mutex::new(seen),
+        tokens: tokens::Tokens::new(key.clone()),
+        crates: crates::Crates::new(key),
+    });
     let mut listeners = Vec::new();
     for _ in 0..3 {
         listeners.push(TcpListener::bind("127.0.0.1:0").await?);
@@ -51,7 +65,6 @@ async fn serve() -> Result<(), Failure> {
     let mut out = std::io::stdout();
     writeln!(out, "{ports}")?;
     out.flush()?;
-    let mut stdin = tokio::io::stdin();
     let mut byte = [0; 64];
     tokio::select! {
         ended = secure(tls, acceptor, Arc::clone(&site)) => ended,
@@ -145,6 +158,9 @@ async fn answer(request: Request<Incoming>, site: Arc<Site>, sni: Option<String>
             }
             Ok(replies::whole(200, "text/plain", format!("{count}\n").into_bytes()))
         }
+        ["oauth", life_s, "token"] => site.tokens.give(life_s, request).await,
+        ["oauth", "api"] => Ok(site.tokens.open(&credential)),
+        ["crates", path @ ..] => site.crates.answer(path, request).await,
         ["token"] => Ok(replies::whole(
             200,
             "application/json",

@@ -1,5 +1,5 @@
 //! An authority of the tests' own, and a certificate for the names that they use.
-//! It never leaves the directory that the tests made for it, and its key leaves memory nowhere.
+//! It never leaves the directory that the tests made for it, and the authority's key leaves memory nowhere.
 
 use crate::Failure;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -11,9 +11,11 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// Names that the servers answer to.
-const NAMES: [&str; 6] = ["good.test", "*.good.test", "evil.test", "echo.test", "registry.test", "localhost"];
+const NAMES: [&str; 7] =
+    ["good.test", "*.good.test", "*.s3.good.test", "evil.test", "echo.test", "registry.test", "localhost"];
 
-/// Accepts TLS under all names; writes the authority's certificate to `ca.pem`.
+/// Accepts TLS under all names; writes the authority's certificate to `ca.pem`, and for servers that are none of ours the
+/// names' certificate and key to `server.pem` and `server.key`.
 pub(crate) fn acceptor(directory: &Path) -> Result<TlsAcceptor, Failure> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -23,6 +25,8 @@ pub(crate) fn acceptor(directory: &Path) -> Result<TlsAcceptor, Failure> {
     let key = KeyPair::generate()?;
     let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
     let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+    std::fs::write(directory.join("server.pem"), certificate.pem())?;
+    std::fs::write(directory.join("server.key"), key.serialize_pem())?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?

@@ -3,6 +3,7 @@
 
 use super::address::{Class, class};
 use crate::error::Fault;
+use bytes::Bytes;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
@@ -21,7 +22,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use company::Proxies;
+pub use company::{Forward, Proxies};
 pub use stream::Stream;
 
 /// Addresses of one host that are tried.
@@ -102,13 +103,26 @@ pub struct Dialed {
     pub route: Route,
 }
 
-/// Which way a connection takes.
+/// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Requests in the clear: proxies take each of them, and often refuse to pass such a connection through.
+    Requests,
+    /// A request in the clear that becomes something else.
+    Upgrade,
+    /// TLS, or whatever it is.
+    Bytes,
+}
+
+/// Which way a connection takes.
+#[derive(Debug)]
 pub enum Route {
     /// To the host itself, at a checked address.
     Direct,
     /// Through a company's proxy, which resolves the name.
     Company,
+    /// To a company's proxy, which takes each request and sends it on.
+    Forward(Forward),
 }
 
 /// Why a host was not reached.
@@ -220,7 +234,7 @@ impl Dialer {
     ///
     /// # Errors
     /// As [`DialError`] says. Nothing stays connected.
-    pub async fn dial(&self, host: &Host, port: u16, grant: &NetGrant) -> Result<Dialed, DialError> {
+    pub async fn dial(&self, host: &Host, port: u16, grant: &NetGrant, load: Load) -> Result<Dialed, DialError> {
         let connect = async {
             match (&grant.resolve, host) {
                 (Some(pins), _) => race(pins).await.map_err(|reason| unreachable(host, port, reason)),
@@ -228,8 +242,8 @@ impl Dialer {
                     let pinned = [SocketAddr::new(*address, port)];
                     race(&pinned).await.map_err(|reason| unreachable(host, port, reason))
                 }
-                (None, Host::Name(_)) => match self.proxies.of(host, port) {
-                    Some(company) => return self.through(company, host, port).await,
+                (None, Host::Name(_)) => match self.proxies.of(host, port, load) {
+                    Some(company) => return self.through(company, host, port, load).await,
                     None => self.by_name(host, port).await,
                 },
             }
@@ -250,8 +264,8 @@ impl Dialer {
     /// As [`DialError`] says.
     #[cfg(feature = "vault")]
     pub(super) async fn dial_anywhere(&self, host: &Host, port: u16) -> Result<Dialed, DialError> {
-        match (host, self.proxies.of(host, port)) {
-            (Host::Name(_), Some(company)) => self.through(company, host, port).await,
+        match (host, self.proxies.of(host, port, Load::Bytes)) {
+            (Host::Name(_), Some(company)) => self.through(company, host, port, Load::Bytes).await,
             (Host::Name(_) | Host::Address(_), _) => self.among(host, port, |_| true).await,
         }
     }
@@ -305,7 +319,13 @@ impl Dialer {
         }
     }
 
-    async fn through(&self, company: &company::Company, host: &Host, port: u16) -> Result<Dialed, DialError> {
+    async fn through(
+        &self,
+        company: &company::Company,
+        host: &Host,
+        port: u16,
+        load: Load,
+    ) -> Result<Dialed, DialError> {
         let proxy = company.to_string();
         let failed = |reason: String| DialError::Company { host: host.clone(), proxy: proxy.clone(), reason };
         // Whoever started us named the proxy; where it is, is not a guest's choice, so any address will do.
@@ -313,8 +333,17 @@ impl Dialer {
         let targets: Vec<SocketAddr> =
             addresses.into_iter().map(|address| SocketAddr::new(address, company.port())).collect();
         let (stream, address) = race(&targets).await.map_err(&failed)?;
-        let stream = company.connect(stream, &self.tls, host, port).await.map_err(failed)?;
-        Ok(Dialed { stream, address, route: Route::Company })
+        let way = company.way(stream, &self.tls).await.map_err(&failed)?;
+        Ok(match load {
+            Load::Requests => {
+                let stream = Stream::behind(way, Bytes::new());
+                Dialed { stream, address, route: Route::Forward(company.forward()) }
+            }
+            Load::Upgrade | Load::Bytes => {
+                let stream = company.connect(way, host, port).await.map_err(failed)?;
+                Dialed { stream, address, route: Route::Company }
+            }
+        })
     }
 }
 

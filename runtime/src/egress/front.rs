@@ -7,7 +7,7 @@ pub(super) use sniff::Prefixed;
 
 use super::Context;
 use super::canonical::{Channel, Destination};
-use super::dial::Dialed;
+use super::dial::{Dialed, Load};
 use super::http::{Carried, Inside, forward, serve};
 use super::names::{self, Place};
 use super::proxy::{self, Form, Obstacle};
@@ -189,11 +189,11 @@ impl Arrival {
         let mut first = sniff(&mut self.stream, &mut self.ahead, SILENCE).await;
         let mut outside = None;
         if first == First::Silent {
-            let Some(dialed) = self.dial(&inside, &grounds.rules).await? else { return Ok(()) };
+            let Some(mut dialed) = self.dial(&inside, &grounds.rules).await? else { return Ok(()) };
             // Who speaks first? A server that does speaks neither HTTP nor TLS; a client that does is read as any other.
             let spoke = tokio::select! {
                 biased;
-                _ = dialed.stream.socket().readable() => Spoke::Server,
+                () = dialed.stream.speaks() => Spoke::Server,
                 first = sniff(&mut self.stream, &mut self.ahead, IDLE_START) => Spoke::Client(first),
             };
             first = match spoke {
@@ -225,7 +225,7 @@ impl Arrival {
     /// Connects to where it goes. `None` where nobody is there, and then it has ended.
     async fn dial(&self, inside: &Inside, rules: &[RuleId]) -> Result<Option<Dialed>> {
         let (grant, _) = self.context.grant(rules)?;
-        match self.context.dialer.dial(&self.host, self.port, grant).await {
+        match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
             Ok(dialed) => Ok(Some(dialed)),
             Err(error) => {
                 refuse::reset(&self.stream);

@@ -1,6 +1,7 @@
 //! HTTP from inside: each request judged, logged, armed and sent; each reply scrubbed.
 //! It never follows a redirect.
 
+mod company;
 mod forwarded;
 mod frames;
 pub mod framing;

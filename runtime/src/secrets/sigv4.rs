@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// What stands for the payload's hash where it is not signed; servers take it over TLS alone.
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+/// The same where checksums follow the payload, which is cut into pieces for that: what AWS's own clients upload with.
+/// The signature covers this word; neither a piece nor a checksum.
+const UNSIGNED_WITH_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 /// SHA-256 of nothing.
 pub const EMPTY_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -123,11 +126,11 @@ pub fn check_form(query: Option<&str>, payload: Option<&str>) -> Result<()> {
             .hint("send the request with an authorization header: the address would be good for whoever has it"));
     }
     match payload {
+        Some(UNSIGNED_PAYLOAD | UNSIGNED_WITH_TRAILER) | None => Ok(()),
         Some(form) if form.starts_with("STREAMING-") => {
             Err(Error::guest(format!("payload signing \"{}\" is not supported", shown(form)))
-                .hint("turn chunked signing off; UNSIGNED-PAYLOAD and a plain hash are supported"))
+                .hint("turn the signing of pieces off; unsigned payloads and a plain hash are supported"))
         }
-        Some(UNSIGNED_PAYLOAD) | None => Ok(()),
         Some(hash) if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(()),
         Some(other) => Err(Error::guest(format!("x-amz-content-sha256 \"{}\" is no hash", shown(other)))),
     }
@@ -308,6 +311,7 @@ mod tests {
     fn what_cannot_be_signed_again_is_refused_in_words() {
         assert!(check_form(Some("a=b"), Some(UNSIGNED_PAYLOAD)).is_ok());
         assert!(check_form(None, Some(EMPTY_PAYLOAD)).is_ok());
+        assert!(check_form(None, Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER")).is_ok());
         for (query, payload, expect) in [
             (Some("x-amz-signature=1"), None, "error: a presigned url cannot be signed again"),
             (

@@ -1,12 +1,14 @@
-//! A company's proxy: which one, for which host, and the CONNECT to it.
+//! A company's proxy: which one, for which host, and how it is asked.
 //! It never shows its password, and never falls back to another way.
 
+use super::Load;
 use super::stream::{Stream, Way};
 use crate::egress::proxy::{HEAD_BYTES_MAX, authority};
 use crate::egress::tls::Anchors;
 use crate::error::{Error, Result};
 use base64ct::{Base64, Encoding as _};
 use bytes::BytesMut;
+use http::HeaderValue;
 use ipnet::IpNet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -18,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-/// Port of clear HTTP, for which curl takes another proxy than for all else.
+/// Port of clear HTTP, for which another proxy is taken than for all else.
 const HTTP_PORT: u16 = 80;
 /// What curl takes when a proxy's URL has no port.
 const PORT_DEFAULT: u16 = 1080;
@@ -27,9 +29,9 @@ const TLS_PORT_DEFAULT: u16 = 443;
 /// The proxies of a company, as its environment names them. The default is none.
 #[derive(Debug, Default)]
 pub struct Proxies {
-    /// `HTTPS_PROXY`: for every port but that of clear HTTP.
+    /// `HTTPS_PROXY`: for all that is not clear HTTP.
     https: Option<Company>,
-    /// `HTTP_PROXY`: for port 80.
+    /// `HTTP_PROXY`: for clear HTTP, and for what cannot be read at its port.
     http: Option<Company>,
     except: Except,
 }
@@ -64,6 +66,35 @@ pub(super) struct Company {
     port: u16,
     /// Value of `Proxy-Authorization`.
     authorization: Option<Zeroizing<String>>,
+}
+
+/// How requests in the clear are handed to a proxy, which sends them on itself (RFC 9112, 3.2.2): with whom they are for in
+/// their target, and with the proxy's own credentials.
+pub struct Forward {
+    /// The proxy, without its credentials.
+    pub proxy: String,
+    authorization: Option<Zeroizing<String>>,
+}
+
+impl Forward {
+    /// The value of `Proxy-Authorization`, where it wants one.
+    ///
+    /// # Errors
+    /// Operator: no header can carry it.
+    pub fn authorization(&self) -> Result<Option<HeaderValue>> {
+        let value = self.authorization.as_ref().map(|value| HeaderValue::from_str(value));
+        let mut value = value.transpose().map_err(|_| {
+            Error::operator(format!("the credentials for proxy \"{}\" are none that a header can carry", self.proxy))
+        })?;
+        value.iter_mut().for_each(|value| value.set_sensitive(true));
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward").field("proxy", &self.proxy).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +138,12 @@ impl Proxies {
     }
 
     /// The proxy for a host, if there is one.
-    pub(super) fn of(&self, host: &Host, port: u16) -> Option<&Company> {
-        let company = if port == HTTP_PORT { &self.http } else { &self.https };
+    pub(super) fn of(&self, host: &Host, port: u16, load: Load) -> Option<&Company> {
+        let company = match load {
+            Load::Requests | Load::Upgrade => &self.http,
+            Load::Bytes if port == HTTP_PORT => &self.http,
+            Load::Bytes => &self.https,
+        };
         company.as_ref().filter(|_| !self.except.has(host))
     }
 }
@@ -173,6 +208,11 @@ impl Company {
         Ok(Self { channel, host, port, authorization: authorization.transpose()? })
     }
 
+    /// What each request to it has to have.
+    pub(super) fn forward(&self) -> Forward {
+        Forward { proxy: self.to_string(), authorization: self.authorization.clone() }
+    }
+
     pub(super) fn host(&self) -> &Host {
         &self.host
     }
@@ -181,15 +221,9 @@ impl Company {
         self.port
     }
 
-    /// Asks the proxy, to which `stream` is connected, for a host.
-    pub(super) async fn connect(
-        &self,
-        stream: TcpStream,
-        tls: &Arc<ClientConfig>,
-        host: &Host,
-        port: u16,
-    ) -> std::result::Result<Stream, String> {
-        let mut way = match self.channel {
+    /// A way to the proxy, to which `stream` is connected.
+    pub(super) async fn way(&self, stream: TcpStream, tls: &Arc<ClientConfig>) -> std::result::Result<Way, String> {
+        Ok(match self.channel {
             Channel::Clear => Way::Plain(stream),
             Channel::Tls => {
                 let name = ServerName::try_from(self.host.to_string()).map_err(|e| e.to_string())?;
@@ -197,7 +231,11 @@ impl Company {
                 let sealed = connector.connect(name, stream).await.map_err(|e| format!("TLS: {e}"))?;
                 Way::Sealed(Box::new(sealed))
             }
-        };
+        })
+    }
+
+    /// Asks the proxy for a host.
+    pub(super) async fn connect(&self, mut way: Way, host: &Host, port: u16) -> std::result::Result<Stream, String> {
         let ahead = self.ask(&mut way, host, port).await?;
         Ok(Stream::behind(way, ahead.freeze()))
     }
@@ -238,7 +276,8 @@ fn consent(bytes: &[u8]) -> std::result::Result<Option<usize>, String> {
         Ok(httparse::Status::Partial) => Ok(None),
         Ok(httparse::Status::Complete(used)) => match response.code {
             Some(200..=299) => Ok(Some(used)),
-            Some(407) => Err("it wants other credentials (407)".to_owned()),
+            // Some say that they are the server, tinyproxy among them.
+            Some(code @ (401 | 407)) => Err(format!("it wants other credentials ({code})")),
             code => Err(format!("it answers {}", code.unwrap_or_default())),
         },
         Err(error) => Err(format!("its answer is malformed: {error}")),

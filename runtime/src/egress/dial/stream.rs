@@ -1,13 +1,16 @@
 //! A connection to the world as bytes: plain, or inside the TLS of a company's proxy.
 //! It never loses what a proxy sent behind its answer.
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+/// Most that is read of what a host says first, where it has to be read to be known.
+const FIRST_BYTES: usize = 512;
 
 /// A connection to a host.
 #[derive(Debug)]
@@ -30,6 +33,22 @@ impl Stream {
 
     pub(super) fn behind(way: Way, ahead: Bytes) -> Self {
         Self { ahead, way }
+    }
+
+    /// Waits until the host says something, or goes away. What TLS itself says is none of the host's.
+    pub async fn speaks(&mut self) {
+        if !self.ahead.is_empty() {
+            return;
+        }
+        match &mut self.way {
+            // An error is a connection that is gone: whoever reads next is told.
+            Way::Plain(stream) => drop(stream.readable().await),
+            Way::Sealed(stream) => {
+                let mut said = BytesMut::with_capacity(FIRST_BYTES);
+                drop(stream.read_buf(&mut said).await);
+                self.ahead = said.freeze();
+            }
+        }
     }
 
     /// The socket.

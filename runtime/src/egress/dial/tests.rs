@@ -70,7 +70,7 @@ fn host(text: &str) -> Host {
 
 async fn refused(lists: &[&[&str]], v6: &[&str]) -> DialError {
     let dialer = dialer(upstream(lists, v6).await, Proxies::default());
-    dialer.dial(&host("a.test"), 443, grant(&granting(""))).await.expect_err("it must not be reached")
+    dialer.dial(&host("a.test"), 443, grant(&granting("")), Load::Bytes).await.expect_err("it must not be reached")
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_name_that_moves_inside_after_the_first_answer_is_not_reached() {
     let dialer = dialer(upstream(&[&["93.184.216.34"], &["127.0.0.1"]], &[]).await, Proxies::default());
     let first = dialer.addresses(&host("a.test")).await.and_then(|found| public(&host("a.test"), found));
     assert_eq!(first, Ok(vec!["93.184.216.34".parse().expect("an address")]));
-    let second = dialer.dial(&host("a.test"), 443, grant(&granting(""))).await;
+    let second = dialer.dial(&host("a.test"), 443, grant(&granting("")), Load::Bytes).await;
     assert!(matches!(second, Err(DialError::NotPublic { .. })), "{second:?}");
 }
 
@@ -122,10 +122,13 @@ async fn pinned_and_granted_addresses_are_reached_without_a_resolver() {
     let address = listener.local_addr().expect("it has an address");
     let dialer = dialer("127.0.0.1:9".parse().expect("an address"), Proxies::default());
     let pinned = granting(&format!("resolve = [\"{address}\"]"));
-    let dialed = dialer.dial(&host("a.test"), 443, grant(&pinned)).await.expect("it is pinned");
-    assert_eq!((dialed.address, dialed.route), (address, Route::Direct));
+    let dialed = dialer.dial(&host("a.test"), 443, grant(&pinned), Load::Bytes).await.expect("it is pinned");
+    assert!(dialed.address == address && matches!(dialed.route, Route::Direct));
     assert_eq!(dialed.stream.socket().peer_addr().expect("it is connected"), address);
-    let dialed = dialer.dial(&host("127.0.0.1"), address.port(), grant(&granting(""))).await.expect("it is an address");
+    let dialed = dialer
+        .dial(&host("127.0.0.1"), address.port(), grant(&granting("")), Load::Bytes)
+        .await
+        .expect("it is an address");
     assert_eq!(dialed.address, address);
 }
 
@@ -175,8 +178,11 @@ async fn a_companys_proxy_is_asked_and_what_follows_its_answer_is_kept() {
     let proxies = Proxies::parse(Some(&url), None, None).expect("it is a proxy");
     assert!(!format!("{proxies:?}").contains("p@ss") && !format!("{proxies:?}").contains("user"));
     let dialer = dialer("127.0.0.1:9".parse().expect("an address"), proxies);
-    let mut dialed = dialer.dial(&host("a.test"), 22, grant(&granting(""))).await.expect("it is let through");
-    assert_eq!((dialed.address, dialed.route), (address, Route::Company));
+    let mut dialed =
+        dialer.dial(&host("a.test"), 22, grant(&granting("")), Load::Bytes).await.expect("it is let through");
+    assert!(dialed.address == address && matches!(dialed.route, Route::Company));
+    // It speaks first, and nothing more comes of its socket.
+    tokio::time::timeout(Duration::from_secs(5), dialed.stream.speaks()).await.expect("it has spoken");
     let mut first = [0; 13];
     dialed.stream.read_exact(&mut first).await.expect("it is there");
     assert_eq!(&first, b"SSH-2.0-first");
@@ -197,10 +203,27 @@ async fn a_proxy_that_says_no_is_not_gone_around() {
         let proxies =
             Proxies::parse(Some(&format!("http://user:hidden@{address}")), None, None).expect("it is a proxy");
         let dialer = dialer("127.0.0.1:9".parse().expect("an address"), proxies);
-        let error = dialer.dial(&host("a.test"), 443, grant(&granting(""))).await.expect_err("it is not let through");
+        let error = dialer
+            .dial(&host("a.test"), 443, grant(&granting("")), Load::Bytes)
+            .await
+            .expect_err("it is not let through");
         let text = error.to_string();
         assert!(text.contains(reason) && text.contains(&address.to_string()) && !text.contains("hidden"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn requests_in_the_clear_are_handed_to_a_companys_proxy() {
+    let (address, asked) = company(b"").await;
+    let url = format!("http://user:hidden@{address}/");
+    let dialer =
+        dialer("127.0.0.1:9".parse().expect("an address"), Proxies::parse(None, Some(&url), None).expect("one"));
+    let dialed = dialer.dial(&host("a.test"), 8080, grant(&granting("")), Load::Requests).await.expect("it is there");
+    let Route::Forward(forward) = dialed.route else { panic!("{:?}", dialed.route) };
+    assert!(!format!("{forward:?}").contains("hidden"));
+    let value = forward.authorization().expect("it fits").expect("there is one");
+    assert!(value == "Basic dXNlcjpoaWRkZW4=" && value.is_sensitive());
+    assert_eq!(*asked.lock().expect("it is ours"), "", "it is asked for nothing before the first request");
 }
 
 #[test]
@@ -227,12 +250,21 @@ fn proxies_are_chosen_as_curl_does() {
         (",,.,", "a.test", 443, true),
     ] {
         let proxies = Proxies::parse(Some(url), None, Some(except)).expect("it is a proxy");
-        assert_eq!(proxies.of(&host(name), port).is_some(), want, "{except} {name} {port}");
+        assert_eq!(proxies.of(&host(name), port, Load::Bytes).is_some(), want, "{except} {name} {port}");
     }
     let both = Proxies::parse(Some("https://one.test"), Some("two.test:8080"), None).expect("they are proxies");
-    let chosen = |port| both.of(&host("a.test"), port).expect("there is one").to_string();
-    assert_eq!((chosen(443).as_str(), chosen(80).as_str()), ("https://one.test:443", "http://two.test:8080"));
-    assert!(Proxies::parse(Some(" "), Some(""), None).expect("empty is none").of(&host("a.test"), 443).is_none());
+    let chosen = |port, load| both.of(&host("a.test"), port, load).expect("there is one").to_string();
+    for (port, load, want) in [
+        (443, Load::Bytes, "https://one.test:443"),
+        (80, Load::Bytes, "http://two.test:8080"),
+        (8080, Load::Bytes, "https://one.test:443"),
+        (8080, Load::Requests, "http://two.test:8080"),
+        (8080, Load::Upgrade, "http://two.test:8080"),
+    ] {
+        assert_eq!(chosen(port, load), want, "{port} {load:?}");
+    }
+    let empty = Proxies::parse(Some(" "), Some(""), None).expect("empty is none");
+    assert!(empty.of(&host("a.test"), 443, Load::Bytes).is_none());
 }
 
 #[test]

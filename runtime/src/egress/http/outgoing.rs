@@ -102,7 +102,18 @@ pub(super) struct Outgoing {
     inside: Arc<Inside>,
     course: Arc<Course>,
     pace: Pace,
-    is_over: bool,
+    state: State,
+}
+
+/// How far a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing came yet.
+    Untouched,
+    /// Something came, and what looks into it may hold some of it back until the end.
+    Begun,
+    /// Nothing more goes out.
+    Over,
 }
 
 /// What looks into a body.
@@ -119,7 +130,7 @@ impl Outgoing {
             Source::Streamed(_) | Source::Whole(_) => Owed::No,
         };
         let pace = Pace::of(Sender::Client, owed);
-        Self { source, filter: filter.map(Box::new), inside, course, pace, is_over: false }
+        Self { source, filter: filter.map(Box::new), inside, course, pace, state: State::Untouched }
     }
 
     /// What it may be counted by, from outside.
@@ -146,7 +157,7 @@ impl Outgoing {
     }
 
     fn stop(&mut self, why: Stopped) -> Stopped {
-        self.is_over = true;
+        self.state = State::Over;
         *self.course.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
         why
     }
@@ -205,7 +216,7 @@ impl Body for Outgoing {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         loop {
-            if this.is_over {
+            if this.state == State::Over {
                 return Poll::Ready(None);
             }
             let Some(frame) = ready!(this.poll_source(cx)) else {
@@ -213,13 +224,14 @@ impl Body for Outgoing {
                     Ok(last) => last,
                     Err(why) => return Poll::Ready(Some(Err(this.stop(why).into()))),
                 };
-                this.is_over = true;
+                this.state = State::Over;
                 if last.is_empty() {
                     return Poll::Ready(None);
                 }
                 this.count(last.len());
                 return Poll::Ready(Some(Ok(Frame::data(last))));
             };
+            this.state = State::Begun;
             let passed = match frame?.into_data() {
                 Ok(piece) => match this.piece(piece) {
                     Ok(piece) if piece.is_empty() => continue,
@@ -239,9 +251,15 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Streamed(incoming) => self.is_over || incoming.is_end_stream(),
-            Source::Whole(bytes) => self.is_over || bytes.is_none(),
+        let has_all = match &self.source {
+            Source::Streamed(incoming) => incoming.is_end_stream(),
+            Source::Whole(bytes) => bytes.is_none(),
+        };
+        match (self.state, &self.filter) {
+            (State::Over, _) => true,
+            (State::Untouched, _) | (State::Begun, None) => has_all,
+            // Who is told that nothing follows asks no more, and the last bytes would be lost.
+            (State::Begun, Some(_)) => false,
         }
     }
 

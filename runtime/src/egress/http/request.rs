@@ -233,9 +233,10 @@ fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Fil
         return Ok(None);
     }
     let body = inside.context.vault.body_filter(slots, &read.headers);
-    let encodings: Vec<&str> =
-        read.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?")).collect();
-    let decoder = match Decoder::for_encoding(&encodings.join(",")) {
+    let encodings = read.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
+    let encodings = encodings.collect::<Vec<_>>().join(",");
+    let is_in_pieces = encodings == "aws-chunked"; // with their lengths between them: looked at as they are
+    let decoder = match Decoder::for_encoding(if is_in_pieces { "" } else { &encodings }) {
         Ok(decoder) => decoder,
         Err(unknown) => {
             let why = format!("the body's encoding cannot be looked into: {unknown}");
@@ -243,7 +244,7 @@ fn filter(inside: &Inside, read: &Canonical, slots: &Slots) -> Result<Option<Fil
             return Err(Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why, "send the body as it is").into());
         }
     };
-    if decoder.is_some() && body.changes_length() {
+    if (decoder.is_some() || is_in_pieces) && body.changes_length() {
         let why = "a secret is put into bodies, and this one is encoded";
         inside.refused(wanted(inside, read), "body", why)?;
         return Err(Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why, "send the body as it is").into());

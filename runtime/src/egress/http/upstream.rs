@@ -4,8 +4,9 @@
 use super::interim::{Asked, Heads};
 use super::meter::{Meter, Peer};
 use super::outgoing::{Course, Outgoing};
-use super::{HEAD_BYTES_MAX, Inside, Result, pace, said};
+use super::{HEAD_BYTES_MAX, Inside, Result, company, pace, said};
 use crate::egress::canonical::{Channel, Kind};
+use crate::egress::dial::{Forward, Load, Route};
 use crate::egress::tasks::{Executor, Unheard};
 use crate::egress::tls::Alpn;
 use crate::error::{Error, Fault};
@@ -63,6 +64,8 @@ struct Made {
 pub(super) struct Upstream {
     sender: Sender,
     pub(super) address: SocketAddr,
+    /// Where it is a company's proxy, which sends on each request by itself.
+    forward: Option<Arc<Forward>>,
     /// Whether a request has gone over it before.
     pub(super) is_used: bool,
     /// Since when it is not used.
@@ -101,6 +104,7 @@ impl Pool {
                 address: *address,
                 is_used: true,
                 idle: Instant::now(),
+                forward: None,
             }),
             Upstream { sender: Sender::One(..), .. } => Some(all.swap_remove(at).1),
         }
@@ -192,7 +196,7 @@ pub(super) async fn connect(inside: &Arc<Inside>, need: &Need<'_>, age: Age) -> 
     match &upstream.sender {
         Sender::One(..) => made.is_alone = true,
         Sender::Two(sender) => {
-            let shared = Upstream { sender: Sender::Two(sender.clone()), ..upstream };
+            let shared = Upstream { sender: Sender::Two(sender.clone()), forward: None, ..upstream };
             inside.pool.put(purpose.clone(), shared);
         }
     }
@@ -229,7 +233,12 @@ async fn dial(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstr
 
 async fn dialed(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Upstream> {
     let (context, to) = (&inside.context, &inside.to);
-    let dialed = context.dialer.dial(&to.host, to.port, need.grant).await.map_err(|error| {
+    let load = match (to.channel, need.kind) {
+        (Channel::Tls, _) => Load::Bytes,
+        (Channel::Clear, Kind::Plain) => Load::Requests,
+        (Channel::Clear, Kind::WebSocket) => Load::Upgrade,
+    };
+    let dialed = context.dialer.dial(&to.host, to.port, need.grant, load).await.map_err(|error| {
         let made = match error.fault() {
             Fault::Guest => Error::guest(error.to_string()),
             Fault::Host | Fault::Operator | Fault::Bug => Error::host(error.to_string()),
@@ -237,6 +246,10 @@ async fn dialed(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Ups
         error.hint().into_iter().fold(made, Error::hint)
     })?;
     let address = dialed.address;
+    let forward = match dialed.route {
+        Route::Direct | Route::Company => None,
+        Route::Forward(forward) => Some(Arc::new(forward)),
+    };
     inside.reached(address);
     // It fails only on a socket that is gone, and then the request says so.
     drop(dialed.stream.socket().set_nodelay(true));
@@ -247,6 +260,8 @@ async fn dialed(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Ups
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 if two { begin_two(inside, stream).await } else { begin_one(inside, stream, need.kind).await }
             }
+            // Proxies take HTTP/1.1, whatever came.
+            Channel::Clear if forward.is_some() => begin_one(inside, dialed.stream, need.kind).await,
             Channel::Clear => match alpn {
                 // There is nobody to ask: what came without TLS as HTTP/2 had prior knowledge, and so have we.
                 Alpn::TwoOrOne => begin_two(inside, dialed.stream).await,
@@ -257,7 +272,7 @@ async fn dialed(inside: &Arc<Inside>, need: &Need<'_>, alpn: Alpn) -> Result<Ups
     let late =
         |_| Error::host(format!("\"{}\" does not finish its handshake within {} s", to.host, HANDSHAKE.as_secs()));
     let sender = tokio::time::timeout(HANDSHAKE, shaking).await.map_err(late)??;
-    Ok(Upstream { sender, address, is_used: false, idle: Instant::now() })
+    Ok(Upstream { sender, address, forward, is_used: false, idle: Instant::now() })
 }
 
 async fn begin_one<S>(inside: &Arc<Inside>, stream: S, kind: Kind) -> Result<Sender>
@@ -318,8 +333,13 @@ pub(super) async fn send(
     inside: &Arc<Inside>,
     mut upstream: Upstream,
     purpose: Purpose,
-    request: Request<Outgoing>,
+    mut request: Request<Outgoing>,
 ) -> Sent {
+    if let Some(forward) = &upstream.forward
+        && let Err(error) = company::dress(forward, inside, &mut request)
+    {
+        return Sent::Lost(error.to_string());
+    }
     let course = request.body().course();
     let sent = match &mut upstream.sender {
         Sender::One(sender, asked) => {
@@ -333,11 +353,18 @@ pub(super) async fn send(
     };
     match sent {
         Ok(response) => {
+            let refused = upstream.forward.as_ref().and_then(|forward| company::refusal(forward, inside, &response));
+            if let Some(why) = refused {
+                return Sent::Lost(why);
+            }
             let back = Back { inside: Arc::clone(inside), purpose, upstream };
             Sent::Answered(Box::new((response, back)))
         }
         Err(mut error) => match error.take_message() {
-            Some(request) => Sent::Unsent(Box::new(request)),
+            Some(mut request) => {
+                company::undress(&mut request);
+                Sent::Unsent(Box::new(request))
+            }
             None if is_end(error.error()) => Sent::Closed(said(error.error())),
             None => Sent::Lost(said(error.error())),
         },
