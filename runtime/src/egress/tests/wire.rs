@@ -138,12 +138,16 @@ async fn trailers_pass_from_http_1_to_http_1() {
     assert!(world.seen()[0].contains("\"te\": \"trailers\"") && world.seen()[0].contains("HTTP/1.1"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_body_that_is_owed_and_does_not_come_is_given_up() {
     let world = World::new().await;
     let mut stream = world.connect("plain.test", 80).await;
     let head = b"POST /v1/body HTTP/1.1\r\nhost: plain.test\r\ncontent-length: 100000\r\n\r\nab";
     stream.write_all(head).await.unwrap();
+    while !world.logged.text().contains("net.request") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    settled_and_paused().await;
     let mut answer = Vec::new();
     let ended = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer);
     tokio::time::timeout(Duration::from_secs(90), ended).await.expect("it waits for ever").unwrap();
@@ -153,23 +157,26 @@ async fn a_body_that_is_owed_and_does_not_come_is_given_up() {
     assert!(log.contains("\"slow\""), "{log}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_connection_that_asks_for_nothing_is_ended_without_a_fault() {
     for alpn in ["http/1.1", "h2"] {
         let world = World::new().await;
         let stream = world.tls(world.connect("api.test", 443).await, "api.test", &[alpn]).await.unwrap();
         if alpn == "h2" {
             let mut sender = two(stream).await;
+            settled_and_paused().await;
             pass(200).await;
             assert!(sender.ready().await.is_ok());
             pass(200).await;
             assert!(sender.ready().await.is_err(), "it is kept for ever");
         } else {
+            settled_and_paused().await;
             let answer = tokio::time::timeout(Duration::from_secs(70), raw_to_end(stream)).await.expect("it is kept");
             assert_eq!(answer, "");
         }
         let log = world.logged.text();
         assert!(log.contains("net.close") && !log.contains("slow"), "{log}");
+        tokio::time::resume();
     }
 }
 

@@ -480,3 +480,10 @@ pub(super) async fn raw<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes:
     }
     String::from_utf8_lossy(&all).into_owned()
 }
+
+/// From here on, time passes where nobody has anything to do. It must not before: whoever waits for the disk has nothing
+/// to do either, and would find its limits passed.
+pub(super) async fn settled_and_paused() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::pause();
+}
