@@ -61,9 +61,8 @@ async fn what_is_malformed_ends_its_connection_with_a_reason_and_touches_no_othe
         }
         over.store(true, Ordering::Relaxed);
     };
-    tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(traffic, attacks) })
-        .await
-        .expect("it stands still");
+    let both = Box::pin(async { tokio::join!(traffic, attacks) });
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("it stands still");
     assert!(world.seen().iter().all(|line| !line.contains("smuggled")), "{:?}", world.seen());
     let log = world.log().await;
     for (fields, _, reason) in MALFORMED {
