@@ -7,11 +7,11 @@ use hyper::{Response, header};
 use std::io::Write as _;
 
 /// Zeros that a bomb is made of, MiB.
-const BOMB_MIB: usize = 1024;
+const BOMB_MIB: usize = 256;
 
-/// A megabyte that becomes a gigabyte.
+/// A quarter of a megabyte that becomes a thousand times that: as much as this encoding can.
 pub(crate) fn bomb() -> Result<Response<Body>, Failure> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let zeros = vec![0; 1024 * 1024];
     for _ in 0..BOMB_MIB {
         encoder.write_all(&zeros)?;
