@@ -289,7 +289,7 @@ impl World {
             profile,
             outline,
             sockets: vec![listener.into()],
-            account: journal.account(None),
+            account: journal.account(),
             vault: Arc::new(vault),
             authority,
             dialer: dial::Settings {

@@ -9,7 +9,6 @@ mod port;
 mod signals;
 mod streams;
 mod surroundings;
-mod witness;
 
 use std::process::ExitCode;
 
@@ -24,7 +23,6 @@ fn main() -> ExitCode {
             fallback::stories(),
             commands::stories(),
             port::stories(),
-            witness::stories(),
         ];
         parts.into_iter().flatten().collect()
     })

@@ -9,7 +9,6 @@ mod files;
 mod hosts;
 mod ipc;
 mod kernel;
-mod omit;
 mod packets;
 mod processes;
 mod reach;
@@ -17,7 +16,6 @@ mod reading;
 mod sys;
 mod terminal;
 mod unix;
-mod walk;
 mod weaken;
 
 use std::process::ExitCode;
@@ -78,13 +76,7 @@ fn main() -> ExitCode {
     if let Some(code) = hosts::run(&name, &args) {
         return code;
     }
-    if name == "walk" {
-        return match walk::run(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(miss) => broken(&name, &format!("{miss:?}")),
-        };
-    }
-    let tables: [&[Entry]; 14] = [
+    let tables: [&[Entry]; 13] = [
         files::TABLE,
         reading::TABLE,
         descriptors::TABLE,
@@ -98,7 +90,6 @@ fn main() -> ExitCode {
         bombs::TABLE,
         terminal::TABLE,
         weaken::TABLE,
-        omit::TABLE,
     ];
     let Some((_, attack)) = tables.iter().flat_map(|table| table.iter()).find(|(known, _)| *known == name) else {
         return broken(&name, "no such attack");

@@ -4,7 +4,6 @@
 pub mod args;
 mod confine;
 mod doctor;
-mod events;
 mod explain;
 mod gc;
 mod log;

@@ -1,9 +1,5 @@
-//! `stockade profile`: which profiles there are, what they grant and why, how two differ, and what one would need.
+//! `stockade profile`: which profiles there are, what they grant and why, and how two differ.
 //! It never changes a profile.
-
-mod learn;
-mod observed;
-mod propose;
 
 use crate::cli::args::ProfileCommand;
 use crate::cli::style::{Tone, visible};
@@ -30,7 +26,6 @@ pub(super) fn profile(command: &ProfileCommand, context: &Context) -> Result<u8>
             let differences = stockade_policy::diff(&load(from, context)?, &load(to, context)?);
             diff(&differences, *json, context)?;
         }
-        ProfileCommand::Learn(args) => return learn::learn(args, context),
         ProfileCommand::Show { profile } => print(Sources::gather(profile, &context.environment)?.text())?,
     }
     Ok(0)

@@ -216,6 +216,5 @@ fn undigested(stat: &Stat) -> Node {
 }
 
 fn change(path: &RelPath, delta: Delta, stat: Option<&Stat>) -> Change {
-    let group = stat.filter(|stat| stat.nlink > 1 && !stat.is_dir()).map(Stat::inode);
-    Change { path: path.clone(), delta, conflict: None, group, host: stat.map(Stamp::from), layer: None }
+    Change { path: path.clone(), delta, conflict: None, group: None, host: stat.map(Stamp::from), layer: None }
 }

@@ -8,7 +8,6 @@ mod complete;
 mod host;
 mod log;
 mod net;
-mod recorded;
 mod stream;
 mod tiles;
 

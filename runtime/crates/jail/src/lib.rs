@@ -22,7 +22,6 @@ mod pool;
 pub mod probe;
 pub mod program;
 mod pty;
-pub mod recorder;
 pub mod rlimit;
 mod route;
 mod running;

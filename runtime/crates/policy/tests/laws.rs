@@ -111,7 +111,6 @@ struct Tightening {
     hold: Vec<&'static str>,
     wall_s: Option<u64>,
     floor: Option<&'static str>,
-    record: Option<&'static str>,
 }
 
 impl Tightening {
@@ -120,8 +119,7 @@ impl Tightening {
             if of.is_empty() { String::new() } else { format!("{key} = {of:?}\n") }
         };
         let floor = self.floor.map(|floor| format!("floor = \"{floor}\"\n")).unwrap_or_default();
-        let record = self.record.map(|record| format!("record = \"{record}\"\n")).unwrap_or_default();
-        format!("profile = 1\n{}{}{floor}{record}", list("protect", &self.protect), list("hold", &self.hold))
+        format!("profile = 1\n{}{}{floor}", list("protect", &self.protect), list("hold", &self.hold))
     }
 
     fn body(&self) -> String {
@@ -164,15 +162,13 @@ fn tightening() -> impl Strategy<Value = Tightening> {
         subsequence(GUARDS.to_vec(), 0..2),
         proptest::option::of(1_u64..100),
         proptest::option::of(select(vec!["full", "partial"])),
-        proptest::option::of(select(vec!["off", "changes", "all-opens"])),
     )
-        .prop_map(|(restrictions, verbs, protect, hold, wall_s, floor, record)| Tightening {
+        .prop_map(|(restrictions, verbs, protect, hold, wall_s, floor)| Tightening {
             restrictions: verbs.into_iter().zip(restrictions).collect(),
             protect,
             hold,
             wall_s,
             floor,
-            record,
         })
 }
 
@@ -228,7 +224,6 @@ fn permits_no_more(less: &ExpandedProfile, more: &ExpandedProfile) {
         }
     }
     assert!(less.floor() >= more.floor() && less.durability() >= more.durability());
-    assert!(less.recording() >= more.recording() && less.record_floor() >= more.record_floor());
 }
 
 /// Both readers come to an end, and whatever they find has a line and a hint.

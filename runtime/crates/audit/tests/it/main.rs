@@ -8,8 +8,6 @@ mod interop;
 mod memdisk;
 mod processes;
 mod query;
-mod recorded;
-mod story;
 mod tamper;
 mod tiles;
 mod vectors;
