@@ -1,19 +1,24 @@
 //! Follows the frames of a WebSocket just far enough to know that one closed it.
 //! It never holds a payload, and refuses nothing: what is scrubbed is read elsewhere, and strictly.
 
+use super::walk::Walk;
+
 /// Longest head of a frame, bytes (RFC 6455, 5.2).
 const HEAD_BYTES_MAX: usize = 14;
 /// The opcode of a close frame.
 const CLOSE: u8 = 8;
 
 /// One direction of a WebSocket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Frames {
-    head: [u8; HEAD_BYTES_MAX],
-    has_bytes: usize,
-    /// Of the payload that is on its way.
-    left_bytes: u64,
+    walk: Walk<HEAD_BYTES_MAX>,
     is_closed: bool,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { walk: Walk::after(0), is_closed: false }
+    }
 }
 
 impl Frames {
@@ -23,51 +28,20 @@ impl Frames {
     }
 
     /// Takes note of bytes, wherever they were cut.
-    pub(super) fn passed(&mut self, mut bytes: &[u8]) {
-        while let Some((first, rest)) = bytes.split_first() {
-            if self.left_bytes > 0 {
-                let skipped = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(bytes.len());
-                self.left_bytes -= skipped as u64;
-                bytes = bytes.get(skipped..).unwrap_or_default();
-                continue;
-            }
-            if let Some(place) = self.head.get_mut(self.has_bytes) {
-                *place = *first;
-            }
-            self.has_bytes += 1;
-            bytes = rest;
-            if self.has_bytes >= 2 && self.has_bytes >= self.wanted_bytes() {
-                self.is_closed |= self.head.first().is_some_and(|byte| byte & 0x0f == CLOSE);
-                self.left_bytes = self.payload_bytes();
-                self.has_bytes = 0;
-            }
-        }
-    }
-
-    fn short(&self) -> u8 {
-        self.head.get(1).copied().unwrap_or_default()
-    }
-
-    /// Of the head, once its first two bytes are there.
-    fn wanted_bytes(&self) -> usize {
-        let length = match self.short() & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        2 + length + if self.short() & 0x80 == 0 { 0 } else { 4 }
-    }
-
-    fn payload_bytes(&self) -> u64 {
-        let long = |bytes: usize| {
-            let digits = self.head.get(2..2 + bytes).unwrap_or_default();
-            digits.iter().fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit))
-        };
-        match self.short() & 0x7f {
-            126 => long(2),
-            127 => long(8),
-            short => short.into(),
-        }
+    pub(super) fn passed(&mut self, bytes: &[u8]) {
+        self.walk.passed(bytes, |head| {
+            let [first, short, rest @ ..] = head else { return None };
+            let length_bytes = match short & 0x7f {
+                126 => 2,
+                127 => 8,
+                _ => 0,
+            };
+            let mask_bytes = if short & 0x80 == 0 { 0 } else { 4 };
+            let length = rest.get(..length_bytes).filter(|_| rest.len() >= length_bytes + mask_bytes)?;
+            self.is_closed |= first & 0x0f == CLOSE;
+            let long = length.iter().fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit));
+            Some(if length_bytes == 0 { u64::from(short & 0x7f) } else { long })
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 //! answers. Here each such frame costs one of a credit, which grows with time and with what we send: who is sent data may
 //! well ping, open windows and answer.
 
+use super::walk::Walk;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +23,6 @@ const CREDIT_MAX: u64 = 2048;
 const ANSWERS_MAX: u64 = 3;
 /// How long it takes until it may send one more.
 const REFILL: Duration = Duration::from_millis(10);
-/// Head of a frame, bytes (RFC 9113, 4.1).
-const HEAD_BYTES: usize = 9;
 /// What a client sends before its first frame, bytes (RFC 9113, 3.4).
 const PREFACE_BYTES: u64 = 24;
 
@@ -50,8 +49,8 @@ pub(super) enum Peer {
 pub(super) struct Meter<S> {
     stream: S,
     peer: Peer,
-    read: Frames,
-    written: Frames,
+    read: Walk<RESET_BYTES>,
+    written: Walk<RESET_BYTES>,
     credit: u64,
     refilled: Instant,
     is_over: bool,
@@ -61,43 +60,19 @@ pub(super) struct Meter<S> {
 /// How many streams we have reset because they were no requests: nobody else hears of them.
 pub(super) type Faults = Arc<AtomicU64>;
 
-/// Frames of one direction.
-#[derive(Debug)]
-struct Frames {
-    head: [u8; RESET_BYTES],
-    has_bytes: usize,
-    left_bytes: u64,
-}
-
-impl Frames {
-    fn after(left_bytes: u64) -> Self {
-        Self { head: [0; RESET_BYTES], has_bytes: 0, left_bytes }
-    }
-
-    /// Takes bytes, wherever they were cut; `each` gets kind, flags, length and, of a reset, code of each frame.
-    fn passed(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, u8, u64, u32)) {
-        while let Some((first, rest)) = bytes.split_first() {
-            if self.left_bytes > 0 {
-                let skipped = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(bytes.len());
-                self.left_bytes -= skipped as u64;
-                bytes = bytes.get(skipped..).unwrap_or_default();
-                continue;
-            }
-            if let Some(place) = self.head.get_mut(self.has_bytes) {
-                *place = *first;
-            }
-            self.has_bytes += 1;
-            bytes = rest;
-            let [high, middle, low, kind, flags, _, _, _, _, code @ ..] = self.head;
-            let length = u64::from(u32::from_be_bytes([0, high, middle, low]));
-            let wanted = if kind == RST_STREAM && length == 4 { RESET_BYTES } else { HEAD_BYTES };
-            if self.has_bytes >= HEAD_BYTES && self.has_bytes >= wanted {
-                self.left_bytes = length - (wanted - HEAD_BYTES) as u64;
-                self.has_bytes = 0;
-                each(kind, flags, length, u32::from_be_bytes(code));
-            }
+/// Takes bytes, wherever they were cut; `each` gets kind, flags, length and, of a reset, code of each frame.
+fn passed(walk: &mut Walk<RESET_BYTES>, bytes: &[u8], mut each: impl FnMut(u8, u8, u64, u32)) {
+    walk.passed(bytes, |head| {
+        let [high, middle, low, kind, flags, _, _, _, _, code @ ..] = head else { return None };
+        let length = u64::from(u32::from_be_bytes([0, *high, *middle, *low]));
+        let is_reset = *kind == RST_STREAM && length == 4;
+        let code = code.first_chunk().copied();
+        if is_reset && code.is_none() {
+            return None;
         }
-    }
+        each(*kind, *flags, length, code.map_or(0, u32::from_be_bytes));
+        Some(if is_reset { 0 } else { length })
+    });
 }
 
 impl<S> Meter<S> {
@@ -109,8 +84,8 @@ impl<S> Meter<S> {
         Self {
             stream,
             peer,
-            read: Frames::after(read),
-            written: Frames::after(written),
+            read: Walk::after(read),
+            written: Walk::after(written),
             credit: CREDIT_MAX,
             refilled: Instant::now(),
             is_over: false,
@@ -124,7 +99,7 @@ impl<S> Meter<S> {
 
     fn read(&mut self, bytes: &[u8]) {
         let (peer, mut cost) = (self.peer, 0_u64);
-        self.read.passed(bytes, |kind, flags, length, _| {
+        passed(&mut self.read, bytes, |kind, flags, length, _| {
             let has_content = match kind {
                 DATA => length > 0 || flags & END_STREAM != 0,
                 // An upstream may begin an answer more than once: those are interim.
@@ -148,7 +123,7 @@ impl<S> Meter<S> {
 
     fn written(&mut self, bytes: &[u8]) {
         let (mut earned, mut faults) = (0_u64, 0);
-        self.written.passed(bytes, |kind, _, _, code| {
+        passed(&mut self.written, bytes, |kind, _, _, code| {
             earned += if kind <= HEADERS { ANSWERS_MAX } else { 0 };
             faults += u64::from(kind == RST_STREAM && code == PROTOCOL_ERROR);
         });
@@ -221,8 +196,8 @@ mod tests {
 
     fn meter(peer: Peer) -> Meter<()> {
         let mut meter = Meter::new((), peer);
-        meter.read.left_bytes = 0;
-        meter.written.left_bytes = 0;
+        meter.read = Walk::after(0);
+        meter.written = Walk::after(0);
         meter
     }
 
