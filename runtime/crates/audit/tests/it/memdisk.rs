@@ -77,8 +77,20 @@ enum Op {
 impl MemDisk {
     pub(crate) fn new(fail: Fail) -> Self {
         let dirs = [(PathBuf::from("/"), ()), (PathBuf::from("/s"), ())].into();
-        let (inodes, names, synced_names) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Inner { inodes, names, synced_names, dirs, fail, ops: 0, short: None, held: false })))
+        let disk = Self::holding(Vec::new(), BTreeMap::new(), BTreeMap::new(), dirs);
+        disk.lock().fail = fail;
+        disk
+    }
+
+    /// A disk on which nothing fails.
+    fn holding(
+        inodes: Vec<Inode>,
+        names: BTreeMap<PathBuf, usize>,
+        synced_names: BTreeMap<PathBuf, usize>,
+        dirs: BTreeMap<PathBuf, ()>,
+    ) -> Self {
+        let (fail, ops, short, held) = (Fail::Never, 0, None, false);
+        Self(Arc::new(Mutex::new(Inner { inodes, names, synced_names, dirs, fail, ops, short, held })))
     }
 
     pub(crate) fn writing_short(self, dice: Dice) -> Self {
@@ -116,16 +128,7 @@ impl MemDisk {
         let inner = self.lock();
         let (inodes, names) = (inner.inodes.clone(), inner.names.clone());
         let (synced_names, dirs) = (inner.synced_names.clone(), inner.dirs.clone());
-        Self(Arc::new(Mutex::new(Inner {
-            inodes,
-            names,
-            synced_names,
-            dirs,
-            fail: Fail::Never,
-            ops: 0,
-            short: None,
-            held: false,
-        })))
+        Self::holding(inodes, names, synced_names, dirs)
     }
 
     /// The disk as the machine finds it after the power came back: each name and page that was not synced may be there or not.
@@ -143,16 +146,7 @@ impl MemDisk {
         });
         let (inodes, dirs) = (inodes.collect(), inner.dirs.clone());
         let synced_names = names.clone();
-        Self(Arc::new(Mutex::new(Inner {
-            inodes,
-            names,
-            synced_names,
-            dirs,
-            fail: Fail::Never,
-            ops: 0,
-            short: None,
-            held: false,
-        })))
+        Self::holding(inodes, names, synced_names, dirs)
     }
 }
 
