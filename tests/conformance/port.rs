@@ -1,12 +1,12 @@
 //! `stockade port`: a server inside is reached from this machine where it is granted, and nowhere else.
 //! It never reaches for another machine: everything here is loopback.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use stockade_tests::process::kill_group;
+use stockade_tests::shown::get;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, Told, must, same};
 
@@ -87,36 +87,20 @@ fn rest(running: &mut Running) -> String {
     told
 }
 
-/// The answer to a request, tried until the server listens.
-fn get(address: &str, path: &str) -> Result<String, Stop> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut answer = Vec::new();
-        // Before the server listens the connection ends, in whatever way.
-        drop(stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()));
-        drop(stream.read_to_end(&mut answer));
-        if !answer.is_empty() {
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
-        }
-        must(Instant::now() < until, || format!("{address} never answers"))?;
-        sleep(PAUSE);
-    }
-}
-
 fn reached(stage: &mut Stage) -> Told {
     let profile = stage.profile("dev", GRANT)?;
     let mut session = serving(stage, &profile)?;
     let (mut port, address) = line(stage, &["last", "3000"])?;
     must(address.starts_with("127.0.0.1:"), || format!("not on the loopback alone: {address}"))?;
-    let answer = get(&address, "/hello.txt")?;
+    let answer = get(&address, "/hello.txt", PATIENCE)?;
     must(answer.contains(" 200 ") && answer.ends_with("from inside\n"), || answer.clone())?;
     // Many at once, each its own.
     let many: Vec<_> = (0..8)
         .map(|_| {
             let address = address.clone();
-            std::thread::spawn(move || get(&address, "/hello.txt").is_ok_and(|a| a.ends_with("from inside\n")))
+            std::thread::spawn(move || {
+                get(&address, "/hello.txt", PATIENCE).is_ok_and(|a| a.ends_with("from inside\n"))
+            })
         })
         .collect();
     must(many.into_iter().all(|one| one.join().unwrap_or(false)), || "one of many got another answer".to_owned())?;

@@ -3,9 +3,9 @@
 
 use crate::servers::{Server, need};
 use crate::world::{SECRET, World, holds};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
+use stockade_tests::shown::get;
 use stockade_tests::stage::{Stage, run_words};
 use stockade_tests::story::{Stop, Story, Told, must};
 
@@ -40,10 +40,10 @@ fn both(stage: &mut Stage) -> Told {
     let words = run_words(&["-q", "--profile", world.profile()], &["python3", "page.py"]);
     let session = Server::of(stage.program(&[&["{bin}/stockade"], &words[..]].concat()).start()?);
     let (port, address) = shown(stage)?;
-    let answer = get(&address, "/echo")?;
+    let answer = get(&address, "/echo", PATIENCE)?;
     must(answer.contains("inside says {") && answer.contains("Bearer ***"), || answer.clone())?;
     must(!holds(answer.as_bytes()), || format!("the secret came out: {answer}"))?;
-    let refused = get(&address, "/%2e%2e/echo")?;
+    let refused = get(&address, "/%2e%2e/echo", PATIENCE)?;
     must(refused.contains("inside says HTTP Error 4"), || refused.clone())?;
     must(stage.text("{up}/requests.jsonl").contains(SECRET), || "the secret did not arrive".to_owned())?;
     drop((port, session));
@@ -68,24 +68,6 @@ fn shown(stage: &Stage) -> Result<(Server, String), Stop> {
             return Ok((port, line.trim_end().to_owned()));
         }
         must(Instant::now() < until, || "the session shows no port".to_owned())?;
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// The answer to a request, tried until the server listens.
-fn get(address: &str, path: &str) -> Result<String, Stop> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut answer = Vec::new();
-        // Before the server listens the connection ends, in whatever way.
-        drop(stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()));
-        drop(stream.read_to_end(&mut answer));
-        if !answer.is_empty() {
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
-        }
-        must(Instant::now() < until, || format!("{address} never answers"))?;
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -7,5 +7,6 @@ pub mod process;
 pub mod report;
 pub mod said;
 pub mod scene;
+pub mod shown;
 pub mod stage;
 pub mod story;

@@ -15,6 +15,7 @@ mod request;
 mod signed;
 mod token;
 mod upstream;
+mod walk;
 mod websocket;
 mod wire;
 
