@@ -289,7 +289,8 @@ impl Reader {
     fn live(&mut self, life_s: u64, renewable: bool) {
         let Some(token) = &mut self.token else { return };
         let renewal = if renewable { Renewal::Possible } else { Renewal::Impossible };
-        let after = Duration::from_secs(life_s) * 2 / 3;
+        // The server says any number: it must not end us.
+        let after = Duration::from_secs(life_s).saturating_mul(2) / 3;
         token.life = match Instant::now().checked_add(after) {
             Some(renew_at) if life_s > 0 => Life::Until { renew_at, renewal },
             Some(_) | None => Life::Endless,

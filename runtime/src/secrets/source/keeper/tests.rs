@@ -5,6 +5,7 @@ use super::*;
 use crate::secrets::source::Surroundings;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use stockade_policy::SecretName;
 use zeroize::Zeroizing;
 
@@ -143,6 +144,15 @@ fn the_newest_version_is_read_and_the_one_before_is_known() {
 }
 
 #[test]
+fn a_life_beyond_all_time_does_not_end_us() {
+    let (carrier, _) = server(vec![login(u64::MAX, true), versioned(1, "v")]);
+    let mut reader = reader(BY_ROLE, &carrier).expect("it is whole");
+    let (reading, _) = run(reader.first()).expect("a secret");
+    assert_eq!(reading.value.bytes(), b"v");
+    assert_eq!(reader.pause(), Some(Duration::from_secs(1)), "it is read as often as the source says");
+}
+
+#[test]
 fn a_platforms_token_is_read_from_its_file_each_time() {
     let path = std::env::temp_dir().join(format!("stockade-keeper-{}", std::process::id()));
     let put = |text: &str, mode: u32| {
@@ -181,7 +191,7 @@ fn a_token_is_renewed_before_its_end_or_got_anew() {
         let (carrier, said) = server(answers);
         let mut reader = reader(BY_ROLE, &carrier).expect("it is whole");
         run(reader.first()).expect("a secret");
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(700));
         said.lock().expect("no panic").clear();
         run(reader.again()).expect("a secret");
         let said = said.lock().expect("no panic").join("\n");
