@@ -289,7 +289,7 @@ impl World {
             profile,
             outline,
             sockets: vec![listener.into()],
-            account: journal.account(),
+            account: journal.account(None),
             vault: Arc::new(vault),
             authority,
             dialer: dial::Settings {

@@ -99,14 +99,14 @@ impl Steps {
         };
         let logged = series.time("· commit", || self.journal.commit(claim, permit))?;
         let before = series.time("· look before", || settle::before(&self.layer))?;
-        let (id, ran) = series.time("· run", || self.wall.run(logged, io(&mut Sunk, &mut Sunk, &mut Alone)))?;
+        let (id, ran) =
+            series.time("· run", || self.wall.run(logged, io(&mut Sunk, &mut Sunk, &mut Alone), &mut |_, _| {}))?;
         let (profile, layer, known) = (self.profile.profile(), &self.layer, &mut self.known);
         series.time("· look after", || settle::after(layer, profile, before, known))?;
         series.time("· seal", || {
             let Ran::Ended(run) = &ran else { unreachable!("{PROGRAM} is there") };
-            let main = self.journal.process_number();
-            self.journal.saw(&[Record::new(records::process(main, None, &run.main)).of_call(&id)])?;
-            self.journal.seal(&id, records::outcome(&ran, main, [None, None]))
+            self.journal.saw(&[Record::new(records::process(&run.main)).of_call(&id)])?;
+            self.journal.seal(&id, records::outcome(&ran, Some(run.main.process.0), [None, None]))
         })?;
         Ok(())
     }
@@ -224,5 +224,6 @@ fn opening(options: &Options) -> SessionOpen {
         filter_h: None,
         mode: log::Mode::Review,
         durability: log::Durability::Group,
+        recorder: None,
     }
 }

@@ -215,8 +215,8 @@ fn check(stage: &mut Stage) -> Told {
     let bad = stage.profile("bad", "colour = \"red\"\n[[grant.read]]\npath = \"/etc\"\n")?;
     let ended = stage.answers(1, &["profile", "check", "shell", &bad, "nosuch"])?;
     same("good", ended.out().as_str(), "shell: ok\n")?;
-    let known = "known keys: profile, name, description, extends, guard, floor, durability, grant, ask, deny, protect, \
-        hold, limits, secret";
+    let known = "known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, \
+        ask, deny, protect, hold, limits, secret";
     let names = "base, shell, git, rust-dev, node-dev, python-dev, review-only, ci, locked";
     let expected = format!(
         "error: profile \"{bad}\", line 3: unknown key \"colour\" in profile\nhint: {known}\n\

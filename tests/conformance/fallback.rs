@@ -28,6 +28,7 @@ pub(crate) fn stories() -> Vec<Story> {
     let others = [
         Story::new("fallback::the_weaker_wall_is_not_passed_off_as_the_full_one", graded),
         Story::new("fallback::the_weaker_wall_is_not_used_below_the_floor", floor),
+        Story::new("fallback::a_weaker_recorder_is_not_passed_off_as_a_better_one", recorder),
         Story::new("fallback::the_weaker_wall_does_not_hinder_work", work),
         Story::new("fallback::children_do_not_survive_the_weaker_wall", |stage| {
             let ended =
@@ -99,6 +100,24 @@ fn floor(stage: &mut Stage) -> Told {
     let [error, hint] = lines[..] else { return must(false, || ended.told()) };
     must(error.starts_with("error: ") && error.ends_with("profile \"floor\" has floor = \"full\""), || ended.told())?;
     must(hint.starts_with("hint: ") && hint.contains("floor = \"partial\""), || ended.told())?;
+    must(ended.out.is_empty(), || format!("it ran: {}", ended.told()))
+}
+
+/// Without namespaces nothing is opened on behalf of a guest.
+fn recorder(stage: &mut Stage) -> Told {
+    let profile = stage.profile("witness", "extends = [\"shell\"]\nrecord_floor = \"performed\"\n")?;
+    let run = ["run", "-p", &profile, "-w", "{ws}", "--", "/bin/bash", "-c", "echo RAN"];
+    // The control: where there are namespaces, the same is done.
+    let strong = stage.answers(0, &run)?;
+    must(strong.out() == "RAN\n", || strong.told())?;
+    let ended = weak(stage, &run)?;
+    same("exit", ended.code(), 125)?;
+    let err = ended.err();
+    let lines: Vec<&str> = err.lines().collect();
+    let [error, hint] = lines[..] else { return must(false, || ended.told()) };
+    let said = "error: records would be \"observed\", and profile \"witness\" has record_floor = \"performed\": ";
+    must(error.starts_with(said) && error.len() > said.len(), || ended.told())?;
+    must(hint.ends_with("or accept less with record_floor = \"observed\""), || ended.told())?;
     must(ended.out.is_empty(), || format!("it ran: {}", ended.told()))
 }
 

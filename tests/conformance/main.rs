@@ -9,6 +9,7 @@ mod port;
 mod signals;
 mod streams;
 mod surroundings;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             fallback::stories(),
             commands::stories(),
             port::stories(),
+            witness::stories(),
         ];
         parts.into_iter().flatten().collect()
     })

@@ -9,6 +9,7 @@ mod files;
 mod hosts;
 mod ipc;
 mod kernel;
+mod omit;
 mod packets;
 mod processes;
 mod reach;
@@ -16,6 +17,7 @@ mod reading;
 mod sys;
 mod terminal;
 mod unix;
+mod walk;
 mod weaken;
 
 use std::process::ExitCode;
@@ -76,7 +78,13 @@ fn main() -> ExitCode {
     if let Some(code) = hosts::run(&name, &args) {
         return code;
     }
-    let tables: [&[Entry]; 13] = [
+    if name == "walk" {
+        return match walk::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(miss) => broken(&name, &format!("{miss:?}")),
+        };
+    }
+    let tables: [&[Entry]; 14] = [
         files::TABLE,
         reading::TABLE,
         descriptors::TABLE,
@@ -90,6 +98,7 @@ fn main() -> ExitCode {
         bombs::TABLE,
         terminal::TABLE,
         weaken::TABLE,
+        omit::TABLE,
     ];
     let Some((_, attack)) = tables.iter().flat_map(|table| table.iter()).find(|(known, _)| *known == name) else {
         return broken(&name, "no such attack");

@@ -117,17 +117,17 @@ OPEN = {"sid": SID, "tool": "t", "kernel": "k", "wall": "process", "grade": "ful
 
 
 def close(records, lost=0, **changed):
-    kinds = [kind for kind, _, _ in records] + ["session.open"]
+    kinds = [kind for kind, *_ in records] + ["session.open"]
     return {"cause": "exit", "status": 0, "counts": {k: kinds.count(k) for k in sorted(set(kinds))}, "lost": lost, **changed}
 
 
-def write_state(state, records, after=(), course=None, closing=None, edit=None, ends=None, split=None, v=1):
-    """`records` are (kind, o, tc) between open and close; `edit` changes the leaves before they are hashed; `ends` is
-    the leaf for the close, `course` the leaves of the ledger behind its open, from (size, root)."""
-    leaves = [("session.open", OPEN, None), *records]
+def write_state(state, records, after=(), course=None, closing=None, edit=None, ends=None, split=None, v=1, recorder=None):
+    """`records` are (kind, o, tc), or (kind, o, tc, ev), between open and close; `edit` changes the leaves before they are
+    hashed; `ends` is the leaf for the close, `course` the leaves of the ledger behind its open, from (size, root)."""
+    leaves = [("session.open", {**OPEN, **({"recorder": recorder} if recorder else {})}, None), *records]
     if closing is not False:
         leaves.append(("session.close", closing or close(records), None))
-    made = [leaf(n, kind, o, tc) for n, (kind, o, tc) in enumerate(leaves)]
+    made = [leaf(n, *one) for n, one in enumerate(leaves)]
     raws = [one if isinstance(one, bytes) else spell(one) for one in (edit(made) if edit else made)]
     write_log(state / "s" / SID, SESSION, SESSION_SEED, raws, closing is not False, split, v=v)
     root = tree(raws).root(len(raws)).hex()

@@ -120,7 +120,7 @@ def is_path(v):
 
 def is_change(v):
     """The states that it is between, and a path that does not climb."""
-    if not is_object("path:path op:op b?:state a?:state mark?:mark")(v):
+    if not is_object("path:path op:op b?:state a?:state lines?:lines ino?:inode mark?:mark")(v):
         return False
     path = v["path"].encode() if type(v["path"]) is str else unbase64(v["path"]["b64"], url=True)
     has = {"created": (False, True), "deleted": (True, False)}.get(v["op"], (True, True))
@@ -179,19 +179,33 @@ TYPES = {
     "op": one_of("created modified deleted metadata retyped"), "ty": one_of("file dir symlink fifo socket device"),
     "layer": is_object("name:str state:state3 why?:text"), "blob": is_object("h:hex c:hex z:num"),
     "stream": is_object("z:num cut?:some blob?:blob"),
-    "state": is_object("ty:ty mode:bits z?:num h?:hex to?:path"),
+    "state": is_object("ty:ty mode:bits z?:num h?:hex g?:git to?:path"), "git": matches("[0-9a-f]{40}"),
+    "lines": is_object("add:num del:num"),
     "change": is_change, "bits": number(0o10000),
+    "recorder": is_object("grade:grade scope:scope why?:text"), "grade": one_of("notify+addfd notify trace outcome-only"),
+    "scope": one_of("changes all-opens off"), "times": number(2**64, 2), "cut1": number(2, 1), "cut2": number(3, 1), "cut4": number(5, 1),
+    "inode": lambda v: type(v) is list and len(v) == 2 and all(map(NUM, v)),
+    "args": lambda v: type(v) is list and len(v) <= 3 and all(map(NUM, v)), "absent": one_of("absent"),
+    "flags": matches("(R|W|RW)" + "".join(f"(\\|{flag})?" for flag in "APPEND CREAT EXCL TRUNC TMPFILE NOFOLLOW".split())),
+    "fsop": one_of("unlink rmdir rename exchange link symlink mkdir mknod chmod chown utimes truncate setxattr removexattr"),
+    "ask": one_of("connect bind listen send"),
     "act": lambda v: any(is_object(s)(v) for s in ("begin:num", "file:change", "end:num")),
 }
 KINDS = {
     "session.open": "sid:sid tool:str kernel:str wall:str grade:str layers:[layer] profile:str profile_h:hex plan_h:hex"
-                    " filter_h?:hex mode:mode durability:durability",
+                    " filter_h?:hex mode:mode durability:durability recorder?:recorder",
     "session.close": "cause:cause status:int counts:counts lost:num",
     "call": "tool:str via:str in?:blob", "permit": "rules:[str]", "deny": "rule:str reason:str",
     "result": "cause:cause status:int wall_us:num cpu_us:num p?:num out?:stream err?:stream",
-    "proc.exit": "p:num pp?:num pid:num32 exe?:path cause:cause status:int cpu_us:num rss_kib:num",
+    "proc.start": "p:num pp?:num pid:num32",
+    "proc.exec": "p:num exe?:path h?:hex asked?:path cut?:cut4",
+    "proc.call": "p:num call:str args:args errno?:int times?:times",
+    "fs.open": "p:num path:path fl:flags mode?:bits errno?:int ino?:inode was?:absent cut?:cut1 times?:times",
+    "fs.change": "p:num op:fsop path:path to?:path value?:num cut?:cut2 times?:times",
+    "net.ask": "p:num op:ask addr:str times?:times",
+    "proc.exit": "p:num pp?:num pid:num32 exe?:path failed?:some cause:cause status:int cpu_us?:num rss_kib?:num",
     "limit": "which:str max:num seen:num", "fs.outcome": None,
-    "net.name": "name:str ty:str addr?:str", "net.open": "c:num host:str port:num16 via:via rules?:rules",
+    "net.name": "name:str ty:str addr?:str", "net.open": "c:num host:str port:num16 via:via addr?:str rules?:rules",
     "net.close": "c:num up:num down:num us:num addr?:str why:str",
     "net.request": "r:num c:num method:str host:str port:num16 path:str query_h?:hex rules:[str]",
     "net.reply": "r:num status?:num16 addr?:str up:num down:num first_us:num us:num why:str",

@@ -4,6 +4,7 @@ It decides nothing; compare.py writes each one and asks both verifiers. A code o
 say, and the verifiers need only agree.
 """
 
+from doubles import DOUBLES
 from forge import HASH, LEDGER, OTHER, SESSION_SEED, SID, close, spell, vkey
 
 CALL, PERMIT, DENY = {"tool": "exec", "via": "cli"}, {"rules": ["r"]}, {"rule": "r", "reason": "no"}
@@ -83,7 +84,7 @@ RULES = [
     ("a refusal of no connection", {"records": [("net.refuse", {"host": "a.b", "rule": "r", "reason": "no"}, None)]}, 0),
     ("a canary", {"records": [("secret.canary", {"c": 9, "name": "k", "host": "a.b", "place": "path"}, None)]}, 0),
     ("a secret in output", {"records": [("secret.scrub", {"name": "k", "form": "raw", "count": 1, "place": "stdout"}, None)]}, 0),
-    # Completeness, rules 1 to 7 of section 9.
+    # Completeness, rules 1 to 6 and 12 of section 9; 7 to 11 are those of a recorder.
     ("1: a gap", {"records": [*GOOD, ("gap", {"lost": 2, "why": "full"}, None)],
                   "closing": close([*GOOD, ("gap", 0, 0)], lost=2)}, 3),
     ("1: lost without a gap", {"records": GOOD, "closing": close(GOOD, lost=2)}, 3),
@@ -141,15 +142,15 @@ RULES = [
     ("6: a rotation of another secret", {"records": [*NET, ("secret.rotate", {**ROTATED[1], "name": "l"}, None)]}, 3),
     ("6: a rotation that only the session keeps", {"records": [("secret.rotate", {**ROTATED[1], "kept": "session", "why": "w"}, None)]}, 3),
     ("6: a rotation at the source", {"records": [("secret.rotate", {**ROTATED[1], "kept": "source"}, None)]}, 0),
-    ("7: no end", {"records": GOOD, "after": ACT[:2]}, 3),
-    ("7: no beginning", {"records": GOOD, "after": ACT[1:]}, 3),
-    ("7: the end of another act", {"records": GOOD, "after": [*ACT[:2], ("undo", {"end": 1})]}, 3),
-    ("7: more files than announced", {"records": GOOD, "after": [*ACT[:2], *ACT[1:]]}, 3),
-    ("7: fewer files than counted", {"records": GOOD, "after": [ACT[0], ACT[2]]}, 3),
-    ("7: fewer files than announced", {"records": GOOD, "after": [ACT[0], ("apply", {"end": 0})]}, 0),
-    ("7: an act in an act", {"records": GOOD, "after": [ACT[0], *ACT]}, 3),
-    ("7: two kinds at once", {"records": GOOD, "after": [ACT[0], ("undo", {"begin": 0}), *ACT[1:], ("undo", {"end": 0})]}, None),
-    ("7: a redaction in an act", {"records": GOOD, "after": [
+    ("12: no end", {"records": GOOD, "after": ACT[:2]}, 3),
+    ("12: no beginning", {"records": GOOD, "after": ACT[1:]}, 3),
+    ("12: the end of another act", {"records": GOOD, "after": [*ACT[:2], ("undo", {"end": 1})]}, 3),
+    ("12: more files than announced", {"records": GOOD, "after": [*ACT[:2], *ACT[1:]]}, 3),
+    ("12: fewer files than counted", {"records": GOOD, "after": [ACT[0], ACT[2]]}, 3),
+    ("12: fewer files than announced", {"records": GOOD, "after": [ACT[0], ("apply", {"end": 0})]}, 0),
+    ("12: an act in an act", {"records": GOOD, "after": [ACT[0], *ACT]}, 3),
+    ("12: two kinds at once", {"records": GOOD, "after": [ACT[0], ("undo", {"begin": 0}), *ACT[1:], ("undo", {"end": 0})]}, None),
+    ("12: a redaction in an act", {"records": GOOD, "after": [
         *ACT[:2], ("redact", {"leaf": 1, "field": "argv", "reason": "r", "by": "b"}), ACT[2]]}, 0),
     ("a redaction of no leaf", {"records": GOOD, "after": [("redact", {"leaf": 99, "field": "argv", "reason": "r", "by": "b"})]}, 2),
     ("a recovery of another root", {"records": GOOD, "after": [("recovery", RECOVERY)]}, 2),
@@ -257,4 +258,5 @@ RULES = [
     ("a query that is no hash", netted(1, query_h="a=1"), 2),
     ("a later version of a leaf", edited(2, v=2), 4),
     ("a later version of the log", {"records": GOOD, "v": 2}, 4),
+    *DOUBLES,
 ]

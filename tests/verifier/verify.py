@@ -18,6 +18,7 @@ import sys
 sys.dont_write_bytecode = True
 from format import BROKEN, INCOMPLETE, NOTE, UNCHECKED, Log, named_key, parse_leaf, parse_note, parse_vkey, vouches  # noqa: E402
 from primitives import Malformed, Refused, included, names, read, sha, unbase64  # noqa: E402
+from recorded import check_recorded  # noqa: E402
 
 WORD = {BROKEN: "broken", UNCHECKED: "not checked", INCOMPLETE: "incomplete", NOTE: "note"}
 
@@ -252,6 +253,8 @@ def check_session(report, session, sid, by, outside):
     elif not session.sealed:
         incomplete("it has no seal")
     count_records(incomplete, [leaf for leaf in leaves if leaf])
+    note = lambda text: report.add(NOTE, "session", text)  # noqa: E731
+    check_recorded(incomplete, note, [leaf for leaf in leaves if leaf])
 
 
 def fact_kind(fact):

@@ -1,7 +1,12 @@
 //! The command line as data: every subcommand, option and help text, defined once for parsing, completions and man pages.
 //! It never does anything.
 
+mod log;
+mod profile;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use log::{ExportFormat, LogArgs, LogCommand};
+pub use profile::{LearnArgs, ProfileArgs, ProfileCommand};
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -222,157 +227,6 @@ pub struct VerifyArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// Arguments of `log`.
-#[derive(Debug, Args)]
-pub struct LogArgs {
-    /// What to read.
-    #[command(subcommand)]
-    pub command: LogCommand,
-}
-
-/// Subcommands of `log`.
-#[derive(Debug, Subcommand)]
-pub enum LogCommand {
-    /// List the sessions.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show a session's records, or one of them.
-    Show {
-        /// Session.
-        #[arg(default_value = "last")]
-        session: String,
-        /// Number of the record.
-        number: Option<u64>,
-        /// Print JSON; `export` has the bytes as they are on disk.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show the newest records, and follow.
-    Tail {
-        /// Session.
-        #[arg(default_value = "last")]
-        session: String,
-        /// Go on as records are written, until the session closes.
-        #[arg(short, long)]
-        follow: bool,
-        /// How many to begin with.
-        #[arg(short = 'n', long, default_value_t = 20)]
-        lines: u64,
-    },
-    /// Show the records that match every term: `k=fs.* path=src/** tc=tc_3`.
-    Query {
-        /// Session.
-        session: String,
-        /// Terms FIELD=GLOB.
-        #[arg(required = true)]
-        terms: Vec<String>,
-        /// Print JSON; `export` has the bytes as they are on disk.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show the processes of a session as a tree.
-    Tree {
-        /// Session.
-        #[arg(default_value = "last")]
-        session: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Say which calls changed a path, from what to what.
-    Why {
-        /// Session.
-        session: String,
-        /// Path in the workspace.
-        path: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the proof that a record is in the log (C2SP tlog-proof).
-    Prove {
-        /// Session.
-        session: String,
-        /// Number of the record.
-        number: u64,
-    },
-    /// Write all records out.
-    Export {
-        /// Session.
-        session: String,
-        /// As JSON lines, the bytes that were hashed.
-        #[arg(long, required = true)]
-        jsonl: bool,
-        /// With the openings of redactable fields.
-        #[arg(long)]
-        disclose: bool,
-    },
-    /// Delete the opening of a sensitive field: the value is gone, every proof stays valid.
-    Redact {
-        /// Session.
-        session: String,
-        /// Number of the record.
-        number: u64,
-        /// Why: it is written to the ledger.
-        #[arg(long)]
-        reason: String,
-    },
-}
-
-/// Arguments of `profile`.
-#[derive(Debug, Args)]
-pub struct ProfileArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: ProfileCommand,
-}
-
-/// Subcommands of `profile`.
-#[derive(Debug, Subcommand)]
-pub enum ProfileCommand {
-    /// List the built-in profiles.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check profile files; every error has a file, a line and a hint.
-    Check {
-        /// Names of built-in profiles, or files.
-        #[arg(required = true)]
-        profiles: Vec<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Say in words what a profile grants, and why.
-    Explain {
-        /// Name of a built-in profile, or a file.
-        profile: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Say what one profile grants, refuses or limits that another does not.
-    Diff {
-        /// The one.
-        from: String,
-        /// The other.
-        to: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print a built-in profile's text, to start one of your own.
-    Show {
-        /// Name of a built-in profile, or a file.
-        profile: String,
-    },
 }
 
 /// Arguments of `secret`.

@@ -4,6 +4,7 @@
 pub mod args;
 mod confine;
 mod doctor;
+mod events;
 mod explain;
 mod gc;
 mod log;

@@ -1,5 +1,9 @@
-//! `stockade profile`: which profiles there are, what they grant and why, and how two differ.
+//! `stockade profile`: which profiles there are, what they grant and why, how two differ, and what one would need.
 //! It never changes a profile.
+
+mod learn;
+mod observed;
+mod propose;
 
 use crate::cli::args::ProfileCommand;
 use crate::cli::style::{Tone, visible};
@@ -26,6 +30,7 @@ pub(super) fn profile(command: &ProfileCommand, context: &Context) -> Result<u8>
             let differences = stockade_policy::diff(&load(from, context)?, &load(to, context)?);
             diff(&differences, *json, context)?;
         }
+        ProfileCommand::Learn(args) => return learn::learn(args, context),
         ProfileCommand::Show { profile } => print(Sources::gather(profile, &context.environment)?.text())?,
     }
     Ok(0)

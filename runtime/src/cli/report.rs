@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use stockade_audit::Receipt;
-use stockade_audit::record::{Change, FsOutcome, SessionId};
+use stockade_audit::record::{Change, FsOutcome, Recorder, SessionId};
 use stockade_jail::Enforced;
 use stockade_jail::watch::LimitHit;
 
@@ -26,6 +26,9 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<LimitHit>,
     changes: Vec<ChangeLine>,
+    /// How many processes the call had.
+    processes: u64,
+    recorder: Recorder,
     log: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<ReceiptLine>,
@@ -49,13 +52,15 @@ struct ReceiptLine {
 
 impl Report {
     /// A report of nothing yet.
-    pub(super) fn new(id: &SessionId, log: &Path, enforced: &Enforced) -> Self {
+    pub(super) fn new(id: &SessionId, log: &Path, enforced: &Enforced, recorder: &Recorder) -> Self {
         Self {
             session: id.to_string(),
             exit: 0,
             denied: None,
             limit: None,
             changes: Vec::new(),
+            processes: 0,
+            recorder: recorder.clone(),
             log: log.display().to_string(),
             receipt: None,
             enforced: enforced.clone(),
@@ -70,6 +75,7 @@ impl Report {
             Outcome::Unapproved(_) => self.denied = Some("a person has to approve this".to_owned()),
             Outcome::Ran(sealed) => {
                 self.changes = sealed.settled.outcomes.iter().map(change_line).collect();
+                self.processes = sealed.processes;
                 self.receipt = Some(receipt_line(&sealed.receipt));
                 if let Ran::Ended(run) = &sealed.ran {
                     self.limit = run.ended_by.or_else(|| run.refusals.first().copied());

@@ -4,6 +4,7 @@
 use crate::cli::args::When;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use stockade_audit::text::deceives;
 
 /// Whether to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +57,6 @@ impl Colour {
     }
 }
 
-/// Whether a character hides or reorders text (CVE-2021-42574). All of them are in the Basic Multilingual Plane.
-pub fn is_deceptive(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 /// Text that a guest may have chosen, on one line: control characters, and the characters that reorder or hide text
 /// (CVE-2021-42574), are shown as escapes.
 pub fn visible(text: &str) -> String {
@@ -69,7 +65,7 @@ pub fn visible(text: &str) -> String {
         match c {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() || is_deceptive(c) => {
+            c if deceives(c) => {
                 write!(out, "\\u{{{:x}}}", u32::from(c)).expect("writing to a String cannot fail");
             }
             c => out.push(c),

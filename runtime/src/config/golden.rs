@@ -7,7 +7,7 @@ use crate::backend::process::layout::Screens;
 use crate::backend::process::plan::{Guest, Site, View, build};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use stockade_jail::plan::{Owner, Wall};
+use stockade_jail::plan::{Owner, Record, Wall};
 use stockade_policy::{AbsolutePath, HostFacts};
 
 /// Directories and files of the picture, `DIR` by their trailing slash; links as `FROM -> TEXT => RESOLVED`.
@@ -66,6 +66,7 @@ fn site(wall: Wall) -> Site {
         protected: vec!["/home/user/project/.git/config".into(), "/home/user/project/.git/hooks".into()],
         pinned: Vec::new(),
         masked: Vec::new(),
+        record: Record::Changes,
     }
 }
 

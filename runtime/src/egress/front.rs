@@ -15,10 +15,11 @@ use super::refuse::{self, Told, Tongue};
 use super::tls::{ClientHello, Encrypted};
 use super::tunnel::{self, Broken};
 use crate::error::Result;
-use crate::journal::Wanted;
+use crate::journal::{Wanted, Way};
 use bytes::BytesMut;
 use http::StatusCode;
 use sniff::{First, sniff};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,7 +46,7 @@ struct Arrival {
     ahead: BytesMut,
     host: Host,
     port: u16,
-    via: Via,
+    way: Way,
     /// For clients of the proxy: in whose words refusals go until the handshake is answered.
     form: Option<Form>,
 }
@@ -82,24 +83,24 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
     }
 }
 
-pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: std::net::SocketAddr) -> Result<()> {
+pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: SocketAddr) -> Result<()> {
     let host = match context.names.place(local.ip()) {
         Place::Loopback => {
             // The inside talks to itself: on this port that is us, and nobody else is there.
             refuse::reset(&stream);
             return Ok(());
         }
-        Place::Proxy if local.port() == names::PROXY_PORT => return ask(context, stream).await,
+        Place::Proxy if local.port() == names::PROXY_PORT => return ask(context, stream, local).await,
         Place::Proxy | Place::Resolver => Host::Address(local.ip().to_canonical()),
         Place::Name(name) => Host::Name(name),
         Place::Vacant(address) | Place::Address(address) => Host::Address(address),
     };
-    let ahead = BytesMut::new();
-    Arrival { context, stream, ahead, host, port: local.port(), via: Via::Direct, form: None }.open().await
+    let (ahead, way) = (BytesMut::new(), Way { via: Via::Direct, inside: Some(local) });
+    Arrival { context, stream, ahead, host, port: local.port(), way, form: None }.open().await
 }
 
 /// Hears from a client of the proxy where it wants to go.
-async fn ask(context: Arc<Context>, mut stream: TcpStream) -> Result<()> {
+async fn ask(context: Arc<Context>, mut stream: TcpStream, local: SocketAddr) -> Result<()> {
     let target = match proxy::negotiate(&mut stream).await {
         Ok(target) => target,
         Err(misfit) => {
@@ -108,16 +109,16 @@ async fn ask(context: Arc<Context>, mut stream: TcpStream) -> Result<()> {
             return Ok(());
         }
     };
-    let via = target.form.via();
+    let way = Way { via: target.form.via(), inside: Some(local) };
     let ahead = BytesMut::from(&target.rest[..]);
     if target.form == Form::Absolute {
-        return forward(context, Prefixed::new(ahead.freeze(), stream)).await;
+        return forward(context, Prefixed::new(ahead.freeze(), stream), local).await;
     }
     let host = match &target.host {
         Host::Address(address) => named(&context, *address),
         Host::Name(_) => target.host,
     };
-    Arrival { context, stream, ahead, host, port: target.port, via, form: Some(target.form) }.open().await
+    Arrival { context, stream, ahead, host, port: target.port, way, form: Some(target.form) }.open().await
 }
 
 /// What an address stands for: a name of ours, or itself.
@@ -181,7 +182,7 @@ impl Arrival {
         let Some(permit) = self.permit().await? else { return Ok(()) };
         let grounds = permit.grounds().clone();
         let account = &self.context.account;
-        let connection = account.open(self.host.clone(), self.port, self.via, Some(permit)).await?;
+        let connection = account.open(self.host.clone(), self.port, self.way, Some(permit)).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
         if self.granted().await.is_err() {
             return inside.broken("the client went away");
@@ -267,7 +268,7 @@ impl Arrival {
 
     /// Each request is judged, so each must be one that can be read.
     async fn requests(mut self) -> Result<()> {
-        let connection = self.context.account.open(self.host.clone(), self.port, self.via, None).await?;
+        let connection = self.context.account.open(self.host.clone(), self.port, self.way, None).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
         if self.granted().await.is_err() {
             return inside.broken("the client went away");

@@ -39,7 +39,7 @@ impl Logged {
     }
 
     pub(crate) fn account(&self) -> Account {
-        self.journal.as_ref().expect("it is open until dropped").account()
+        self.journal.as_ref().expect("it is open until dropped").account(None)
     }
 
     /// Everything that is in the log so far, as text.

@@ -52,7 +52,7 @@ impl After {
         let log = self.log()?;
         log.append(act.record(log::Act::Begin(files.len() as u64))).map_err(failed)?;
         for file in files {
-            log.append(act.record(log::Act::File(file.clone()))).map_err(failed)?;
+            log.append(act.record(log::Act::File(Box::new(file.clone())))).map_err(failed)?;
         }
         log.barrier().map_err(failed)
     }

@@ -3,9 +3,12 @@
 
 mod after;
 mod net;
+mod scribe;
 
 pub use after::{Act, After};
-pub use net::{Account, Admitted, Connection, INSIDE, Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted};
+pub use net::address;
+pub use net::{Account, Admitted, Connection, INSIDE, Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted, Way};
+pub use scribe::{Before, Scribe};
 
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -125,6 +128,7 @@ pub fn trial(state: &Path, tool: &str) -> Result<Journal> {
         filter_h: None,
         mode: log::Mode::Review,
         durability: log::Durability::Group,
+        recorder: None,
     };
     let logs = state.join("logs");
     std::fs::create_dir(&logs).map_err(|e| Error::io("make the directory", &logs, &e))?;
@@ -151,7 +155,6 @@ pub struct Journal {
     log: Arc<SessionLog>,
     durability: log::Durability,
     calls: AtomicU64,
-    processes: AtomicU64,
     running: Arc<AtomicU64>,
     heart: Option<Heart>,
 }
@@ -170,7 +173,7 @@ impl Draft {
         let log = Arc::new(self.0.open(open).map_err(failed)?);
         let running = Arc::new(AtomicU64::new(0));
         let heart = Some(Heart::start(Arc::clone(&log), Arc::clone(&running))?);
-        Ok(Journal { log, durability, calls: AtomicU64::new(0), processes: AtomicU64::new(0), running, heart })
+        Ok(Journal { log, durability, calls: AtomicU64::new(0), running, heart })
     }
 }
 
@@ -244,18 +247,15 @@ impl Journal {
         self.log.gap(lost, why).map(drop).map_err(failed)
     }
 
-    /// Secrets were in what a call printed, and were taken out.
-    ///
-    /// # Errors
-    /// The log takes no more records.
-    pub fn scrubbed(&self, id: &CallId, hits: Vec<Scrubbed>) -> Result<()> {
-        let records: Vec<Record> = hits.into_iter().map(|hit| net::scrub(None, hit).of_call(id)).collect();
-        self.saw(&records)
+    /// A hand on this journal. It must be gone when the log is closed.
+    pub fn scribe(&self) -> Scribe {
+        Scribe { log: Arc::clone(&self.log) }
     }
 
-    /// The account of the session's outlet. All clones of it must be gone when the log is closed.
-    pub fn account(&self) -> Account {
-        Account::new(Arc::clone(&self.log))
+    /// The account of the session's outlet; `before` has to be in the log before a connection is. All clones of it must be
+    /// gone when the log is closed.
+    pub fn account(&self, before: Option<Before>) -> Account {
+        Account::new(Arc::clone(&self.log), before)
     }
 
     /// Keeps content beside the log, encrypted; `None` when the session's share of the disk is used up, and then the
@@ -269,11 +269,6 @@ impl Journal {
             Err(AuditError::TooLarge { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
         }
-    }
-
-    /// A number for a process that nobody else in this session has or will have.
-    pub fn process_number(&self) -> u64 {
-        self.processes.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Seals a call with how it went. The receipt is what its caller can show to an auditor.

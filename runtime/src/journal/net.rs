@@ -5,10 +5,10 @@ mod told;
 
 pub use told::{Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted};
 
-use super::failed;
+use super::{Before, failed};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ pub const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 #[derive(Debug, Clone)]
 pub struct Account {
     log: Arc<SessionLog>,
+    before: Option<Before>,
     shared: Arc<Shared>,
 }
 
@@ -64,6 +65,15 @@ impl<T> Drop for Waiting<'_, T> {
             drop((self.give_up)(self.account, begun));
         }
     }
+}
+
+/// How a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// By which door.
+    pub via: Via,
+    /// The address inside that the client connected to; `None` where no client did.
+    pub inside: Option<SocketAddr>,
 }
 
 /// A connection that is in the log. It is given back to [`Account::close`] at its end, once.
@@ -117,8 +127,8 @@ impl Admitted {
 }
 
 impl Account {
-    pub(super) fn new(log: Arc<SessionLog>) -> Self {
-        Self { log, shared: Arc::default() }
+    pub(super) fn new(log: Arc<SessionLog>, before: Option<Before>) -> Self {
+        Self { log, before, shared: Arc::default() }
     }
 
     /// A name was asked for, and answered with this synthetic address, or with nothing.
@@ -135,7 +145,7 @@ impl Account {
     ///
     /// # Errors
     /// The log takes no more records: the connection must end. Bug: the permit is for something else.
-    pub async fn open(&self, host: Host, port: u16, via: Via, whole: Option<Permit>) -> Result<Connection> {
+    pub async fn open(&self, host: Host, port: u16, way: Way, whole: Option<Permit>) -> Result<Connection> {
         let number = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let is_whole = whole.is_some();
         let mut rules = Vec::new();
@@ -147,8 +157,13 @@ impl Account {
             }
             rules = grounds.rules.iter().map(ToString::to_string).collect();
         }
+        let Way { via, inside } = way;
+        // Who asked the kernel for it did so before it came here, and is in the log before it.
+        if let (Some(before), Some(_)) = (&self.before, inside) {
+            before.write()?;
+        }
         let is_first = is_whole && self.is_first(&host, port);
-        let record = log::NetOpen { c: number, host: host.to_string(), port, via, rules };
+        let record = log::NetOpen { c: number, host: host.to_string(), port, via, addr: inside.map(address), rules };
         let durable = self.begin(is_first, &[Record::new(record)])?;
         let connection = Connection { number, host, port, began: Instant::now() };
         let give_up: fn(&Self, Connection) -> Result<()> = |account, connection| {
@@ -174,7 +189,7 @@ impl Account {
         };
         let (number, host) = (self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1, Host::Address(INSIDE));
         let rules = grounds.rules.iter().map(ToString::to_string).collect();
-        let record = log::NetOpen { c: number, host: host.to_string(), port, via: Via::Port, rules };
+        let record = log::NetOpen { c: number, host: host.to_string(), port, via: Via::Port, addr: None, rules };
         self.append(record)?;
         if self.is_first(&host, port) {
             self.log.barrier().map_err(failed)?;
@@ -413,6 +428,11 @@ fn request(call: &Call) -> Result<(&Host, u16, &Method, &UrlPath)> {
         | Action::Port { .. }
         | Action::Tool { .. } => Err(Error::bug("a permit that is not for a request came to the outlet")),
     }
+}
+
+/// An address as records have it: one spelling, whichever family a client used for it.
+pub fn address(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
 fn micros(time: Duration) -> u64 {

@@ -4,6 +4,7 @@
 mod control;
 pub mod open;
 mod outlet;
+mod recorder;
 pub mod records;
 pub mod review;
 pub mod scrubbed;
@@ -20,6 +21,7 @@ use crate::journal::{self, Claim, Journal, Logged};
 use crate::secrets::scrub::Hit;
 use crate::session::control::Control;
 use crate::session::outlet::Secrets;
+use crate::session::recorder::{Recorder, Told};
 use crate::session::scrubbed::Scrubbed;
 use crate::session::settle::{Known, Settled};
 use crate::session::tee::Tee;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
 use stockade_jail::Enforced;
+use stockade_jail::recorder::CallNumber;
 use stockade_policy::{Ask, Call, Decision, ExpandedProfile, Refusal};
 
 /// Standard output and error as the log has them.
@@ -44,6 +47,9 @@ pub struct Session {
     control: Option<Control>,
     /// The way out, where the profile grants one. It ends before the log does.
     outlet: Option<Outlet>,
+    /// What its processes do, where that is recorded. It ends after the outlet, which asks it, and before the log.
+    recorder: Option<Recorder>,
+    watched: log::Recorder,
     secrets: Option<Secrets>,
     layer: Layer,
     known: Known,
@@ -68,6 +74,8 @@ pub struct Sealed {
     pub ran: Ran,
     /// What it changed.
     pub settled: Settled,
+    /// How many processes it had, as far as that is known.
+    pub processes: u64,
     /// Where its result is in the log.
     pub receipt: Receipt,
 }
@@ -92,6 +100,11 @@ impl Session {
         self.wall.enforced()
     }
 
+    /// What watches its processes, as the log's first record says.
+    pub fn recorder(&self) -> &log::Recorder {
+        &self.watched
+    }
+
     /// The way of a call: claimed, judged, logged, run, compared, sealed.
     ///
     /// # Errors
@@ -110,10 +123,12 @@ impl Session {
         };
         let logged = self.journal.commit(claim, permit)?;
         let before = settle::before(&self.layer)?;
-        let (id, ran, output) = self.run(logged, io)?;
+        let Run { id, number, ran, output } = self.run(logged, io)?;
         let settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
-        let receipt = self.seal(&id, &ran, &settled, output)?;
-        Ok(Outcome::Ran(Box::new(Sealed { ran, settled, receipt })))
+        let told = self.told(number, &ran)?;
+        let processes = told.processes;
+        let receipt = self.seal(&id, &ran, told, &settled, output)?;
+        Ok(Outcome::Ran(Box::new(Sealed { ran, settled, processes, receipt })))
     }
 
     /// Closes the session: the sandbox ends, what is to be dropped is dropped, the log is sealed.
@@ -121,12 +136,13 @@ impl Session {
     /// # Errors
     /// Host: the log cannot be written; the session then counts as interrupted.
     pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
-        let Self { id, journal, wall, layer, outlet, control, .. } = self;
+        let Self { id, journal, wall, layer, outlet, control, recorder, .. } = self;
         // The kernel takes its time to end a sandbox; the log does not depend on it, since no call runs any more.
         wall.end();
         // Every connection and request has its end in the log before the log has its own.
         let control = control.map_or(Ok(()), Control::close);
         let outlet = outlet.map_or(Ok(()), Outlet::close);
+        let recorder = recorder.map_or(Ok(()), Recorder::close);
         let (closed, left) = std::thread::scope(|scope| {
             let ending = scope.spawn(|| {
                 let kept = layer.keep();
@@ -137,33 +153,36 @@ impl Session {
             (closed, ending.join().map_err(|_| Error::bug("ending the sandbox panicked")))
         });
         left?.map_err(settle::failed)?;
-        control.and(outlet)?;
+        control.and(outlet).and(recorder)?;
         Ok(Left { id, checkpoint: closed?.checkpoint })
     }
 
     /// Runs the call, and keeps what it prints for the log.
-    fn run(&self, logged: Logged, io: Io<'_>) -> Result<(CallId, Ran, Output)> {
+    fn run(&self, logged: Logged, io: Io<'_>) -> Result<Run> {
+        let mut number = None;
+        let mut began = |started: CallNumber, id: &CallId| {
+            number = Some(started);
+            if let Some(recorder) = &self.recorder {
+                recorder.begin(started, id.clone());
+            }
+        };
         let Io { input, stdout, stderr, outside } = io;
         let (mut out, mut err) = (Tee::new(stdout), Tee::new(stderr));
         // Asked for each call: a secret may have been replaced since the last one.
         let Some(patterns) = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns()) else {
-            let (id, ran) = self.wall.run(logged, Io { input, stdout: &mut out, stderr: &mut err, outside })?;
-            return Ok((id, ran, [self.keep(out)?, self.keep(err)?]));
+            let io = Io { input, stdout: &mut out, stderr: &mut err, outside };
+            let (id, ran) = self.wall.run(logged, io, &mut began)?;
+            return Ok(Run { id, number, ran, output: [self.keep(out)?, self.keep(err)?] });
         };
         let mut scrubbed = [&mut out, &mut err].map(|tee| Scrubbed::new(tee, Arc::clone(&patterns)));
         let [clean_out, clean_err] = &mut scrubbed;
-        let (id, ran) = self.wall.run(logged, Io { input, stdout: clean_out, stderr: clean_err, outside })?;
+        let io = Io { input, stdout: clean_out, stderr: clean_err, outside };
+        let (id, ran) = self.wall.run(logged, io, &mut began)?;
         for (scrubbed, place) in scrubbed.into_iter().zip(["stdout", "stderr"]) {
             let (_, hits) = scrubbed.finish();
-            let told = |hit: Hit| journal::Scrubbed {
-                name: hit.name,
-                form: hit.form.as_str().to_owned(),
-                count: hit.count,
-                place: place.to_owned(),
-            };
-            self.journal.scrubbed(&id, hits.into_iter().map(told).collect())?;
+            self.journal.scribe().scrubbed(&id, told(hits, place))?;
         }
-        Ok((id, ran, [self.keep(out)?, self.keep(err)?]))
+        Ok(Run { id, number, ran, output: [self.keep(out)?, self.keep(err)?] })
     }
 
     /// A stream as its record has it; `None` when nothing came.
@@ -193,27 +212,62 @@ impl Session {
         Ok(Outcome::Unapproved(ask))
     }
 
+    /// Everything that the recorder saw of a call is in the log, or what the init reaped where there is none.
+    fn told(&self, number: Option<CallNumber>, ran: &Ran) -> Result<Told> {
+        let run = if let Ran::Ended(run) = ran { Some(run) } else { None };
+        match (&self.recorder, number) {
+            (Some(recorder), Some(number)) => recorder.settle(number, run.map(|run| &run.main)),
+            (Some(_), None) => Ok(Told { processes: 0, main: None }),
+            (None, _) => Ok(run.map_or(Told { processes: 0, main: None }, |run| Told {
+                processes: 1 + run.others.len() as u64 + run.unlisted,
+                main: Some(run.main.process.0).filter(|main| *main > 0),
+            })),
+        }
+    }
+
     /// Everything that was seen, then the result: a result in the log has all its records before it.
-    fn seal(&self, id: &CallId, ran: &Ran, settled: &Settled, output: Output) -> Result<Receipt> {
+    fn seal(&self, id: &CallId, ran: &Ran, told: Told, settled: &Settled, output: Output) -> Result<Receipt> {
         let mut seen: Vec<Record> = Vec::new();
-        let mut main = 0;
         if let Ran::Ended(run) = ran {
             seen.extend(run.refusals.iter().chain(&run.ended_by).map(|hit| Record::new(records::limit(hit))));
-            main = self.journal.process_number();
-            seen.push(Record::new(records::process(main, None, &run.main)));
-            let others = run.others.iter();
-            seen.extend(others.map(|exit| Record::new(records::process(self.journal.process_number(), None, exit))));
+            if self.recorder.is_none() {
+                // Where nobody was left to say which process it was, there is no number to say it of.
+                let reaped = [&run.main].into_iter().chain(&run.others).filter(|exit| exit.process.0 > 0);
+                seen.extend(reaped.map(|exit| Record::new(records::process(exit))));
+            }
         }
         seen.extend(settled.outcomes.iter().cloned().map(Record::new));
         let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(id)).collect();
         self.journal.saw(&seen)?;
         if let Ran::Ended(run) = ran
             && run.unlisted > 0
+            && self.recorder.is_none()
         {
             self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
         }
-        self.journal.seal(id, records::outcome(ran, main, output))
+        self.journal.seal(id, records::outcome(ran, told.main, output))
     }
+}
+
+/// A call that ran.
+#[derive(Debug)]
+struct Run {
+    id: CallId,
+    /// Its number in the sandbox, if it came so far.
+    number: Option<CallNumber>,
+    ran: Ran,
+    output: Output,
+}
+
+/// Secrets that were taken out of something, as the journal has them.
+fn told(hits: Vec<Hit>, place: &str) -> Vec<journal::Scrubbed> {
+    let told = |hit: Hit| journal::Scrubbed {
+        name: hit.name,
+        form: hit.form.as_str().to_owned(),
+        count: hit.count,
+        place: place.to_owned(),
+    };
+    hits.into_iter().map(told).collect()
 }
 
 /// SHA-256 of bytes, as the log writes it.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Account, Draft};
 use crate::session::control::{self, Control};
 use crate::session::outlet::{self, Blueprint, Secrets};
+use crate::session::recorder::Recorder;
 use crate::session::settle::{self, Guards, Known};
 use crate::session::{Session, digest, records};
 use crate::workspace::{Changes, Layer, Method, Mode, Treatment};
@@ -22,9 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stockade_audit::record::{self as log, SessionId, SessionOpen};
 use stockade_jail::enforced::{LayerState, State};
-use stockade_jail::plan::{Owner, Plan, Wall};
+use stockade_jail::plan::{Owner, Plan, Record, Wall};
+use stockade_jail::recorder::{Events, Grade as RecorderGrade};
 use stockade_jail::{ErrorKind, Helper, JailError};
-use stockade_policy::{Access, ExpandedProfile, Floor};
+use stockade_policy::{Access, ExpandedProfile, Floor, RecordFloor, Recording};
 
 /// Everything that a session is made of, chosen by whoever starts it.
 #[derive(Debug)]
@@ -162,22 +164,44 @@ impl Session {
         let blueprint = Blueprint::of(&options.profile)?;
         let secrets = Secrets::load(&options)?;
         let (prepared, mut wall) = start(&options, helper, blueprint.as_ref(), secrets.as_ref())?;
-        let record = opening(&options, &prepared.plan, &wall)?;
+        let events = recorded(&options, &mut wall)?;
+        let watched = records::recorder(wall.enforced(), options.profile.recording(), events.as_ref());
+        let record = opening(&options, &prepared.plan, &wall, watched.clone())?;
         let journal = draft()?.begin(record)?;
+        let sockets = wall.take_outlet();
+        let wall = Arc::new(wall);
+        let recorder = events.map(|events| {
+            let vault = secrets.as_ref().map(|secrets| Arc::clone(&secrets.vault));
+            let workspace = prepared.inside.as_os_str().as_bytes().to_vec();
+            Recorder::start(events, Arc::clone(&wall), journal.scribe(), workspace, vault)
+        });
+        let recorder = recorder.transpose()?;
         // Both write into one account: its connections have one numbering.
-        let account = journal.account();
+        let account = journal.account(recorder.as_ref().map(Recorder::before));
         let outlet = match (blueprint, &secrets) {
             (Some(blueprint), Some(secrets)) => {
                 let vault = Arc::clone(&secrets.vault);
-                Some(blueprint.start(&options, &mut wall, vault, account.clone())?)
+                Some(blueprint.start(&options, sockets, vault, account.clone())?)
             }
             (None, _) | (_, None) => None,
         };
-        let wall = Arc::new(wall);
         let control = control(&options, &wall, account)?;
         let Options { id, profile, via, .. } = options;
         let known = Known::default();
-        Ok(Self { id, profile, journal, wall, control, outlet, secrets, layer: prepared.layer, via, known })
+        Ok(Self {
+            id,
+            profile,
+            journal,
+            wall,
+            control,
+            outlet,
+            recorder,
+            watched,
+            secrets,
+            layer: prepared.layer,
+            via,
+            known,
+        })
     }
 }
 
@@ -277,8 +301,27 @@ fn above_floor(options: &Options, prepared: Prepared, wall: ProcessWall) -> Resu
     .hint("`stockade doctor` says what is missing and how to mend it"))
 }
 
+/// What the sandbox's recorder tells, which must be worth what the profile asks for.
+fn recorded(options: &Options, wall: &mut ProcessWall) -> Result<Option<Events>> {
+    let events = wall.take_recorder()?;
+    let reached = match events.as_ref().map_or(RecorderGrade::OutcomeOnly, Events::grade) {
+        RecorderGrade::OutcomeOnly => RecordFloor::OutcomeOnly,
+        RecorderGrade::Notify => RecordFloor::Observed,
+        RecorderGrade::NotifyAndOpen => RecordFloor::Performed,
+    };
+    let needed = options.profile.record_floor();
+    if reached >= needed {
+        return Ok(events);
+    }
+    let why = records::recorder(wall.enforced(), options.profile.recording(), events.as_ref()).why;
+    let name = options.profile.name();
+    let what = format!("records would be \"{reached}\", and profile \"{name}\" has record_floor = \"{needed}\": {why}");
+    let hint = format!("`stockade doctor` says what is missing; or accept less with record_floor = \"{reached}\"");
+    Err(Error::host(what).hint(hint))
+}
+
 /// The first record of the log.
-fn opening(options: &Options, plan: &Plan, wall: &ProcessWall) -> Result<SessionOpen> {
+fn opening(options: &Options, plan: &Plan, wall: &ProcessWall, watched: log::Recorder) -> Result<SessionOpen> {
     let enforced = wall.enforced();
     let kernel = nix::sys::utsname::uname().map_err(|e| Error::host(format!("ask the kernel for its release: {e}")))?;
     Ok(SessionOpen {
@@ -291,12 +334,13 @@ fn opening(options: &Options, plan: &Plan, wall: &ProcessWall) -> Result<Session
         profile: options.profile.name().to_string(),
         profile_h: digest(&options.profile.canonical_bytes()),
         plan_h: digest(&plan.canonical_bytes()),
-        filter_h: records::filter_digest(plan)?,
+        filter_h: records::filter_digest(plan, enforced)?,
         mode: match options.mode {
             Mode::Review => log::Mode::Review,
             Mode::Direct => log::Mode::Direct,
             Mode::Discard => log::Mode::Discard,
         },
+        recorder: Some(watched),
         durability: match options.profile.durability() {
             stockade_policy::Durability::Group => log::Durability::Group,
             stockade_policy::Durability::BeforeResult => log::Durability::BeforeResult,
@@ -346,6 +390,11 @@ fn site(options: &Options, wall: Wall, layer: &Layer) -> Result<Site> {
         protected,
         pinned,
         masked,
+        record: match options.profile.recording() {
+            Recording::Off => Record::Off,
+            Recording::Changes => Record::Changes,
+            Recording::AllOpens => Record::AllOpens,
+        },
     })
 }
 

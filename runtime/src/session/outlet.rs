@@ -1,7 +1,6 @@
 //! A session's way out: secrets, authority and sockets are prepared before the sandbox, and start when it is there.
 //! It never decides what may go out, and never opens anything for a profile that grants no network.
 
-use crate::backend::process::ProcessWall;
 use crate::backend::process::outlet::OutletView;
 use crate::backend::process::trust;
 use crate::egress::dial;
@@ -18,6 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -88,13 +88,13 @@ impl Blueprint {
     pub(super) fn start(
         self,
         options: &Options,
-        wall: &mut ProcessWall,
+        made: Vec<Option<OwnedFd>>,
         vault: Arc<Vault>,
         account: Account,
     ) -> Result<Outlet> {
         let Self { outline: Outline { sockets, names }, authority, trust, .. } = self;
         // A socket of a family that the machine does not have is not there.
-        let made = sockets.into_iter().zip(wall.take_outlet()).filter_map(|(socket, made)| Some((socket, made?)));
+        let made = sockets.into_iter().zip(made).filter_map(|(socket, made)| Some((socket, made?)));
         let (planned, sockets) = made.unzip();
         Outlet::start(Settings {
             profile: options.profile.clone(),

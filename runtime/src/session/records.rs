@@ -3,10 +3,12 @@
 
 use crate::backend::process::Ran;
 use crate::error::Result;
-use crate::workspace::{Content, Node, RelPath};
+use crate::workspace::{Content, GitId, Measures, Node, RelPath};
 use stockade_audit::record::{self as log, Digest, LogPath};
 use stockade_jail as jail;
 use stockade_jail::Plan;
+use stockade_jail::recorder::{Events, Grade};
+use stockade_policy::Recording;
 
 /// What became of a file between two moments; `None` when nothing did.
 pub fn file_outcome(
@@ -30,7 +32,19 @@ pub fn file_outcome(
         }
     };
     let (b, a) = (before.map(file_state), after.map(file_state));
-    Some(log::FsOutcome { path: LogPath(path.as_bytes().to_vec()), op, b, a, mark })
+    Some(log::FsOutcome { path: LogPath(path.as_bytes().to_vec()), op, b, a, lines: None, ino: None, mark })
+}
+
+/// The same, with what was measured of it.
+pub fn measured(mut outcome: log::FsOutcome, measures: Measures) -> log::FsOutcome {
+    let id = |git: GitId| log::GitId(git.0);
+    for (state, git) in [(&mut outcome.b, measures.before), (&mut outcome.a, measures.after)] {
+        if let Some(state) = state {
+            state.g = git.map(id);
+        }
+    }
+    outcome.lines = measures.lines.map(|(add, del)| log::Lines { add: add.into(), del: del.into() });
+    outcome
 }
 
 /// A file at one moment.
@@ -38,12 +52,15 @@ fn file_state(node: &Node) -> log::FileState {
     let (ty, z, h, to) = match &node.content {
         Content::File { size, sha256 } => (log::FileType::File, Some(*size), sha256.map(|d| Digest(d.0)), None),
         Content::Directory => (log::FileType::Dir, None, None, None),
-        Content::Symlink { target } => (log::FileType::Symlink, None, None, Some(LogPath(target.clone()))),
+        // No link is empty: it is one that is gone, and was not read before.
+        Content::Symlink { target } => {
+            (log::FileType::Symlink, None, None, (!target.is_empty()).then(|| LogPath(target.clone())))
+        }
         Content::Fifo => (log::FileType::Fifo, None, None, None),
         Content::Socket => (log::FileType::Socket, None, None, None),
         Content::Device => (log::FileType::Device, None, None, None),
     };
-    log::FileState { ty, mode: node.mode, z, h, to }
+    log::FileState { ty, mode: node.mode, z, h, g: None, to }
 }
 
 /// The layers of enforcement, in the order in which they were set up.
@@ -61,6 +78,31 @@ pub fn layers(enforced: &jail::Enforced) -> Vec<log::Layer> {
             log::Layer { name: layer.layer.to_string(), state, why }
         })
         .collect()
+}
+
+/// What watches the processes, and why no better.
+pub fn recorder(enforced: &jail::Enforced, recording: Recording, events: Option<&Events>) -> log::Recorder {
+    use jail::enforced::State;
+    let (grade, word) = match events.map_or(Grade::OutcomeOnly, Events::grade) {
+        Grade::OutcomeOnly => (log::RecorderGrade::OutcomeOnly, Grade::OutcomeOnly),
+        Grade::Notify => (log::RecorderGrade::Notify, Grade::Notify),
+        Grade::NotifyAndOpen => (log::RecorderGrade::NotifyAddfd, Grade::NotifyAndOpen),
+    };
+    let scope = match recording {
+        Recording::Off => log::RecorderScope::Off,
+        Recording::Changes => log::RecorderScope::Changes,
+        Recording::AllOpens => log::RecorderScope::AllOpens,
+    };
+    let layer = enforced.layers.iter().find(|layer| layer.layer == jail::enforced::Layer::Recorder);
+    let why = match layer.map(|layer| &layer.state) {
+        _ if recording == Recording::Off => "the profile has record = \"off\"".to_owned(),
+        Some(State::Degraded(why) | State::Absent(why)) => {
+            why.strip_prefix(&format!("{word}: ")).unwrap_or(why).to_owned()
+        }
+        Some(State::Active) => String::new(),
+        None => "the sandbox has none".to_owned(),
+    };
+    log::Recorder { grade, scope, why }
 }
 
 /// How a process ended.
@@ -88,28 +130,29 @@ pub fn limit(hit: &jail::watch::LimitHit) -> log::Limit {
 }
 
 /// A process that ended.
-pub fn process(number: u64, parent: Option<u64>, exit: &jail::ProcessExit) -> log::ProcExit {
+pub fn process(exit: &jail::ProcessExit) -> log::ProcExit {
     let (cause, status) = cause(exit.status);
     log::ProcExit {
-        p: number,
-        pp: parent,
+        p: exit.process.0,
+        pp: None,
         pid: exit.pid,
         exe: None,
         cause,
         status,
-        cpu_us: exit.cpu_us,
-        rss_kib: exit.max_rss_kib,
+        failed: None,
+        cpu_us: Some(exit.cpu_us),
+        rss_kib: Some(exit.max_rss_kib),
     }
 }
 
 /// How a call went.
-pub fn outcome(ran: &Ran, main: u64, [out, err]: [Option<log::Stream>; 2]) -> log::Outcome {
+pub fn outcome(ran: &Ran, main: Option<u64>, [out, err]: [Option<log::Stream>; 2]) -> log::Outcome {
     match ran {
         Ran::Ended(run) => {
             let (cause, status) = cause(run.main.status);
             let cause = if run.ended_by.is_some() { log::Cause::Limit } else { cause };
             let (wall_us, cpu_us) = (run.usage.wall_us, run.usage.cpu_us);
-            log::Outcome { cause, status, wall_us, cpu_us, p: Some(main), out, err }
+            log::Outcome { cause, status, wall_us, cpu_us, p: main, out, err }
         }
         Ran::NotStarted { errno, .. } => {
             log::Outcome { cause: log::Cause::Error, status: *errno, wall_us: 0, cpu_us: 0, p: None, out, err }
@@ -117,16 +160,18 @@ pub fn outcome(ran: &Ran, main: u64, [out, err]: [Option<log::Stream>; 2]) -> lo
     }
 }
 
-/// The digest of the filter of system calls that a plan installs.
+/// The digest of the filter of system calls that is in force: the one that a plan installs, or, where the machine refused
+/// the recorder, the one without it.
 ///
 /// # Errors
 /// Bug: the list does not compile.
-pub fn filter_digest(plan: &Plan) -> Result<Option<Digest>> {
+pub fn filter_digest(plan: &Plan, enforced: &jail::Enforced) -> Result<Option<Digest>> {
     let sockets = plan
         .call
         .iter()
         .find_map(|step| if let jail::plan::CallStep::Seccomp { sockets } = step { Some(*sockets) } else { None });
     let Some(sockets) = sockets else { return Ok(None) };
-    let filter = jail::seccomp::compile(sockets).map_err(|e| crate::backend::process::failed(&e))?;
+    let filter =
+        jail::seccomp::compile(sockets, enforced.record(plan)).map_err(|e| crate::backend::process::failed(&e))?;
     Ok(Some(Digest(stockade_audit::merkle::sha256(filter.bytes()))))
 }

@@ -3,7 +3,10 @@
 
 use crate::error::{Error, Report, Result};
 use crate::session::records;
-use crate::workspace::{Change, ChangeKind, Changes, Layer, Mode, Node, RelPath, Snapshot, Treatment, WorkspaceError};
+use crate::workspace::{
+    Change, ChangeKind, Changes, Content, GitId, Layer, Measures, Mode, Node, RelPath, Snapshot, Treatment,
+    WorkspaceError,
+};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use stockade_audit::record as log;
@@ -60,20 +63,29 @@ pub fn after(layer: &Layer, profile: &Profile<AbsolutePath>, before: Before, kno
             let guards = Guards::new(profile, layer, &changes);
             let marked = changes.list().iter().filter(|change| guards.mark(&change.path).is_some()).count();
             let waiting = Waiting { changes: changes.list().len(), marked };
-            Ok(Settled { outcomes: known.advance(&changes, &guards), waiting, quarantined: Vec::new() })
+            let mut outcomes = known.advance(layer, &changes, &guards)?;
+            name_inodes(&mut outcomes, changes.list());
+            Ok(Settled { outcomes, waiting, quarantined: Vec::new() })
         }
         Before::Direct(before) => {
             let none = Changes::default();
             let guards = Guards::new(profile, layer, &none);
             let report = layer.after_direct_call(&before, &|path| guards.treatment(path)).map_err(failed)?;
-            let outcome = |change: &Change| {
-                records::file_outcome(&change.path, change.before(), change.after(), guards.mark(&change.path))
-            };
-            let outcomes = report.changes.iter().filter_map(outcome).collect();
+            let mut outcomes = known.advance_direct(layer, &report.changes, &guards)?;
+            name_inodes(&mut outcomes, &report.changes);
             let quarantined: Vec<RelPath> = report.quarantined.into_iter().map(|(path, _)| path).collect();
             let waiting = Waiting { changes: quarantined.len(), marked: quarantined.len() };
             Ok(Settled { outcomes, waiting, quarantined })
         }
+    }
+}
+
+/// Says of a file with several names which file it is: what changed it may have used another of them.
+fn name_inodes(outcomes: &mut [log::FsOutcome], changes: &[Change]) {
+    let shared = changes.iter().filter_map(|change| Some((change.path.as_bytes(), change.shared_inode()?)));
+    let shared: HashMap<&[u8], (u64, u64)> = shared.collect();
+    for outcome in outcomes {
+        outcome.ino = shared.get(outcome.path.0.as_slice()).map(|(device, inode)| [*device, *inode]);
     }
 }
 
@@ -82,31 +94,95 @@ pub fn after(layer: &Layer, profile: &Profile<AbsolutePath>, before: Before, kno
 pub struct Known(HashMap<RelPath, Sides>);
 
 /// A file on the host, and as the log has last seen it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 struct Sides {
-    host: Option<Node>,
-    last: Option<Node>,
+    host: Seen,
+    last: Seen,
+}
+
+/// A file, if there is one, and what git calls it, if that was measured.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    node: Option<Node>,
+    git: Option<GitId>,
 }
 
 impl Known {
-    /// What happened since the last look.
-    fn advance(&mut self, changes: &Changes, guards: &Guards<'_>) -> Vec<log::FsOutcome> {
+    /// What happened since the last look at a layer.
+    fn advance(&mut self, layer: &Layer, changes: &Changes, guards: &Guards<'_>) -> Result<Vec<log::FsOutcome>> {
         let mut outcomes = Vec::new();
         let mut then = std::mem::take(&mut self.0);
         for change in changes.list() {
-            let host = change.before().cloned();
-            let last = then.remove(&change.path).map_or_else(|| host.clone(), |sides| sides.last);
-            let mark = guards.mark(&change.path);
-            outcomes.extend(records::file_outcome(&change.path, last.as_ref(), change.after(), mark));
-            self.0.insert(change.path.clone(), Sides { host, last: change.after().cloned() });
+            let first = || Seen { node: change.before().cloned(), git: None };
+            let mut sides = then.remove(&change.path).unwrap_or_else(|| Sides { host: first(), last: first() });
+            if !unchanged(sides.host.node.as_ref(), change.before()) {
+                sides.host = first();
+            }
+            if !unchanged(sides.last.node.as_ref(), change.after()) {
+                let measured = layer.measure(change).map_err(failed)?;
+                sides.host.git = measured.before;
+                // Lines lie between the host's file and this one, and so from the last look only where that was the host's.
+                let from_host = same_content(sides.last.node.as_ref(), change.before());
+                let last = if from_host { sides.host.git } else { sides.last.git };
+                let lines = measured.lines.filter(|_| from_host);
+                let measures = Measures { before: last, after: measured.after, lines };
+                let mark = guards.mark(&change.path);
+                let before = sides.last.node.as_ref();
+                outcomes.extend(
+                    records::file_outcome(&change.path, before, change.after(), mark)
+                        .map(|outcome| records::measured(outcome, measures)),
+                );
+                sides.last = Seen { node: change.after().cloned(), git: measured.after };
+            }
+            self.0.insert(change.path.clone(), sides);
         }
         // What is no change any more is as the host has it again.
-        for (path, sides) in then {
-            outcomes.extend(records::file_outcome(&path, sides.last.as_ref(), sides.host.as_ref(), guards.mark(&path)));
+        for (path, Sides { host, last }) in then {
+            let measures = Measures { before: last.git, after: host.git, lines: None };
+            let (before, after) = (last.node.as_ref(), host.node.as_ref());
+            outcomes.extend(
+                records::file_outcome(&path, before, after, guards.mark(&path))
+                    .map(|outcome| records::measured(outcome, measures)),
+            );
         }
         outcomes.sort_by(|a, b| a.path.cmp(&b.path));
-        outcomes
+        Ok(outcomes)
     }
+
+    /// What a call did to a workspace that is used directly. What a file was before is known where an earlier call of the
+    /// session left it, and the host has not touched it since.
+    fn advance_direct(&mut self, layer: &Layer, list: &[Change], guards: &Guards<'_>) -> Result<Vec<log::FsOutcome>> {
+        let mut outcomes = Vec::new();
+        for change in list {
+            let known = self.0.remove(&change.path).map(|sides| sides.last).unwrap_or_default();
+            let is_known = known.node.as_ref().zip(change.before()).is_some_and(|(then, now)| stands(then, now));
+            let last = if is_known { known } else { Seen { node: change.before().cloned(), git: None } };
+            let measured = layer.measure(change).map_err(failed)?;
+            let measures = Measures { before: last.git, ..measured };
+            let mark = guards.mark(&change.path);
+            outcomes.extend(
+                records::file_outcome(&change.path, last.node.as_ref(), change.after(), mark)
+                    .map(|outcome| records::measured(outcome, measures)),
+            );
+            let last = Seen { node: change.after().cloned(), git: measured.after };
+            self.0.insert(change.path.clone(), Sides { host: Seen::default(), last });
+        }
+        Ok(outcomes)
+    }
+}
+
+fn unchanged(before: Option<&Node>, after: Option<&Node>) -> bool {
+    before.zip(after).map_or(before.is_none() && after.is_none(), |(before, after)| before.same(after))
+}
+
+fn same_content(before: Option<&Node>, after: Option<&Node>) -> bool {
+    before.zip(after).map_or(before.is_none() && after.is_none(), |(before, after)| before.same_content(after))
+}
+
+/// Whether the host still has the file that a call left: `now` is known by its stat alone.
+fn stands(then: &Node, now: &Node) -> bool {
+    let length = |node: &Node| if let Content::File { size, .. } = node.content { Some(size) } else { None };
+    length(then).is_some() && length(then) == length(now) && (then.mtime, then.mode) == (now.mtime, now.mode)
 }
 
 /// The policy's word on paths of the workspace, with what the policy cannot know: what exists.

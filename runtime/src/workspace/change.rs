@@ -15,7 +15,7 @@ pub struct Change {
     pub delta: Delta,
     /// Set when the host's entry is not the one that the guest started from.
     pub conflict: Option<Conflict>,
-    /// Inode in the layer, when it has more than one name.
+    /// Inode in the layer, or in a workspace that is used directly, when it has more than one name.
     pub(super) group: Option<(u64, u64)>,
     /// The host's entry when it was compared.
     pub(super) host: Option<Stamp>,
@@ -115,6 +115,12 @@ impl From<&Stat> for Stamp {
 }
 
 impl Change {
+    /// Device and inode of what is there now, when it has more than one name.
+    #[must_use]
+    pub fn shared_inode(&self) -> Option<(u64, u64)> {
+        self.group
+    }
+
     /// The host's side, if it has one.
     #[must_use]
     pub fn before(&self) -> Option<&Node> {

@@ -65,6 +65,15 @@ pub struct Stat {
     pub bytes: (u64, u64),
 }
 
+/// Which of the two trees of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The workspace, as it is now.
+    Before,
+    /// What the session made of it.
+    After,
+}
+
 /// One side of a file as a patch sees it.
 enum Side {
     Absent,
@@ -121,6 +130,32 @@ impl Layer {
     pub fn render_stat(&self, changes: &Changes, render: &Render, out: &mut dyn Write) -> Result<()> {
         let stats = self.stat(changes, render.text_bytes_max)?;
         write_stat(&stats, out).map_err(cannot_write)
+    }
+
+    /// The bytes of a regular file of a tree, when it is there, can be read and is not larger than `bytes_max`. In the
+    /// tree of an overlay only what was changed is there.
+    ///
+    /// # Errors
+    /// The tree or the file cannot be read.
+    pub fn content(&self, half: Half, path: &RelPath, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let read = |root: &super::door::Dir| {
+            let dir = root.walk_to_parent(path)?;
+            let stat = dir.stat(path.name())?.filter(|stat| stat.kind == super::door::Kind::File);
+            let Some(stat) = stat else { return Ok(None) };
+            let mut bytes = Vec::new();
+            let mut file =
+                super::door::file(node::open_lending(&dir, path.name(), &stat, Lend::Never)?).take(bytes_max + 1);
+            file.read_to_end(&mut bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            Ok((bytes.len() as u64 <= bytes_max).then_some(bytes))
+        };
+        let found = match half {
+            Half::Before => read(&self.host),
+            Half::After => read(&self.tree()?),
+        };
+        match found {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::XDEV) => Ok(None),
+            other => other.named("read", || path),
+        }
     }
 
     fn render_one(

@@ -216,5 +216,6 @@ fn undigested(stat: &Stat) -> Node {
 }
 
 fn change(path: &RelPath, delta: Delta, stat: Option<&Stat>) -> Change {
-    Change { path: path.clone(), delta, conflict: None, group: None, host: stat.map(Stamp::from), layer: None }
+    let group = stat.filter(|stat| stat.nlink > 1 && !stat.is_dir()).map(Stat::inode);
+    Change { path: path.clone(), delta, conflict: None, group, host: stat.map(Stamp::from), layer: None }
 }

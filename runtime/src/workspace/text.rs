@@ -8,24 +8,32 @@ use std::ops::Range;
 
 /// What a line of a diff is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
+    /// Names, modes.
     Header,
+    /// Where the lines that follow are.
     Hunk,
+    /// The same on both sides.
     Context,
+    /// New.
     Added,
+    /// Gone.
     Removed,
     /// For people: what a patch cannot say.
     Note,
 }
 
 /// A text file by git's rule: no NUL among its first bytes.
-pub(super) fn is_text(bytes: &[u8]) -> bool {
+pub fn is_text(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 8000;
     !bytes.iter().take(LOOKED_AT).any(|byte| *byte == 0)
 }
 
 /// Calls `emit` for each line of the unified diff, line terminators included where the texts have them.
-pub(super) fn hunks(
+///
+/// # Errors
+/// What `emit` says.
+pub fn hunks(
     before: &[u8],
     after: &[u8],
     context: u32,

@@ -46,6 +46,7 @@ fn session(root: &Path, n: u8) -> (PathBuf, SessionLog) {
         filter_h: None,
         mode: Mode::Review,
         durability: Durability::Group,
+        recorder: None,
     };
     let log = SessionLog::create(&dir, Arc::new(ledger.expect("ledger")), open).expect("session");
     (dir, log)
@@ -53,10 +54,19 @@ fn session(root: &Path, n: u8) -> (PathBuf, SessionLog) {
 
 /// A typical leaf: about 250 bytes.
 fn change(n: u64) -> Record {
-    let a = FileState { ty: FileType::File, mode: 0o644, z: Some(1234), h: None, to: None };
+    let a = FileState { ty: FileType::File, mode: 0o644, z: Some(1234), h: None, g: None, to: None };
     let path = LogPath(format!("src/module{}/part{}/file{n}.rs", n % 97, n % 1009).into_bytes());
     let call = CallId::new("c1").expect("plain");
-    Record::new(FsOutcome { path, op: Change::Modified, b: Some(a.clone()), a: Some(a), mark: None }).of_call(&call)
+    Record::new(FsOutcome {
+        path,
+        op: Change::Modified,
+        b: Some(a.clone()),
+        a: Some(a),
+        lines: None,
+        ino: None,
+        mark: None,
+    })
+    .of_call(&call)
 }
 
 fn append(c: &mut Criterion) {
@@ -154,5 +164,68 @@ fn verify_and_ask(c: &mut Criterion) {
     drop(std::fs::remove_dir_all(root));
 }
 
-criterion_group!(benches, append, verify_and_ask);
+/// What a build leaves: 5000 processes, each opens a hundred files, and each file has an outcome.
+fn recorded(n: u64) -> Record {
+    const PROCESSES: u64 = 5000;
+    let call = CallId::new("c1").expect("plain");
+    let path = |n: u64| LogPath(format!("src/module{}/part{}/file{n}.rs", n % 97, n % 1009).into_bytes());
+    let p = n / 2 % PROCESSES + 1;
+    let body: Body = match n {
+        _ if n < PROCESSES => {
+            ProcStart { p: n + 1, pp: (n > 0).then_some(n / 3 + 1).filter(|pp| *pp <= n), pid: 7 }.into()
+        }
+        _ if n < 2 * PROCESSES => {
+            ProcExec { p: n - PROCESSES + 1, exe: Some("/usr/bin/cc".into()), h: None, asked: None, cut: None }.into()
+        }
+        _ if n.is_multiple_of(2) => FsOpen {
+            p,
+            path: path(n / 2),
+            fl: "W|CREAT|TRUNC".into(),
+            mode: Some(0o644),
+            errno: Some(0),
+            ino: Some([66, n]),
+            was: None,
+            cut: None,
+            times: None,
+        }
+        .into(),
+        _ => return change(n / 2),
+    };
+    Record::new(body).of_call(&call)
+}
+
+/// Questions to the log of a large build.
+fn ask(c: &mut Criterion) {
+    let root = scratch("ask");
+    let (dir, log) = session(&root, 1);
+    let call = CallId::new("c1").expect("plain");
+    let claimed = Call { tool: "exec".into(), via: "cli".into(), input: None };
+    log.append(Record::new(claimed).of_call(&call)).expect("append");
+    for start in (0..LEAVES).step_by(GROUP) {
+        let records: Vec<Record> = (start..(start + GROUP as u64).min(LEAVES)).map(recorded).collect();
+        log.append_all(&records).expect("append");
+    }
+    log.close(Cause::Exit, 0).expect("close");
+    let log = LogReader::open(&dir).expect("log");
+    let path = format!("src/module{}/part{}/file250235.rs", 250_235 % 97, 250_235 % 1009);
+    let first = Instant::now();
+    let why = log.why(&Glob::new(&path)).expect("why");
+    println!("questions to a recorded build of {LEAVES} leaves: making the index takes {:?}", first.elapsed());
+    assert_eq!((why.len(), why[0].events.len(), why[0].who.len(), why[0].because.len()), (1, 1, 1, 1));
+    let mut group = c.benchmark_group("recorded build of 1M");
+    group.sample_size(10);
+    group.bench_function("why: change, open, process and its makers, call", |b| {
+        b.iter(|| log.why(black_box(&Glob::new(&path))).expect("why"));
+    });
+    for text in [format!("path={path}"), "p=236".into(), "p=236 path=src/**".into(), "path=**/file250235.rs".into()] {
+        let filter = Filter::parse(&text).expect("filter");
+        assert!(!log.query(&filter).expect("found").is_empty(), "{text}");
+        group.bench_function(text, |b| b.iter(|| log.query(black_box(&filter)).expect("found")));
+    }
+    group.bench_function("tree of all", |b| b.iter(|| log.tree().expect("tree")));
+    group.finish();
+    drop(std::fs::remove_dir_all(root));
+}
+
+criterion_group!(benches, append, verify_and_ask, ask);
 criterion_main!(benches);

@@ -1,10 +1,18 @@
 //! Reading a log to answer questions: records, values, paths, processes, proofs.
 //! It never prints, and never says that a log is right: that is what [`crate::verify`] is for.
 
+mod export;
 mod filter;
+mod glob;
 mod index;
 mod list;
+mod ocsf;
+mod otlp;
 mod pages;
+mod process;
+mod subject;
+mod time;
+mod why;
 
 use crate::after::after_origin;
 use crate::blob::BlobKey;
@@ -13,21 +21,23 @@ use crate::disclose::{Disclosed, OPENING_BYTES_MAX, Opening};
 use crate::disk::{Disk, read_file};
 use crate::error::{AuditError, Result, corrupt};
 use crate::frame::Commit;
-use crate::merkle::{Hash, inclusion_path, leaf_hash, root_of};
+use crate::merkle::{Hash, inclusion_path, leaf_hash, root_of, sha256};
 use crate::note::{NOTE_BYTES_MAX, SignedCheckpoint, Vkey};
 use crate::proof::TlogProof;
-use crate::record::{
-    Act, Apply, BlobRef, Body, CallId, Discard, Leaf, LogPath, ProcExit, Undo, parse_head, parse_leaf,
-};
+use crate::record::{BlobRef, Digest, Leaf, parse_head, parse_leaf};
 use crate::scan::{WalkEnd, walk};
 use crate::system::SystemDisk;
-pub use filter::{Filter, FilterError, Glob};
+pub use filter::{FIELDS, Filter, FilterError};
+pub use glob::Glob;
 pub use index::Index;
 pub use list::{SessionState, SessionSummary, list_sessions};
-use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+pub use process::{Called, Decided, Exec, Mark, Names, Process, Tree};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use subject::{can_change, host_of, path_of, paths_of, process_of, program_of};
+pub use time::utc;
+pub use why::Why;
 
 /// Bytes of an `openings` file that are read.
 const OPENINGS_BYTES_MAX: usize = 1 << 30;
@@ -51,26 +61,24 @@ pub enum Disclose {
     Yes,
 }
 
-/// A process of a session.
+/// A leaf that was asked for, with its bytes: what was hashed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Process {
-    /// Leaf of its end.
-    pub n: u64,
-    /// Call that it belongs to.
-    pub call: Option<CallId>,
-    /// Its end.
-    pub exit: ProcExit,
-    /// Processes that it started, by stable id.
-    pub children: Vec<Process>,
+pub struct Found {
+    /// The leaf.
+    pub leaf: Leaf,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
-/// Why a path is as it is: one change, and the records that explain it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Why {
-    /// The change.
-    pub change: Leaf,
-    /// Call, decision and result of the same name, in the order of the log.
-    pub because: Vec<Leaf>,
+/// How the walk through a log ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At the seal: the session was closed.
+    Sealed,
+    /// After the last whole record of a session that is running.
+    Running,
+    /// After the last whole record; nobody writes the log, and it was not closed.
+    Interrupted,
 }
 
 impl LogReader {
@@ -117,21 +125,23 @@ impl LogReader {
     ///
     /// # Errors
     /// As [`LogReader::each`].
-    pub fn each_bytes(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        self.each_raw(visit).map(drop)
-    }
-
-    fn each_raw(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Position> {
+    pub fn each_bytes(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<End> {
         let walked = walk(&*self.disk, &self.dir, self.vkey.name(), Self::start(), visit)?;
-        Ok(walked.position)
+        Ok(match walked.end {
+            WalkEnd::Sealed => End::Sealed,
+            WalkEnd::Open | WalkEnd::Rolled | WalkEnd::Torn(_) if list::is_running(&*self.disk, &self.dir) => {
+                End::Running
+            }
+            WalkEnd::Open | WalkEnd::Rolled | WalkEnd::Torn(_) => End::Interrupted,
+        })
     }
 
     /// Shows every leaf, in order. A torn end is where it stops.
     ///
     /// # Errors
     /// `Corrupt`, `Newer`, `Io`, or what `visit` says.
-    pub fn each(&self, visit: &mut dyn FnMut(Leaf) -> Result<()>) -> Result<()> {
-        self.each_raw(&mut |n, bytes| visit(self.leaf(n, bytes)?)).map(drop)
+    pub fn each(&self, visit: &mut dyn FnMut(Leaf) -> Result<()>) -> Result<End> {
+        self.each_bytes(&mut |n, bytes| visit(self.leaf(n, bytes)?))
     }
 
     fn leaf(&self, n: u64, bytes: &[u8]) -> Result<Leaf> {
@@ -144,7 +154,7 @@ impl LogReader {
     /// As [`LogReader::each`].
     pub fn record(&self, n: u64) -> Result<Option<(Leaf, Vec<u8>)>> {
         let mut found = None;
-        self.each_raw(&mut |at, bytes| {
+        self.each_bytes(&mut |at, bytes| {
             if at == n {
                 found = Some((self.leaf(n, bytes)?, bytes.to_vec()));
             }
@@ -153,69 +163,54 @@ impl LogReader {
         Ok(found)
     }
 
-    /// The leaves that a filter lets through.
+    /// The leaves that a filter lets through, in order.
     ///
     /// # Errors
     /// As [`LogReader::each`].
-    pub fn query(&self, filter: &Filter) -> Result<Vec<Leaf>> {
-        if let Some(path) = filter.path()
-            && let Some(index) = Index::worthwhile(self)?
-        {
-            return index.query(self, path, filter);
-        }
+    pub fn query(&self, filter: &Filter) -> Result<Vec<Found>> {
         let mut found = Vec::new();
-        self.each_raw(&mut |n, bytes| {
-            let head = parse_head(bytes).map_err(|error| corrupt(&self.dir, format!("leaf {n}: {error}")))?;
-            if filter.head(&head) {
-                let leaf = self.leaf(n, bytes)?;
-                if filter.path_of(&leaf) {
-                    found.push(leaf);
-                }
-            }
+        self.query_each(filter, &mut |leaf, bytes| {
+            found.push(Found { leaf, bytes: bytes.to_vec() });
             Ok(())
         })?;
         Ok(found)
     }
 
-    /// The processes of a session, as trees; one whose parent is unknown is a root.
+    /// Shows each leaf that a filter lets through, in order, with its bytes.
     ///
     /// # Errors
-    /// As [`LogReader::each`].
-    pub fn tree(&self) -> Result<Vec<Process>> {
-        let mut flat = BTreeMap::new();
-        self.each(&mut |leaf| {
-            if let Body::ProcExit(exit) = leaf.body {
-                flat.insert(exit.p, Process { n: leaf.n, call: leaf.call, exit, children: Vec::new() });
+    /// As [`LogReader::each`], or what `visit` says.
+    pub fn query_each(&self, filter: &Filter, visit: &mut dyn FnMut(Leaf, &[u8]) -> Result<()>) -> Result<()> {
+        if (filter.path().is_some() || filter.process().is_some())
+            && let Some(index) = Index::worthwhile(self)?
+            && let Some(found) = index.query(self, filter)?
+        {
+            return found.into_iter().try_for_each(|found| visit(found.leaf, &found.bytes));
+        }
+        self.each_bytes(&mut |n, bytes| {
+            let head = parse_head(bytes).map_err(|error| corrupt(&self.dir, format!("leaf {n}: {error}")))?;
+            if filter.head(&head) {
+                let leaf = self.leaf(n, bytes)?;
+                if filter.body(&leaf) {
+                    visit(leaf, bytes)?;
+                }
             }
             Ok(())
-        })?;
-        let mut roots = Vec::new();
-        // A child has a larger id than its parent, so that taking the largest first finds each parent still there.
-        while let Some((p, mut process)) = flat.pop_last() {
-            process.children.reverse();
-            match process.exit.pp.filter(|pp| *pp < p).and_then(|pp| flat.get_mut(&pp)) {
-                Some(parent) => parent.children.push(process),
-                None => roots.push(process),
-            }
-        }
-        roots.reverse();
-        Ok(roots)
+        })
+        .map(drop)
     }
 
-    /// The changes of the paths that a glob names, each with the records of its call.
+    /// The calls and processes of a session.
     ///
     /// # Errors
     /// As [`LogReader::each`].
-    pub fn why(&self, glob: &Glob) -> Result<Vec<Why>> {
-        let index = Index::open(self)?;
-        let changes = index.find(self, glob)?;
-        let calls = changes.iter().filter_map(|leaf| leaf.call.clone()).collect::<std::collections::BTreeSet<_>>();
-        let mut by_call: HashMap<CallId, Vec<Leaf>> = HashMap::new();
-        for (call, leaf) in index.calls(self, &calls)? {
-            by_call.entry(call).or_default().push(leaf);
-        }
-        let because = |leaf: &Leaf| leaf.call.as_ref().and_then(|call| by_call.get(call)).cloned().unwrap_or_default();
-        Ok(changes.into_iter().map(|change| Why { because: because(&change), change }).collect())
+    pub fn tree(&self) -> Result<(Tree, End)> {
+        let mut tree = Tree::default();
+        let end = self.each(&mut |leaf| {
+            tree.take(&leaf);
+            Ok(())
+        })?;
+        Ok((tree, end))
     }
 
     /// Proof that leaf `n` is in the tree of the latest signed checkpoint.
@@ -234,7 +229,7 @@ impl LogReader {
             return Err(AuditError::Invalid { what: "a proof", why });
         }
         let (mut hashes, mut extra): (Vec<Hash>, Vec<u8>) = (Vec::new(), Vec::new());
-        self.each_raw(&mut |at, bytes| {
+        self.each_bytes(&mut |at, bytes| {
             if at < checkpoint.size {
                 hashes.push(leaf_hash(bytes));
             }
@@ -256,10 +251,26 @@ impl LogReader {
     /// # Errors
     /// `Io`, or `Corrupt` for an `openings` file that is too large.
     pub fn disclosed(&self) -> Result<HashMap<Hash, Disclosed>> {
+        self.openings(|_| true)
+    }
+
+    /// The same, of these digests only: a log can have very many.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn opened(&self, digests: impl IntoIterator<Item = Digest>) -> Result<HashMap<Hash, Disclosed>> {
+        let wanted: HashSet<Hash> = digests.into_iter().map(|digest| digest.0).collect();
+        if wanted.is_empty() { Ok(HashMap::new()) } else { self.openings(|digest| wanted.contains(digest)) }
+    }
+
+    fn openings(&self, wanted: impl Fn(&Hash) -> bool) -> Result<HashMap<Hash, Disclosed>> {
         let bytes = read_file(&*self.disk, &self.dir.join("open").join("openings"), OPENINGS_BYTES_MAX)?;
         let bytes = bytes.unwrap_or_default();
-        let lines = bytes.split(|b| *b == b'\n').filter_map(|line| Opening::parse(std::str::from_utf8(line).ok()?));
-        Ok(lines.filter_map(|opening| Some((opening.digest(), opening.reveal()?))).collect())
+        let lines = bytes.split(|b| *b == b'\n').map(|line| (sha256(line), line));
+        let lines = lines.filter(|(digest, _)| wanted(digest));
+        let opened = lines
+            .filter_map(|(digest, line)| Some((digest, Opening::parse(std::str::from_utf8(line).ok()?)?.reveal()?)));
+        Ok(opened.collect())
     }
 
     /// The content of a blob; `None` when it, or the key of the session's blobs, is gone.
@@ -271,34 +282,6 @@ impl LogReader {
             Some(key) => key.get(&*self.disk, &self.dir, blob),
             None => Ok(None),
         }
-    }
-
-    /// Writes one leaf a line, as it is in the log; with [`Disclose::Yes`], openings as extra lines `{"opening":…}` right
-    /// after the leaf that has their digests.
-    ///
-    /// # Errors
-    /// As [`LogReader::each`]; an error of `out` names the log's directory.
-    pub fn export_jsonl(&self, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
-        use crate::error::At as _;
-        let openings = match disclose {
-            Disclose::No => HashMap::new(),
-            Disclose::Yes => self.disclosed()?,
-        };
-        self.each_raw(&mut |n, bytes| {
-            out.write_all(bytes).and_then(|()| out.write_all(b"\n")).at("export", &self.dir)?;
-            if openings.is_empty() {
-                return Ok(());
-            }
-            for digest in self.leaf(n, bytes)?.disclosed {
-                if let Some(Disclosed { name, value }) = openings.get(&digest.0) {
-                    let line =
-                        serde_json::json!({"opening": crate::text::base64url(&digest.0), "name": name, "value": value});
-                    writeln!(out, "{line}").at("export", &self.dir)?;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(())
     }
 
     /// A reader that gives new leaves as they come.
@@ -322,7 +305,7 @@ impl Tail {
     /// # Errors
     /// As [`LogReader::each`].
     #[expect(clippy::should_implement_trait, reason = "an empty answer is not the end, as it would be for an iterator")]
-    pub fn next(&mut self) -> Result<Option<Vec<Leaf>>> {
+    pub fn next(&mut self) -> Result<Option<Vec<Found>>> {
         if self.sealed {
             return Ok(None);
         }
@@ -330,24 +313,11 @@ impl Tail {
         let from = self.position.clone();
         let log = &self.log;
         let walked = walk(&*log.disk, &log.dir, log.vkey.name(), from, &mut |n, bytes| {
-            leaves.push(log.leaf(n, bytes)?);
+            leaves.push(Found { leaf: log.leaf(n, bytes)?, bytes: bytes.to_vec() });
             Ok(())
         })?;
         self.sealed = walked.end == WalkEnd::Sealed;
         self.position = walked.position;
         Ok(Some(leaves))
     }
-}
-
-/// The path that a leaf is about.
-#[must_use]
-pub fn path_of(body: &Body) -> Option<&LogPath> {
-    if let Body::FsOutcome(change)
-    | Body::Apply(Apply(Act::File(change)))
-    | Body::Discard(Discard(Act::File(change)))
-    | Body::Undo(Undo(Act::File(change))) = body
-    {
-        return Some(&change.path);
-    }
-    None
 }

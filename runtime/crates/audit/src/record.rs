@@ -6,6 +6,7 @@ mod files;
 mod leaf;
 mod ledger;
 mod net;
+mod process;
 #[cfg(any(test, debug_assertions))]
 mod respell;
 mod sense;
@@ -18,12 +19,13 @@ pub use leaf::{Head, Leaf, LeafError, parse_head, parse_leaf};
 pub(crate) use leaf::{Place, write_leaf};
 pub use ledger::*;
 pub use net::*;
-pub use values::{BlobRef, CallId, Digest, LogPath, NameError, SessionId};
+pub use process::*;
+pub use values::{BlobRef, CallId, Digest, GitId, LogPath, NameError, SessionId};
 
 use crate::disclose::Disclosed;
 
 /// How well a fact is known; later is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Evidence {
     /// The agent, or a program of its, says so.
     Claimed,
@@ -50,7 +52,7 @@ impl Evidence {
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         [Self::Claimed, Self::Observed, Self::Confirmed, Self::Performed, Self::Outcome]
             .into_iter()
             .find(|level| level.word() == word)

@@ -56,7 +56,8 @@ pub fn unbase64url(text: &str) -> Option<Vec<u8>> {
 
 /// Characters that change how a terminal or a reader sees the text around them: controls, direction marks and
 /// isolates (Trojan Source, CVE-2021-42574), zero-width and invisible characters, line and paragraph separators, tags.
-fn deceives(c: char) -> bool {
+#[must_use]
+pub fn deceives(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

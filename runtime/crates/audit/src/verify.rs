@@ -8,6 +8,7 @@ mod complete;
 mod host;
 mod log;
 mod net;
+mod recorded;
 mod stream;
 mod tiles;
 

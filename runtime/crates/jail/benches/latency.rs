@@ -6,11 +6,11 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::{Scratch, command, options, plan, start};
+use common::{Scratch, command, options, plan, recording, start};
 use std::path::{Path, PathBuf};
 use std::process::Stdio as Std;
 use std::time::{Duration, Instant};
-use stockade_jail::plan::{Content, Cover, OutletSocket, Plan, SessionStep};
+use stockade_jail::plan::{Content, Cover, OutletSocket, Plan, Record, SessionStep};
 use stockade_jail::{Sandbox, Status, Stdio};
 
 const ROUNDS: usize = 200;
@@ -19,9 +19,14 @@ fn main() {
     let scratch = Scratch::new();
     let plan = plan(scratch.path());
     let reaching = with_outlet(&plan);
-    let warm = start(&plan);
+    let mut warm = start(&plan);
+    let events = warm.take_recorder().expect("a mapping").expect("a recorder");
+    // As a supervisor does: a thread of its own takes the events.
+    std::thread::spawn(move || while events.wait(Duration::from_secs(3600)).is_ok() && events.drain(drop).is_ok() {});
+    let unrecorded = start(&recording(plan.clone(), Record::Off));
+    let bare_plan = recording(plan.clone(), Record::Off);
     let bwrap = timed(bubblewrap).is_some();
-    let mut series: [(&str, Vec<Duration>); 8] = [
+    let mut series: [(&str, Vec<Duration>); 10] = [
         ("bare fork+exec", Vec::new()),
         ("bwrap", Vec::new()),
         ("warm call", Vec::new()),
@@ -30,6 +35,8 @@ fn main() {
         ("end of a sandbox", Vec::new()),
         ("bwrap, / and no more", Vec::new()),
         ("start with an outlet", Vec::new()),
+        ("warm call, no recorder", Vec::new()),
+        ("start, no recorder", Vec::new()),
     ];
     for _ in 0..ROUNDS {
         let mut push = |index: usize, time: Duration| series[index].1.push(time);
@@ -39,6 +46,7 @@ fn main() {
             push(6, timed(lean_bubblewrap).expect("bwrap ran before"));
         }
         push(2, timed(|| call(&warm)).expect("a call runs"));
+        push(8, timed(|| call(&unrecorded)).expect("a call runs"));
         let began = Instant::now();
         let cold = Sandbox::start(&plan, &options()).expect("a sandbox starts");
         let started = began.elapsed();
@@ -52,6 +60,10 @@ fn main() {
         let outlet = Sandbox::start(&reaching, &options()).expect("a sandbox starts");
         push(7, began.elapsed());
         drop(outlet);
+        let began = Instant::now();
+        let plain = Sandbox::start(&bare_plan, &options()).expect("a sandbox starts");
+        push(9, began.elapsed());
+        drop(plain);
     }
     let bare = median(&mut series[0].1);
     let fresh = if bwrap { Some(median(&mut series[1].1)) } else { None };

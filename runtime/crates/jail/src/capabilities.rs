@@ -19,6 +19,8 @@ const SECURE_BITS: libc::c_int = libc::SECBIT_NOROOT
 
 /// `CAP_SETPCAP`: needed for the bounding set and the secure bits.
 const CAP_SETPCAP: u32 = 8;
+/// `CAP_SYS_PTRACE`.
+const CAP_SYS_PTRACE: u32 = 19;
 
 /// `struct __user_cap_header_struct`.
 #[repr(C)]
@@ -54,6 +56,28 @@ pub fn drop_all() -> Result<LayerState, JailError> {
     }
     write_sets([Half::default(); 2])?;
     verify(powerful)
+}
+
+/// Leaves the calling thread one capability, `CAP_SYS_PTRACE`, where it has it, and nothing to gain another by: to read
+/// what guests point at, also where they made themselves unreadable for their like.
+///
+/// # Errors
+/// The kernel's answer, or a set that is another afterwards.
+pub(crate) fn drop_all_but_reading() -> Result<(), JailError> {
+    let had = read_sets()?[0];
+    clear_ambient()?;
+    if had.effective & (1 << CAP_SETPCAP) != 0 {
+        drop_bounding()?;
+        prctl(libc::PR_SET_SECUREBITS, SECURE_BITS.cast_unsigned().into(), "lock the secure bits")?;
+    }
+    let kept = had.permitted & (1 << CAP_SYS_PTRACE);
+    let sets = [Half { effective: kept, permitted: kept, inheritable: 0 }, Half::default()];
+    write_sets(sets)?;
+    if read_sets()? == sets {
+        Ok(())
+    } else {
+        Err(JailError::host("drop capabilities", "the recorder's sets are not what they were set to"))
+    }
 }
 
 /// Sets `no_new_privs` on the calling thread (prctl(2)) and reads it back.

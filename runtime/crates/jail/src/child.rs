@@ -9,7 +9,9 @@
 use crate::channel::protocol;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
-use crate::plan::{CallStep, Plan, Rlimit, SessionStep, Wall};
+use crate::plan::{CallStep, Plan, Rlimit, SessionStep, Sockets, Wall};
+use crate::recorder::{self, Gate, Installed, Waiting};
+use crate::rlimit::Raised;
 use crate::seccomp::{self, Filter};
 use crate::wire::{SpawnRequest, Stage};
 use crate::{landlock, rlimit, sys};
@@ -17,7 +19,7 @@ use rustix::io::Errno;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 /// Search path of a guest that has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
@@ -28,9 +30,12 @@ const STACK_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Steps {
     steps: Vec<Step>,
-    list: Option<Filter>,
+    list: Option<(Filter, Sockets)>,
+    wall: Wall,
     stack: Vec<u8>,
     lifetime: Lifetime,
+    /// The limit of open files, which the init raised for itself.
+    raised: Option<Raised>,
 }
 
 /// How a call's process is kept from outliving the init.
@@ -65,7 +70,7 @@ impl Steps {
                     if plan.wall == Wall::Landlock {
                         steps.extend(plan.session.iter().filter_map(own_landlock));
                     }
-                    list = Some(seccomp::compile(*sockets)?);
+                    list = Some((seccomp::compile(*sockets, plan.record())?, *sockets));
                 }
             }
         }
@@ -73,45 +78,68 @@ impl Steps {
             Wall::Namespaces => Lifetime::PidNamespace,
             Wall::Landlock => Lifetime::DeathSignal,
         };
-        Ok(Self { steps, list, stack: vec![0; STACK_BYTES], lifetime })
+        Ok(Self { steps, list, wall: plan.wall, stack: vec![0; STACK_BYTES], lifetime, raised: None })
     }
 
     /// Takes the list of system calls on, for this process and every call, and reports the layers of the call steps:
     /// the list's because it holds from here on, Landlock's, which each call takes on by itself, after a rehearsal.
-    pub(crate) fn irrevocably_confine(&mut self) -> Result<Vec<LayerState>, JailError> {
+    pub(crate) fn irrevocably_confine(
+        &mut self,
+        recorder: Option<Waiting>,
+    ) -> Result<(Vec<LayerState>, Installed), JailError> {
         let mut layers = Vec::new();
         if self.steps.iter().any(|step| matches!(step, Step::Landlock(..))) {
             layers = self.rehearse()?;
         }
-        if let Some(list) = &self.list {
-            layers.push(list.install()?);
-        }
         let closes = self.steps.iter().any(|step| matches!(step, Step::CloseDescriptors));
         layers.extend(closes.then(|| LayerState::active(Layer::Descriptors)));
-        Ok(layers)
+        if recorder.is_some() {
+            self.raised = Some(rlimit::raise_open_files()?);
+        }
+        let installed = match self.list.take() {
+            Some((list, sockets)) => recorder::install(&list, sockets, self.wall, recorder)?,
+            None => Installed::without_a_list(),
+        };
+        layers.extend_from_slice(&installed.layers);
+        Ok((layers, installed))
     }
 
     /// Tries Landlock in a child that then ends: what every call will do, or not start.
     fn rehearse(&mut self) -> Result<Vec<LayerState>, JailError> {
         let mut rehearsal = Rehearsal { steps: &self.steps, outcome: Vec::new() };
-        let pid = start(&mut self.stack, rehearse, (&raw mut rehearsal).cast())
+        let pid = start(&mut self.stack, rehearse, (&raw mut rehearsal).cast(), &AtomicI32::new(0))
             .map_err(|errno| JailError::os("make", "a process", errno.raw_os_error()))?;
         sys::reap(Some(pid), 0).map_err(|errno| JailError::os("wait for", "a process", errno.raw_os_error()))?;
         rehearsal.outcome.into_iter().collect()
     }
 
-    /// Starts a call; the process id, or what could not be done and the kernel's answer.
-    pub(crate) fn start(&mut self, call: &Prepared, streams: [BorrowedFd<'_>; 3]) -> Result<i32, (Stage, i32)> {
+    /// Starts a call; the process id, or what could not be done and the kernel's answer. The id is in `child` before
+    /// the process runs.
+    pub(crate) fn start(
+        &mut self,
+        call: &Prepared,
+        streams: [BorrowedFd<'_>; 3],
+        child: &AtomicI32,
+        gate: &Gate,
+    ) -> Result<i32, (Stage, i32)> {
         let order = Order {
+            gate,
+            passed: AtomicBool::new(false),
             steps: &self.steps,
             lifetime: self.lifetime,
+            raised: self.raised,
             call,
             streams: streams.map(|stream| stream.as_raw_fd()),
             stage: AtomicU8::new(u8::MAX),
             errno: AtomicI32::new(0),
         };
-        let pid = start(&mut self.stack, run, (&raw const order).cast_mut().cast())
-            .map_err(|errno| (Stage::Fork, errno.raw_os_error()))?;
+        gate.shut();
+        let started = start(&mut self.stack, run, (&raw const order).cast_mut().cast(), child);
+        if !order.passed.load(Ordering::Acquire) {
+            // There is no child, or it was killed before its first step.
+            gate.open();
+        }
+        let pid = started.map_err(|errno| (Stage::Fork, errno.raw_os_error()))?;
         match Stage::from_number(order.stage.load(Ordering::Relaxed)) {
             None => Ok(pid),
             Some(stage) => {
@@ -199,8 +227,12 @@ fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
 
 /// What the child is to do, and where it says why it could not. Lives on the init's stack while the init is suspended.
 struct Order<'a> {
+    /// Shut by the init, opened by the child, which then says so.
+    gate: &'a Gate,
+    passed: AtomicBool,
     steps: &'a [Step],
     lifetime: Lifetime,
+    raised: Option<Raised>,
     call: &'a Prepared,
     streams: [c_int; 3],
     stage: AtomicU8,
@@ -214,13 +246,22 @@ struct Rehearsal<'a> {
 
 /// Makes a child that shares our memory and runs while we wait, until it executes or ends (vfork(2), but on a stack of
 /// its own, so that it cannot overwrite ours). No page table is copied: the cost does not grow with the init.
-fn start(stack: &mut [u8], entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> Result<i32, Errno> {
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+///
+/// The recorder's thread runs meanwhile, and has to: it answers what the child asks the kernel for. No lock of its is in
+/// the child's way: what the child does until exec takes none, or stands for this thread, which waits.
+fn start(
+    stack: &mut [u8],
+    entry: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+    child: &AtomicI32,
+) -> Result<i32, Errno> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
     let top = stack.as_mut_ptr_range().end.map_addr(|address| address & !15);
-    // SAFETY: the init has one thread and is suspended until the child executed or ended (CLONE_VFORK), so the child
-    // has this memory for itself; `stack` is exclusively ours and `top` is its aligned end, the stack growing down;
-    // `argument` outlives the child's use of it for the same reason.
-    let result = unsafe { libc::clone(entry, top.cast(), flags, argument) };
+    // SAFETY: this thread is suspended until the child executed or ended (CLONE_VFORK), so the child has what is this
+    // thread's for itself, its thread-local storage included; `stack` is exclusively ours and `top` is its aligned end,
+    // the stack growing down; `argument` outlives the child's use of it for the same reason; the kernel writes one
+    // aligned i32 to `child`, an atomic.
+    let result = unsafe { libc::clone(entry, top.cast(), flags, argument, child.as_ptr()) };
     sys::answer(i64::from(result))?;
     Ok(result)
 }
@@ -240,6 +281,9 @@ extern "C" fn rehearse(argument: *mut c_void) -> c_int {
 extern "C" fn run(argument: *mut c_void) -> c_int {
     // SAFETY: `Steps::start` passes a live `Order`, shared and with atomics for what we write.
     let order = unsafe { &*argument.cast::<Order<'_>>() };
+    // The table of descriptors is a copy by now.
+    order.passed.store(true, Ordering::Release);
+    order.gate.open();
     let (stage, errno) = execute(order);
     order.errno.store(errno, Ordering::Relaxed);
     order.stage.store(stage.number(), Ordering::Relaxed);
@@ -268,6 +312,9 @@ fn prepare(order: &Order<'_>) -> Result<(), (Stage, i32)> {
     }
     rustix::process::chdir(order.call.cwd.as_c_str()).map_err(at(Stage::WorkingDirectory))?;
     sys::set_signal_mask(&sys::signal_set(None)).map_err(at(Stage::OwnSession))?;
+    if let Some(raised) = order.raised {
+        raised.put_back().map_err(at(Stage::Rlimit))?;
+    }
     for step in order.steps {
         match step {
             Step::OwnSession => {

@@ -1,6 +1,7 @@
 //! What was really enforced, layer by layer, and the grade that follows from it.
 //! It never enforces anything and never rounds up: a layer that is not reported counts as absent.
 
+use crate::plan::{Plan, Record};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -34,6 +35,8 @@ pub enum Layer {
     Seccomp,
     /// A session keyring of its own.
     Keyring,
+    /// What changes something, starts or leaves is told to the supervisor.
+    Recorder,
     /// A way out for what is granted, in place of a net namespace that leads nowhere.
     Outlet,
     /// Only descriptors 0, 1 and 2 reach the guest's program.
@@ -104,6 +107,14 @@ impl Enforced {
     }
 }
 
+impl Enforced {
+    /// What is recorded of a sandbox of this plan: what the plan says, or nothing where the machine refused it.
+    pub fn record(&self, plan: &Plan) -> Record {
+        let absent = |layer: &LayerState| layer.layer == Layer::Recorder && matches!(layer.state, State::Absent(_));
+        if self.layers.iter().any(absent) { Record::Off } else { plan.record() }
+    }
+}
+
 impl LayerState {
     /// As designed.
     pub const fn active(layer: Layer) -> Self {
@@ -170,8 +181,8 @@ const PARTIAL: [(Layer, Need); 6] = [
     (Layer::Lifetime, Need::Some),
 ];
 
-/// The grade of these layers. Limits and the keyring never change it: they bound use, they are not walls (what the
-/// keyring layer hides is also refused by seccomp).
+/// The grade of these layers. Limits, the keyring and the recorder never change it: they bound use or tell of it, they
+/// are not walls (what the keyring layer hides is also refused by seccomp).
 pub fn grade(layers: &[LayerState]) -> Grade {
     if FULL.iter().all(|need| meets(layers, *need)) {
         Grade::Full
@@ -209,6 +220,7 @@ impl fmt::Display for Layer {
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
             Self::Keyring => "keyring",
+            Self::Recorder => "recorder",
             Self::Outlet => "outlet",
             Self::Descriptors => "descriptors",
             Self::Lifetime => "lifetime",
@@ -299,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_keyring_never_change_the_grade() {
+    fn limits_keyring_and_recorder_never_change_the_grade() {
         let mut layers = walls();
         for layer in [
             Layer::MemoryLimit,
@@ -308,6 +320,7 @@ mod tests {
             Layer::DiskLimit,
             Layer::OpenFilesLimit,
             Layer::Keyring,
+            Layer::Recorder,
         ] {
             layers.push(LayerState::absent(layer, "test"));
         }

@@ -6,22 +6,26 @@ use crate::channel::{Channel, protocol};
 use crate::child::{Prepared, Steps, Terminal};
 use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
+use crate::heap;
 use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::probe;
 use crate::pty;
+use crate::recorder::{Installed, LOOK_FIRST, ProcessId, Shared};
 use crate::setup::{self, Built, Sources};
 use crate::sys::{self, Side};
 use crate::tree;
-use crate::wire::{EXITS_MAX, Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
+use crate::wire::{Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod accounts;
 mod answers;
 
-use answers::{make_socket, refuse, report, status, tell};
+use answers::{make_socket, refuse, report, tell};
 
 /// `argv[0]` of a process that is to be an init.
 pub(crate) const NAME: &str = "stockade-init";
@@ -54,6 +58,7 @@ pub fn run_as_init_if_asked() {
 
 /// The helper's life; its exit code.
 fn helper() -> i32 {
+    heap::keep_one_heap();
     let Ok(control) = take_control() else { return NOT_AN_INIT };
     match set_up(&control) {
         Ok(Next::Helper) => 0,
@@ -157,7 +162,9 @@ fn enter_groups(control: &Channel) -> Result<(), JailError> {
 #[derive(Debug)]
 struct Call {
     channel: Channel,
-    /// Its main process, whose id is that of its session too.
+    /// Its main process, by the number that is never used again.
+    process: ProcessId,
+    /// The same, whose id is that of its session too.
     main: i32,
     began: Instant,
     /// Kept to find the foreground group; the supervisor has the one that carries data.
@@ -178,7 +185,7 @@ enum Phase {
     Ending(ProcessExit),
 }
 
-/// The state of the init, touched by its one thread only.
+/// The state of the init, touched by its main thread only.
 #[derive(Debug)]
 struct Init {
     wall: Wall,
@@ -186,6 +193,12 @@ struct Init {
     children: OwnedFd,
     calls: Vec<Call>,
     victims: Option<Victims>,
+    /// The processes, which the recorder's thread has a hand in too.
+    shared: Arc<Shared>,
+    /// Readable when a process has ended that somebody else reaped; with a recorder only.
+    exits: Option<OwnedFd>,
+    /// How long to wait until a look at what nothing told of.
+    look: Option<Duration>,
 }
 
 impl Init {
@@ -197,7 +210,7 @@ impl Init {
         built: Built,
         victims: Option<Victims>,
     ) -> Result<Self, JailError> {
-        let Built { mut layers, outlet } = built;
+        let Built { mut layers, outlet, recorder } = built;
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
         match plan.wall {
             Wall::Namespaces => {
@@ -222,13 +235,19 @@ impl Init {
         }
         let children = sys::child_signal_descriptor().map_err(fail("prepare"))?;
         let mut steps = Steps::compile(plan)?;
-        layers.extend(steps.irrevocably_confine()?);
+        let (confined, installed) = steps.irrevocably_confine(recorder)?;
+        layers.extend(confined);
+        let Installed { shared, exits, handed, .. } = installed;
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
-        let sockets: Vec<_> = outlet.iter().flatten().map(OwnedFd::as_fd).collect();
+        let mut descriptors: Vec<_> = outlet.iter().flatten().map(OwnedFd::as_fd).collect();
+        if let Some(handed) = &handed {
+            descriptors.extend([handed.ends.memory.as_fd(), handed.ends.wake.as_fd(), handed.executables.as_fd()]);
+        }
+        let recorder = handed.as_ref().map(|handed| handed.grade);
         let made = outlet.iter().map(Option::is_some).collect();
-        control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made }), &sockets)?;
-        Ok(Self { wall: plan.wall, steps, children, calls: Vec::new(), victims })
+        control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made, recorder }), &descriptors)?;
+        Ok(Self { wall: plan.wall, steps, children, calls: Vec::new(), victims, shared, exits, look: None })
     }
 
     /// Serves until the supervisor closes the control channel.
@@ -238,6 +257,12 @@ impl Init {
             if ready.child {
                 self.drain_child_signals()?;
                 self.reap()?;
+            }
+            match ready.recorder {
+                Due::Nothing => {}
+                Due::Ends => self.shared.processes().reaped(),
+                Due::Look if self.calls.is_empty() => self.look = None,
+                Due::Look => self.look = self.look.and_then(|last| self.shared.look(last)),
             }
             // Backwards, so that the positions stay true while calls end.
             for position in ready.channels.into_iter().rev() {
@@ -254,23 +279,32 @@ impl Init {
         let mut fds = Vec::with_capacity(self.calls.len() + 2);
         fds.push(PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN));
         fds.push(PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN));
+        fds.extend(self.exits.as_ref().map(|exits| PollFd::from_borrowed_fd(exits.as_fd(), PollFlags::IN)));
         for call in &self.calls {
             // A call that ends is listened to no more: its supervisor may be gone already.
             let interest = if matches!(call.phase, Phase::Running) { PollFlags::IN } else { PollFlags::empty() };
             fds.push(PollFd::from_borrowed_fd(call.channel.as_fd(), interest));
         }
         let sweeping = self.calls.iter().any(|call| matches!(call.phase, Phase::Ending(_)));
-        let limit = Timespec::try_from(SWEEP).map_err(|_| JailError::bug("wait", "a constant time"))?;
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, sweeping.then_some(&limit)))
+        let soonest = [sweeping.then_some(SWEEP), self.look].into_iter().flatten().min();
+        let limit = soonest.map(Timespec::try_from).transpose();
+        let limit = limit.map_err(|_| JailError::bug("wait", "a constant time"))?;
+        let count = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, limit.as_ref()))
             .map_err(|errno| JailError::os("wait for", "messages", errno.raw_os_error()))?;
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let (control, child) = (ready.next() == Some(true), ready.next() == Some(true));
+        let ends = self.exits.is_some() && ready.next() == Some(true);
+        let recorder = match (ends, count) {
+            (true, _) => Due::Ends,
+            (false, 0) if self.look.is_some() => Due::Look,
+            (false, _) => Due::Nothing,
+        };
         let channels = ready
             .enumerate()
             .filter_map(|(position, ready)| ready.then_some(position))
             .filter(|position| self.calls.get(*position).is_some_and(|call| matches!(call.phase, Phase::Running)))
             .collect();
-        Ok(Woken { control, child, channels })
+        Ok(Woken { control, child, recorder, channels })
     }
 
     /// `false` when the supervisor is gone.
@@ -302,18 +336,23 @@ impl Init {
             _ => return Err(protocol("a call with a wrong number of descriptors")),
         };
         let controlling = if terminal.is_some() { Terminal::Controlling } else { Terminal::None };
+        let process = self.shared.expect(request.number);
         let prepared = Prepared::new(request, controlling)?;
         let began = Instant::now();
-        let steps = &mut self.steps;
-        let main = match Victims::preferring(self.victims.as_ref(), || steps.start(&prepared, streams)) {
+        let (steps, child, gate) = (&mut self.steps, self.shared.child(), self.shared.gate());
+        let started = Victims::preferring(self.victims.as_ref(), || steps.start(&prepared, streams, child, gate));
+        self.shared.started(process, started.ok());
+        let main = match started {
             Ok(pid) => pid,
             Err((stage, errno)) => return refuse(&channel, stage, errno),
         };
+        self.look = Some(LOOK_FIRST);
         if let Some(master) = &terminal {
             tell(&channel, &Message::Started(main.unsigned_abs()), &[master.as_fd()])?;
         }
         self.calls.push(Call {
             channel,
+            process,
             main,
             began,
             master: terminal,
@@ -336,68 +375,6 @@ impl Init {
         }
     }
 
-    fn drain_child_signals(&self) -> Result<(), JailError> {
-        let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
-        loop {
-            match rustix::io::read(&self.children, &mut buffer) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(errno) => return Err(JailError::os("read", "child signals", errno.raw_os_error())),
-            }
-        }
-    }
-
-    /// Reaps everything that has ended. `true`: there is no child left.
-    fn reap(&mut self) -> Result<bool, JailError> {
-        loop {
-            match self.reap_one() {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(Errno::CHILD) => return Ok(true),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(JailError::os("wait for", "children", errno.raw_os_error())),
-            }
-        }
-    }
-
-    /// `false`: no child has ended. Beside other calls the session of the child is read before it is gone.
-    fn reap_one(&mut self) -> Result<bool, Errno> {
-        let (which, session) = if self.calls.len() > 1 {
-            let Some(pid) = sys::ended_child()? else { return Ok(false) };
-            (Some(pid), tree::session_of(pid))
-        } else {
-            (None, None)
-        };
-        let Some(reaped) = sys::reap(which, libc::WNOHANG)? else { return Ok(false) };
-        self.account(&reaped, session);
-        Ok(true)
-    }
-
-    /// Books an ended process on its call: that of its session, else the oldest one that runs.
-    fn account(&mut self, reaped: &sys::Reaped, session: Option<i32>) {
-        let by_main = self.calls.iter().position(|call| call.main == reaped.pid);
-        let by_session = || self.calls.iter().position(|call| Some(call.main) == session);
-        let Some(call) = by_main.or_else(by_session).or(Some(0)).and_then(|position| self.calls.get_mut(position))
-        else {
-            return;
-        };
-        let exit = ProcessExit {
-            pid: reaped.pid.unsigned_abs(),
-            status: status(reaped.status),
-            cpu_us: reaped.cpu_us,
-            max_rss_kib: reaped.max_rss_kib,
-        };
-        call.cpu_us = call.cpu_us.saturating_add(exit.cpu_us);
-        call.max_rss_kib = call.max_rss_kib.max(exit.max_rss_kib);
-        if reaped.pid == call.main && matches!(call.phase, Phase::Running) {
-            call.phase = Phase::Ending(exit);
-        } else if call.exits.len() < EXITS_MAX {
-            call.exits.push(exit);
-        } else {
-            call.exits_unlisted = call.exits_unlisted.saturating_add(1);
-        }
-    }
-
     /// Kills what is left of ending calls, and reports those of which nothing is.
     fn end_calls(&mut self) -> Result<(), JailError> {
         let mut position = 0;
@@ -408,6 +385,8 @@ impl Init {
             };
             if self.tree_is_gone(call.main)? {
                 let call = self.calls.remove(position);
+                // What the recorder has of this call is in the ring before its end is said.
+                self.shared.processes().settle(call.process);
                 report(call, main);
             } else {
                 position += 1;
@@ -420,6 +399,10 @@ impl Init {
     /// session and what descends from it: a process that left both ends with the last call at the latest.
     fn tree_is_gone(&mut self, main: i32) -> Result<bool, JailError> {
         if self.calls.len() == 1 {
+            // Whatever lives here descends from the init: without a child of its own there is nothing to kill.
+            if self.reap()? {
+                return Ok(true);
+            }
             match self.wall {
                 Wall::Namespaces => tree::kill_namespace(),
                 Wall::Landlock => tree::kill_descendants(),
@@ -448,10 +431,21 @@ impl Init {
     }
 }
 
+/// What is to be done for the recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// Processes ended that somebody else reaped.
+    Ends,
+    /// It is time to look at what nothing told of.
+    Look,
+}
+
 /// What woke the init.
 struct Woken {
     control: bool,
     child: bool,
+    recorder: Due,
     channels: Vec<usize>,
 }
 

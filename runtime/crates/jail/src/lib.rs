@@ -22,6 +22,7 @@ mod pool;
 pub mod probe;
 pub mod program;
 mod pty;
+pub mod recorder;
 pub mod rlimit;
 mod route;
 mod running;

@@ -25,6 +25,14 @@ pub struct Plan {
     pub call: Vec<CallStep>,
 }
 
+impl Plan {
+    /// What is recorded.
+    pub fn record(&self) -> Record {
+        let step = |step: &SessionStep| if let SessionStep::Recorder(record) = step { Some(*record) } else { None };
+        self.session.iter().find_map(step).unwrap_or(Record::Off)
+    }
+}
+
 /// Which mechanism confines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -240,6 +248,10 @@ pub enum SessionStep {
     EnterRoot,
     /// Join a new, empty session keyring.
     Keyring,
+    /// Start the recorder: what changes something, starts or leaves is told to it. After [`SessionStep::Landlock`], so
+    /// that it is confined as its guests are, and before the capabilities are dropped, of which it keeps the one to read
+    /// a guest's arguments.
+    Recorder(Record),
     /// Drop every Linux capability from every set, lock the secure bits.
     DropCapabilities,
     /// `no_new_privs`.
@@ -251,6 +263,18 @@ pub enum SessionStep {
         /// Handle TCP too, granting nothing: only where there is no network namespace.
         tcp: Tcp,
     },
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// Nothing: outcomes alone.
+    Off,
+    /// Processes and programs, changes of files, what is asked of sockets, refused calls.
+    Changes,
+    /// The same, and each file that is opened for reading.
+    AllOpens,
 }
 
 /// What Landlock does about TCP.

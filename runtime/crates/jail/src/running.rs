@@ -5,8 +5,9 @@ use crate::channel::{Channel, protocol};
 use crate::error::{ErrorKind, Fault, JailError};
 use crate::plan::{CallStep, HostStep, Limits, Plan, Rlimit};
 use crate::pty;
+use crate::recorder::{CallNumber, ProcessId};
 use crate::sandbox::{Handle, Stdio, lost, wait_readable};
-use crate::watch::{CallId, Consequence, LimitHit, LimitKind, Watch};
+use crate::watch::{Consequence, LimitHit, LimitKind, Watch};
 use crate::wire::{self, CallEnd, Message, ProcessExit, Stage, Status};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -62,7 +63,7 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Running {
     line: Arc<Line>,
-    id: CallId,
+    id: CallNumber,
     program: String,
     streams: Streams,
     began: Instant,
@@ -202,7 +203,7 @@ impl Streams {
 impl Running {
     pub(crate) fn new(
         line: Arc<Line>,
-        id: CallId,
+        id: CallNumber,
         program: String,
         streams: Streams,
         began: Instant,
@@ -227,6 +228,11 @@ impl Running {
             _ => return Err(protocol("a message instead of a terminal")),
         }
         Ok(())
+    }
+
+    /// Which call of its sandbox this is: the recorder's first event of it names it so.
+    pub fn number(&self) -> CallNumber {
+        self.id
     }
 
     /// The writing end of the call's descriptor 0, once.
@@ -365,7 +371,13 @@ impl Running {
         if killed.is_none() && hits.iter().all(|hit| hit.limit.consequence() != Consequence::Ends) {
             return Err(lost("it ended while the call ran"));
         }
-        let main = ProcessExit { pid: 0, status: Status::Signalled(libc::SIGKILL), cpu_us: 0, max_rss_kib: 0 };
+        let main = ProcessExit {
+            process: ProcessId(0),
+            pid: 0,
+            status: Status::Signalled(libc::SIGKILL),
+            cpu_us: 0,
+            max_rss_kib: 0,
+        };
         let wall_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let end = CallEnd { main, wall_us, cpu_us: 0, max_rss_kib: 0, exits: Vec::new(), exits_unlisted: 0 };
         Ok(self.ended(end, hits))

@@ -6,8 +6,9 @@ use crate::channel::{Channel, protocol};
 use crate::enforced::Enforced;
 use crate::error::{ErrorKind, Fault, JailError};
 use crate::plan::{Plan, SessionStep, Wall};
+use crate::recorder::{CallNumber, Events, Handed};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
-use crate::watch::{CallId, LimitHit, Scope, Watch};
+use crate::watch::{LimitHit, Scope, Watch};
 use crate::wire::{self, Message, Ready, SpawnRequest};
 use crate::{spawner::Helper, wire::DESCRIPTORS_USUAL_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -83,6 +84,8 @@ pub struct Sandbox {
     owner: (u32, u32),
     /// Sockets of the outlet that nobody took yet.
     outlet: Vec<Option<OwnedFd>>,
+    /// The recorder's side of it that nobody took yet.
+    recorder: Option<Handed>,
 }
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
@@ -103,19 +106,19 @@ impl Handle {
 #[derive(Debug, Default)]
 struct Calls {
     next: AtomicU64,
-    running: Mutex<HashMap<CallId, Weak<Line>>>,
+    running: Mutex<HashMap<CallNumber, Weak<Line>>>,
 }
 
 impl Calls {
-    fn add(&self, line: &Arc<Line>) -> CallId {
-        let id = CallId(self.next.fetch_add(1, Ordering::Relaxed));
+    fn add(&self, line: &Arc<Line>) -> CallNumber {
+        let id = CallNumber(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, line| line.strong_count() > 0);
         running.insert(id, Arc::downgrade(line));
         id
     }
 
-    fn end(&self, id: CallId, hit: LimitHit) {
+    fn end(&self, id: CallNumber, hit: LimitHit) {
         let line = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade);
         if let Some(line) = line {
             line.kill(Some(hit));
@@ -159,14 +162,15 @@ impl Sandbox {
         let watched = Arc::clone(&calls);
         // While the init sets itself up.
         let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
-        let (ready, sockets) = starting.until_ready(&control, deadline)?;
-        let outlet = inside::in_plan_order(plan, &ready.outlet, sockets)?;
+        let (ready, mut descriptors) = starting.until_ready(&control, deadline)?;
+        let recorder = inside::of_the_recorder(ready.recorder, &mut descriptors)?;
+        let outlet = inside::in_plan_order(plan, &ready.outlet, descriptors)?;
         layers.splice(0..0, ready.layers);
         layers.extend_from_slice(watch.layers());
         let handle = Arc::new(starting.finish()?);
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
-        Ok(Self { control, enforced, bounds, handle, calls, watch: Arc::new(watch), group, owner, outlet })
+        Ok(Self { control, enforced, bounds, handle, calls, watch: Arc::new(watch), group, owner, outlet, recorder })
     }
 
     /// What was really enforced.
@@ -182,11 +186,12 @@ impl Sandbox {
     pub fn spawn(&self, command: &Command, stdio: Stdio) -> Result<Running, JailError> {
         let (channel, theirs) = Channel::pair()?;
         let (streams, inner) = Streams::open(stdio, self.owner)?;
-        let request = request(command, inner.request())?;
+        let mut request = request(command, inner.request())?;
         let mut descriptors = vec![theirs.as_fd()];
         descriptors.extend(inner.descriptors().iter().map(OwnedFd::as_fd));
         let line = Arc::new(Line::new(channel));
         let id = self.calls.add(&line);
+        request.number = id;
         let began = Instant::now();
         self.watch.call_began(id);
         self.control.send(&Message::Spawn(request), &descriptors)?;
@@ -197,6 +202,15 @@ impl Sandbox {
         running.bind(Arc::clone(&self.watch), Arc::clone(&self.handle));
         running.take_terminal()?;
         Ok(running)
+    }
+
+    /// The recorder's events, once; `None` also where nothing is recorded, which [`Sandbox::enforced`] says. From then
+    /// on they have to be drained: until it is taken, what finds no room is counted and lost.
+    ///
+    /// # Errors
+    /// The kernel refused to map the memory that they come in.
+    pub fn take_recorder(&mut self) -> Result<Option<Events>, JailError> {
+        self.recorder.take().map(Events::attach).transpose()
     }
 
     /// The session's control group, where there is one.
@@ -252,7 +266,7 @@ fn request(command: &Command, streams: wire::Streams) -> Result<SpawnRequest, Ja
         env.push([name.as_bytes(), b"=", value.as_bytes()].concat());
     }
     let argv = command.argv.iter().map(|argument| argument.as_bytes().to_vec()).collect();
-    Ok(SpawnRequest { streams, argv, env, cwd })
+    Ok(SpawnRequest { number: CallNumber(0), streams, argv, env, cwd })
 }
 
 /// Directories that hold what the session writes to the host's disk.

@@ -15,14 +15,20 @@ mod arguments;
 mod interpreter;
 #[cfg(test)]
 mod peer;
+mod recorded;
 mod table;
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
-use crate::plan::Sockets;
+use crate::plan::{Record, Sockets};
+use rustix::io::Errno;
 use seccompiler::{BpfProgram, sock_filter};
 use sha2::{Digest, Sha256};
-use table::{Case, Condition, Entry, Verdict};
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use table::{Case, Condition, Entry, Half, Verdict};
+
+pub(crate) use recorded::{REMOVEXATTRAT, SETXATTRAT, WRITING, name, number_of as number};
+pub(crate) use table::Answer;
 
 /// `BPF_MAXINSNS`: the kernel takes no longer program.
 const INSTRUCTIONS_MAX: usize = 4096;
@@ -33,8 +39,9 @@ const JUMP_MAX: usize = 255;
 const OFFSET_NUMBER: u32 = 0;
 const OFFSET_ARCHITECTURE: u32 = 4;
 const OFFSET_ARGUMENTS: u32 = 16;
-/// Where in its eight bytes an argument's low half lies.
+/// Where in its eight bytes an argument's low half lies, and its high one.
 const LOW_HALF: u32 = if cfg!(target_endian = "little") { 0 } else { 4 };
+const HIGH_HALF: u32 = 4 - LOW_HALF;
 
 /// `AUDIT_ARCH_*` of the one architecture whose numbers the table holds.
 #[cfg(target_arch = "x86_64")]
@@ -63,23 +70,33 @@ const RETURN: u16 = code(libc::BPF_RET | libc::BPF_K);
 pub struct Filter {
     program: BpfProgram,
     bytes: Vec<u8>,
+    telling: Vec<Entry>,
 }
 
-/// Compiles the list for a wall. Same wall, same program, on every machine.
+/// Compiles the list for a wall and a recorder. Same wall and recorder, same program, on every machine.
 ///
 /// # Errors
 /// A bug of ours: two entries for one call, or a program beyond what the kernel takes.
-pub fn compile(sockets: Sockets) -> Result<Filter, JailError> {
-    let entries = table::entries(sockets);
+pub fn compile(sockets: Sockets, record: Record) -> Result<Filter, JailError> {
+    of_entries(&table::entries(sockets, record))
+}
+
+/// Compiles the list of the recorder's own thread.
+pub(crate) fn of_the_recorder() -> Result<Filter, JailError> {
+    of_entries(&recorded::of_the_recorder())
+}
+
+/// Compiles a table.
+fn of_entries(entries: &[Entry]) -> Result<Filter, JailError> {
     if let Some(twice) = entries.windows(2).find(|pair| pair[0].number == pair[1].number) {
         return Err(JailError::bug("compile the list of calls", format!("two entries for {}", twice[0].name)));
     }
-    let program = assemble(&entries);
+    let program = assemble(entries);
     if program.len() > INSTRUCTIONS_MAX {
         return Err(JailError::bug("compile the list of calls", format!("{} instructions", program.len())));
     }
     let bytes = bytes(&program);
-    Ok(Filter { program, bytes })
+    Ok(Filter { program, bytes, telling: recorded::telling(entries) })
 }
 
 impl Filter {
@@ -102,6 +119,39 @@ impl Filter {
         }
     }
 
+    /// Installs the list as [`Filter::install`] does, and returns the descriptor on which the kernel tells of calls
+    /// (seccomp_unotify(2)). From then on whoever makes such a call waits for an answer, this thread included.
+    ///
+    /// # Errors
+    /// The kernel's answer: `EBUSY` where a list that was installed before has a listener already, `EINVAL` where the
+    /// kernel lacks a flag.
+    pub(crate) fn install_with_listener(&self, wait: Wait) -> Result<OwnedFd, Errno> {
+        rustix::thread::set_no_new_privs(true)?;
+        let length = u16::try_from(self.program.len()).map_err(|_| Errno::INVAL)?;
+        let program = libc::sock_fprog { len: length, filter: self.program.as_ptr().cast_mut().cast() };
+        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+            | match wait {
+                Wait::Interruptible => 0,
+                Wait::Killable => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+            };
+        // SAFETY: `program` and the instructions that it points to live through the call, which copies them and writes
+        // nothing; both crates' `sock_filter` is the kernel's, and the length is that of the list.
+        let result =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+        let descriptor = i32::try_from(crate::sys::answer(result)?).map_err(|_| Errno::OVERFLOW)?;
+        // SAFETY: the kernel just gave us this descriptor, close-on-exec, and nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
+
+    /// What becomes of a call that the recorder was told of; `None` for one of which it is not.
+    pub(crate) fn answer(&self, number: u32, arguments: &[u64; 6]) -> Option<Answer> {
+        let position = self.telling.binary_search_by_key(&number, |entry| entry.number).ok()?;
+        match recorded::verdict(self.telling.get(position)?, arguments) {
+            Verdict::Notify(answer) => Some(answer),
+            Verdict::Allow | Verdict::Errno(_) | Verdict::Kill => None,
+        }
+    }
+
     /// The program as the kernel reads it: `sock_filter` structures, little-endian on every machine.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -111,6 +161,15 @@ impl Filter {
     pub fn sha256_hex(&self) -> String {
         Sha256::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// How a call waits for the recorder once the recorder has been told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Any signal takes it out of the wait; the call then begins anew, and is told of again.
+    Interruptible,
+    /// Only a signal that ends the process does (Linux 5.19).
+    Killable,
 }
 
 /// The whole program.
@@ -186,7 +245,11 @@ fn one_case(case: &Case) -> BpfProgram {
         rest -= condition_size(condition);
         assert!(rest <= JUMP_MAX, "a case has a handful of conditions");
         let behind = u8::try_from(rest).expect("asserted above");
-        program.push(load(OFFSET_ARGUMENTS + 8 * u32::from(condition.argument) + LOW_HALF));
+        let half = match condition.half {
+            Half::Low => LOW_HALF,
+            Half::High => HIGH_HALF,
+        };
+        program.push(load(OFFSET_ARGUMENTS + 8 * u32::from(condition.argument) + half));
         if condition.mask != u32::MAX {
             program.push(instruction(AND, condition.mask));
         }
@@ -207,6 +270,8 @@ fn verdict(verdict: Verdict) -> sock_filter {
         Verdict::Allow => libc::SECCOMP_RET_ALLOW,
         Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | (errno.cast_unsigned() & libc::SECCOMP_RET_DATA),
         Verdict::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+        // What the answer will be is not in the program: the listener's end closed, the kernel says `ENOSYS`.
+        Verdict::Notify(_) => libc::SECCOMP_RET_USER_NOTIF,
     };
     instruction(RETURN, operand)
 }

@@ -6,7 +6,8 @@ use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, Mappings, Starter};
 use crate::mount::{self, Depth, GUARDED, NewRoot, Tree};
 use crate::netns::{Interior, Making};
-use crate::plan::{Access, Exec, Owner, Plan, SessionStep, Wall};
+use crate::plan::{Access, Exec, Owner, Plan, Record, SessionStep, Wall};
+use crate::recorder::Waiting;
 use crate::{capabilities, keyring, landlock};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
@@ -102,6 +103,7 @@ impl Sources {
                 | SessionStep::Proc
                 | SessionStep::EnterRoot
                 | SessionStep::Keyring
+                | SessionStep::Recorder(_)
                 | SessionStep::DropCapabilities
                 | SessionStep::NoNewPrivs
                 | SessionStep::Landlock { .. } => {}
@@ -154,6 +156,8 @@ pub(crate) struct Built {
     pub(crate) layers: Vec<LayerState>,
     /// Sockets of the outlet, to be handed out.
     pub(crate) outlet: Vec<Option<OwnedFd>>,
+    /// The recorder, which waits for the list of calls.
+    pub(crate) recorder: Option<Waiting>,
 }
 
 /// Carries out the session's steps.
@@ -204,6 +208,7 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
                 room.enter()?;
             }
             SessionStep::Keyring => room.built.layers.push(keyring::join_new()?),
+            SessionStep::Recorder(record) => room.built.recorder = recorder(*record, room.wall)?,
             SessionStep::DropCapabilities => room.built.layers.push(capabilities::drop_all()?),
             SessionStep::NoNewPrivs => room.built.layers.push(capabilities::set_no_new_privileges()?),
             SessionStep::Landlock { rules, tcp } => match room.wall {
@@ -217,6 +222,14 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
     // For a plan without a root of its own.
     room.enter_net()?;
     Ok(room.built)
+}
+
+/// The recorder's thread, with what is left to it of the rights that there are now.
+fn recorder(record: Record, wall: Wall) -> Result<Option<Waiting>, JailError> {
+    match record {
+        Record::Off => Ok(None),
+        Record::Changes | Record::AllOpens => Waiting::begin(wall).map(Some),
+    }
 }
 
 fn unopened(target: &Path) -> JailError {

@@ -3,6 +3,7 @@
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ptr::NonNull;
 
 /// Flags and changes of mount_setattr(2).
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +43,39 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, change: MountChange<'_>) -> R
             size_of::<libc::mount_attr>(),
         )
     };
+    answer(result).map(drop)
+}
+
+/// The monotonic clock, ns. Through the C library, which asks no kernel for it.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a live timespec, which is written once; this clock exists everywhere (clock_gettime(2)).
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Asks for the processor in short turns: then the scheduler lets the calling thread run soon after it wakes (Linux 6.12;
+/// older kernels take it and do nothing).
+pub(crate) fn run_in_short_turns() -> Result<(), Errno> {
+    /// `struct sched_attr`, its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    const SHORTEST_NS: u64 = 100_000;
+    let size = u32::try_from(size_of::<Attributes>()).unwrap_or(48);
+    let attributes =
+        Attributes { size, policy: 0, flags: 0, nice: 0, priority: 0, runtime: SHORTEST_NS, deadline: 0, period: 0 };
+    // SAFETY: `attributes` is a live structure of the size that it says, which the kernel only reads; 0 is this thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     answer(result).map(drop)
 }
 
@@ -152,6 +186,14 @@ pub(crate) fn signal_set(signal: Option<i32>) -> libc::sigset_t {
     set
 }
 
+/// Keeps every signal from the calling thread that can be kept from it.
+pub(crate) fn block_signals() -> Result<(), Errno> {
+    let mut set = signal_set(None);
+    // SAFETY: `set` is a live, initialised set.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set_signal_mask(&set)
+}
+
 /// Replaces the calling thread's signal mask.
 pub(crate) fn set_signal_mask(set: &libc::sigset_t) -> Result<(), Errno> {
     // SAFETY: `set` is a live set that is copied; the old mask is not asked for.
@@ -209,6 +251,43 @@ pub(crate) fn raise_effective_capabilities() -> Result<(), Errno> {
     // SAFETY: the same structures, which the kernel only reads.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
     answer(result).map(drop)
+}
+
+/// Memory that is shared with other processes: one mapping, ended with this value.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread; who reads or writes it does so through atomics.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// Maps the beginning of a file, readable and writable.
+    pub(crate) fn map(file: BorrowedFd<'_>, bytes: usize) -> Result<Self, Errno> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the kernel chooses an address that nothing else uses (mmap(2)).
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(last_errno());
+        }
+        NonNull::new(start.cast()).map(|start| Self { start, bytes }).ok_or(Errno::FAULT)
+    }
+
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of the mapping, to which no reference outlives its owner.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
 }
 
 /// An ioctl whose argument is a number; returns what the ioctl returned.

@@ -28,6 +28,15 @@ pub(crate) fn kill_session(session: i32) -> usize {
     found.len()
 }
 
+/// Every process that descends from the caller, and its parent.
+pub(crate) fn below_this_process() -> Vec<(i32, i32)> {
+    let processes = processes();
+    descendants(&processes, |process| process.parent == own_pid())
+        .iter()
+        .map(|process| (process.pid, process.parent))
+        .collect()
+}
+
 /// The session of a child that has ended and was not reaped yet: its id is still its own.
 pub(crate) fn session_of(pid: i32) -> Option<i32> {
     process(pid).map(|process| process.session)

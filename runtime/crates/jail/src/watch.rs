@@ -10,6 +10,7 @@ use crate::cgroup::Group;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::plan::Limits;
+use crate::recorder::CallNumber;
 use disk::LastLook;
 use observe::{Observer, Seen};
 use serde::{Deserialize, Serialize};
@@ -142,10 +143,6 @@ pub struct Scope {
     pub private: Vec<PathBuf>,
 }
 
-/// Names a call of the session towards the watcher; chosen by the supervisor, unique among the running ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(pub u64);
-
 /// The watcher of one session. Its thread sleeps while nothing runs, and ends when this is dropped.
 ///
 /// Calls that run at the same time in one session share its limits: each of them sees the CPU time of all.
@@ -170,9 +167,9 @@ struct Shared {
 /// Written under the lock: by the supervisor when calls begin and end, by the watcher when limits are hit.
 #[derive(Debug, Default)]
 struct Board {
-    running: BTreeMap<CallId, Running>,
+    running: BTreeMap<CallNumber, Running>,
     /// The call that ended last: what outlives its call is charged to it.
-    last: Option<CallId>,
+    last: Option<CallNumber>,
     /// The last look, from which a call that begins is measured where no group counts.
     seen: Seen,
     stop: bool,
@@ -192,7 +189,7 @@ impl Watch {
     ///
     /// # Errors
     /// The machine has no room for another thread.
-    pub fn start(scope: Scope, end: impl FnMut(CallId, LimitHit) + Send + 'static) -> Result<Self, JailError> {
+    pub fn start(scope: Scope, end: impl FnMut(CallNumber, LimitHit) + Send + 'static) -> Result<Self, JailError> {
         let layers = layers(&scope);
         let shared = Arc::new(Shared {
             limits: scope.limits,
@@ -219,7 +216,7 @@ impl Watch {
     }
 
     /// A call starts now.
-    pub fn call_began(&self, call: CallId) {
+    pub fn call_began(&self, call: CallNumber) {
         let counted = self.shared.group.as_deref().map(observe::counted);
         let mut board = self.shared.lock();
         let base = counted.unwrap_or(board.seen);
@@ -230,7 +227,7 @@ impl Watch {
 
     /// A call ended: every limit that it hit, in the order in which that was seen, after one last look at what the
     /// kernel counted.
-    pub fn call_ended(&self, call: CallId) -> Vec<LimitHit> {
+    pub fn call_ended(&self, call: CallNumber) -> Vec<LimitHit> {
         let counted = self.shared.group.as_deref().map(observe::counted);
         let mut board = self.shared.lock();
         let Some(mut running) = board.running.remove(&call) else { return Vec::new() };
@@ -265,7 +262,7 @@ impl Shared {
     }
 
     /// The watcher's thread.
-    fn watch(&self, mut observer: Observer, mut end: impl FnMut(CallId, LimitHit)) {
+    fn watch(&self, mut observer: Observer, mut end: impl FnMut(CallNumber, LimitHit)) {
         let mut idle_hits: Vec<LimitKind> = Vec::new();
         while self.pause(&observer) {
             let seen = observer.look();

@@ -4,16 +4,20 @@
 use crate::enforced::LayerState;
 use crate::error::{ErrorKind, JailError};
 use crate::plan::OUTLET_SOCKETS_MAX;
+use crate::recorder::{CallNumber, Grade, ProcessId};
 use serde::{Deserialize, Serialize};
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Descriptors that come with one message at most: the sockets of an outlet. (The kernel's limit is 253.)
-pub const DESCRIPTORS_MAX: usize = OUTLET_SOCKETS_MAX;
+/// Descriptors of a recorder: its ring's memory, the bell of that, the side channel for executables.
+pub const RECORDER_DESCRIPTORS: usize = 3;
+/// Descriptors that come with one message at most: the sockets of an outlet, and those of a recorder. (The kernel's limit
+/// is 253.)
+pub const DESCRIPTORS_MAX: usize = OUTLET_SOCKETS_MAX + RECORDER_DESCRIPTORS;
 /// Descriptors that come with one of the other messages at most: a call's channel, its streams, and a memfd.
 pub const DESCRIPTORS_USUAL_MAX: usize = 5;
 /// Process exits that the end of a call lists at most; the others are counted.
@@ -38,6 +42,8 @@ pub enum Status {
 /// The end of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExit {
+    /// Which process: the number that the recorder's events have, too. 0 where nobody was left to say.
+    pub process: ProcessId,
     /// Its id inside the sandbox.
     pub pid: u32,
     /// How it ended.
@@ -105,6 +111,8 @@ pub enum Streams {
 /// A request to start a call. Its channel comes with it, as the first descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpawnRequest {
+    /// Which call: the recorder's first event of it says so.
+    pub number: CallNumber,
     /// Where 0, 1 and 2 come from.
     pub streams: Streams,
     /// Arguments, the program first; without NUL.
@@ -126,6 +134,8 @@ pub struct Ready {
     pub gid: u32,
     /// For each socket of the outlet, in the plan's order, whether it was made; those that were come along.
     pub outlet: Vec<bool>,
+    /// How much is recorded, where there is a recorder: then [`RECORDER_DESCRIPTORS`] come last.
+    pub recorder: Option<Grade>,
 }
 
 /// Family of a socket that is made inside on request.
@@ -170,7 +180,7 @@ pub enum Message {
     Ended(CallEnd),
 }
 
-const EXIT_BYTES: usize = 4 + 1 + 4 + 8 + 8;
+const EXIT_BYTES: usize = 8 + 4 + 1 + 4 + 8 + 8;
 
 mod kind {
     pub(super) const SETUP: u8 = 1;
@@ -362,7 +372,7 @@ impl Writer {
             Streams::Descriptors => self.byte(0),
             Streams::Terminal { rows, columns } => self.byte(1).u16(rows).u16(columns),
         };
-        self.strings(&request.argv).strings(&request.env).blob(&request.cwd)
+        self.u64(request.number.0).strings(&request.argv).strings(&request.env).blob(&request.cwd)
     }
 
     fn exit(&mut self, exit: &ProcessExit) -> &mut Self {
@@ -370,7 +380,7 @@ impl Writer {
             Status::Exited(code) => (0, i32::from(code)),
             Status::Signalled(signal) => (1, signal),
         };
-        self.u32(exit.pid).byte(how).i32(value).u64(exit.cpu_us).u64(exit.max_rss_kib)
+        self.u64(exit.process.0).u32(exit.pid).byte(how).i32(value).u64(exit.cpu_us).u64(exit.max_rss_kib)
     }
 
     fn end(&mut self, end: &CallEnd) -> &mut Self {
@@ -446,11 +456,13 @@ impl<'a> Reader<'a> {
             1 => Streams::Terminal { rows: self.u16()?, columns: self.u16()? },
             _ => return None,
         };
+        let number = CallNumber(self.u64()?);
         let argv = self.strings().filter(|argv| !argv.is_empty())?;
-        Some(SpawnRequest { streams, argv, env: self.strings()?, cwd: self.string()? })
+        Some(SpawnRequest { number, streams, argv, env: self.strings()?, cwd: self.string()? })
     }
 
     fn exit(&mut self) -> Option<ProcessExit> {
+        let process = ProcessId(self.u64()?);
         let pid = self.u32()?;
         let how = self.byte()?;
         let value = self.i32()?;
@@ -459,7 +471,7 @@ impl<'a> Reader<'a> {
             1 => Status::Signalled(Some(value).filter(|signal| (1..=64).contains(signal))?),
             _ => return None,
         };
-        Some(ProcessExit { pid, status, cpu_us: self.u64()?, max_rss_kib: self.u64()? })
+        Some(ProcessExit { process, pid, status, cpu_us: self.u64()?, max_rss_kib: self.u64()? })
     }
 
     fn end(&mut self) -> Option<CallEnd> {

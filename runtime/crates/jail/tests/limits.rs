@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use stockade_jail::cgroup::{Group, Support, support};
 use stockade_jail::enforced::{Layer, State};
 use stockade_jail::plan::Limits;
-use stockade_jail::watch::{CallId, LimitHit, LimitKind, Scope, Watch};
+use stockade_jail::recorder::CallNumber;
+use stockade_jail::watch::{LimitHit, LimitKind, Scope, Watch};
 
 /// Each test ends within this time, limit or not.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,13 +62,13 @@ fn run(
     let disk = disk.map(std::path::Path::to_path_buf).into_iter().collect();
     let scope = Scope { limits, init_pid: child.id(), group: group.clone(), disk, private: Vec::new() };
     let watch = Watch::start(scope, move |call, hit| sender.send((call, hit)).unwrap()).unwrap();
-    watch.call_began(CallId(1));
+    watch.call_began(CallNumber(1));
     drop(child.stdin.take());
     let deadline = Instant::now() + PATIENCE;
     let mut ended = Vec::new();
     while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
         if let Ok((call, hit)) = receiver.recv_timeout(Duration::from_millis(5)) {
-            assert_eq!(call, CallId(1));
+            assert_eq!(call, CallNumber(1));
             ended.push(hit.limit);
             match &group {
                 Some(group) => group.kill().unwrap(),
@@ -76,7 +77,7 @@ fn run(
         }
     }
     assert!(child.try_wait().unwrap().is_some(), "{means:?} {name}: nothing ended it");
-    (watch.call_ended(CallId(1)), ended)
+    (watch.call_ended(CallNumber(1)), ended)
 }
 
 #[track_caller]
@@ -238,7 +239,7 @@ fn measure() {
     for (what, calls) in [("idle", 0), ("with a call, sampling 21 processes", 1)] {
         let scope = Scope { limits, init_pid: child.id(), group: None, disk: Vec::new(), private: Vec::new() };
         let watch = Watch::start(scope, |_, _| ()).unwrap();
-        (0..calls).for_each(|call| watch.call_began(CallId(call)));
+        (0..calls).for_each(|call| watch.call_began(CallNumber(call)));
         let before = own_cpu();
         std::thread::sleep(Duration::from_secs(5));
         println!("watcher {what}: {:.2} % of a core", (own_cpu() - before).as_secs_f64() / 5.0 * 100.0);
@@ -250,8 +251,8 @@ fn measure() {
     .unwrap();
     let began = Instant::now();
     for call in 0..1000 {
-        watch.call_began(CallId(call));
-        watch.call_ended(CallId(call));
+        watch.call_began(CallNumber(call));
+        watch.call_ended(CallNumber(call));
     }
     println!("a call began and ended, without a group: {:?}", began.elapsed() / 1000);
     let group = Group::create(&limits, "bench").0.map(Arc::new);
@@ -260,8 +261,8 @@ fn measure() {
             .unwrap();
     let began = Instant::now();
     for call in 0..1000 {
-        watch.call_began(CallId(call));
-        watch.call_ended(CallId(call));
+        watch.call_began(CallNumber(call));
+        watch.call_ended(CallNumber(call));
     }
     println!("a call began and ended, with a group: {:?}", began.elapsed() / 1000);
     Command::new("pkill").args(["-P", &child.id().to_string()]).status().unwrap();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
-use stockade_jail::plan::{LandlockRule, PathRights, Sockets, Tcp};
+use stockade_jail::plan::{LandlockRule, PathRights, Record, Sockets, Tcp};
 use stockade_jail::{capabilities, keyring, landlock, seccomp};
 
 const ATTACKS: &str = include_str!("seccomp_attacks.py");
@@ -61,7 +61,7 @@ fn helper() {
 
 fn list(sockets: Sockets) {
     capabilities::set_no_new_privileges().unwrap();
-    seccomp::compile(sockets).unwrap().install().unwrap();
+    seccomp::compile(sockets, Record::Off).unwrap().install().unwrap();
 }
 
 fn start(wall: Wall, argv: &[&str]) -> Output {
@@ -240,14 +240,14 @@ fn measure() {
     use std::time::Instant;
     let began = Instant::now();
     for _ in 0..100 {
-        std::hint::black_box(seccomp::compile(Sockets::Loopback).unwrap());
+        std::hint::black_box(seccomp::compile(Sockets::Loopback, Record::Off).unwrap());
     }
     println!(
         "compiled: {:?}, {} instructions",
         began.elapsed() / 100,
-        seccomp::compile(Sockets::Loopback).unwrap().bytes().len() / 8
+        seccomp::compile(Sockets::Loopback, Record::Off).unwrap().bytes().len() / 8
     );
-    let filter = seccomp::compile(Sockets::Loopback).unwrap();
+    let filter = seccomp::compile(Sockets::Loopback, Record::Off).unwrap();
     capabilities::set_no_new_privileges().unwrap();
     let bare = costs();
     let began = Instant::now();

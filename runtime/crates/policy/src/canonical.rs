@@ -69,6 +69,8 @@ impl<P: RulePath> Profile<P> {
         lines.push(Line::of("name").with("name", self.name.as_str()));
         lines.push(Line::of("floor").with("floor", self.floor.as_str()));
         lines.push(Line::of("durability").with("durability", self.durability.as_str()));
+        lines.push(Line::of("record").with("record", self.recording.as_str()));
+        lines.push(Line::of("record_floor").with("record_floor", self.record_floor.as_str()));
         lines.sort();
         let mut out = VERSION.as_bytes().to_vec();
         for line in lines {

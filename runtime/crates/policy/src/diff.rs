@@ -85,13 +85,18 @@ pub fn diff<P: RulePath>(before: &Profile<P>, after: &Profile<P>) -> Vec<Differe
         let shown = |value: Option<u64>| value.map(|value| format!("{limit} = {value}"));
         ordered(order, shown(old), shown(new), after.limit_rule(limit).cloned(), &mut out);
     }
-    let shown = |floor: crate::limits::Floor| Some(format!("floor = \"{floor}\""));
-    ordered(before.floor.cmp(&after.floor), shown(before.floor), shown(after.floor), None, &mut out);
-    let shown = |durability: crate::limits::Durability| Some(format!("durability = \"{durability}\""));
-    let order = before.durability.cmp(&after.durability);
-    ordered(order, shown(before.durability), shown(after.durability), None, &mut out);
+    stricter("floor", before.floor, after.floor, &mut out);
+    stricter("durability", before.durability, after.durability, &mut out);
+    stricter("record", before.recording, after.recording, &mut out);
+    stricter("record_floor", before.record_floor, after.record_floor, &mut out);
     out.sort_by_key(|difference| difference.direction);
     out
+}
+
+/// A value of which the greater is the stricter.
+fn stricter<T: Ord + fmt::Display>(key: &str, before: T, after: T, out: &mut Vec<Difference>) {
+    let shown = |value: &T| Some(format!("{key} = \"{value}\""));
+    ordered(before.cmp(&after), shown(&before), shown(&after), None, out);
 }
 
 /// `order` is `Greater` when the new value allows more.

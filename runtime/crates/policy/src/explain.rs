@@ -89,6 +89,8 @@ impl<P: RulePath> Profile<P> {
         }
         lines.push(plain(format!("floor = \"{}\"", self.floor)));
         lines.push(plain(format!("durability = \"{}\"", self.durability)));
+        lines.push(plain(format!("record = \"{}\"", self.recording)));
+        lines.push(plain(format!("record_floor = \"{}\"", self.record_floor)));
         lines
     }
 }

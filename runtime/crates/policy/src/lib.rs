@@ -48,7 +48,7 @@ pub use host::{HOST_BYTES_MAX, Host, HostName, HostPattern};
 pub use judge::{
     Answer, Approval, Approver, Ask, Asking, Decision, Denial, Door, Grounds, PRIVATE_TMP, Permit, Refusal,
 };
-pub use limits::{Durability, Floor, LIMIT_MAX, Limit, Limits};
+pub use limits::{Durability, Floor, LIMIT_MAX, Limit, Limits, RecordFloor, Recording};
 pub use name::{EnvName, Flaw, NAME_BYTES_MAX, ProfileName, Reason, RuleId, SecretName, TEXT_BYTES_MAX, ToolName};
 pub use parse::{PROFILE_VERSION, ProfileFile, ProjectFile, RULES_MAX, parse, parse_project};
 pub use path::{AbsolutePath, Base, HostFacts, HostPath, PATH_BYTES_MAX, RulePath, UrlPath, WrittenPath};

@@ -1,4 +1,4 @@
-//! Limits, floor and durability, and how two of each combine: always to the stricter.
+//! Limits, floors, durability and recording, and how two of each combine: always to the stricter.
 //! It never fills in a limit that nobody wrote.
 
 use core::fmt;
@@ -152,6 +152,79 @@ impl Durability {
 }
 
 impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a recorder reports of a session. The order is by how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Recording {
+    /// Nothing: the log has calls, outcomes and the outlet's account alone. Also what holds when no profile asks for a
+    /// recorder: a signal can interrupt a call that is told of before the recorder has it, and a program whose handlers do
+    /// not ask for a restart then sees an error that it would not see unrecorded.
+    Off,
+    /// Processes, and what they change or ask the network for.
+    Changes,
+    /// And every file that is opened to be read.
+    AllOpens,
+}
+
+impl Recording {
+    /// As written in a profile.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Changes => "changes",
+            Self::AllOpens => "all-opens",
+        }
+    }
+}
+
+impl fmt::Display for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The weakest recorder under which a profile may run, by what its records of opened files are worth. The order is by
+/// strength.
+///
+/// It is a key of its own beside [`Floor`]: that one is about what a guest can do, this about what can be proved of it
+/// afterwards, and either may be wanted without the other. A recorder depends on more of the machine than a wall does
+/// (one listener for each chain of filters, so none under another one), so by default none is demanded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordFloor {
+    /// No recorder is needed: what was changed is found by comparing, and who did it is not known.
+    OutcomeOnly,
+    /// What a process says it opens, at the moment when it says so.
+    Observed,
+    /// What was opened, since the recorder opened it on the process's behalf.
+    Performed,
+}
+
+impl RecordFloor {
+    /// As written in a profile.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutcomeOnly => "outcome-only",
+            Self::Observed => "observed",
+            Self::Performed => "performed",
+        }
+    }
+
+    /// What a profile that demands this, and does not say how much, records.
+    pub(crate) fn least_recording(self) -> Recording {
+        if self == Self::OutcomeOnly { Recording::Off } else { Recording::Changes }
+    }
+
+    /// Whether a session that records this much can meet it on any machine.
+    pub(crate) fn fits(self, recording: Recording) -> bool {
+        self == Self::OutcomeOnly || recording > Recording::Off
+    }
+}
+
+impl fmt::Display for RecordFloor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

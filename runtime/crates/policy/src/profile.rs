@@ -3,7 +3,7 @@
 
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::guard::{Guard, Treatment, treatment, treatment_as_leaf};
-use crate::limits::{Durability, Floor, Limit, Limits};
+use crate::limits::{Durability, Floor, Limit, Limits, RecordFloor, Recording};
 use crate::name::{Flaw, ProfileName, RuleId};
 use crate::path::{AbsolutePath, HostFacts, WrittenPath};
 use crate::rule::{
@@ -21,6 +21,8 @@ pub struct Profile<P = WrittenPath> {
     pub(crate) sources: Vec<Source>,
     pub(crate) floor: Floor,
     pub(crate) durability: Durability,
+    pub(crate) recording: Recording,
+    pub(crate) record_floor: RecordFloor,
     pub(crate) grants: Vec<Rule<Grant<P>>>,
     pub(crate) restrictions: Vec<Rule<Restriction<P>>>,
     pub(crate) secrets: Vec<Rule<Secret>>,
@@ -64,6 +66,16 @@ impl<P> Profile<P> {
     /// When records must be on disk.
     pub const fn durability(&self) -> Durability {
         self.durability
+    }
+
+    /// What is recorded of its sessions.
+    pub const fn recording(&self) -> Recording {
+        self.recording
+    }
+
+    /// The weakest recorder under which it may run.
+    pub const fn record_floor(&self) -> RecordFloor {
+        self.record_floor
     }
 
     /// Everything allowed.
@@ -259,6 +271,8 @@ impl Profile<WrittenPath> {
             sources: self.sources.clone(),
             floor: self.floor,
             durability: self.durability,
+            recording: self.recording,
+            record_floor: self.record_floor,
             grants,
             restrictions,
             secrets: self.secrets.clone(),

@@ -3,7 +3,7 @@
 
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::guard::Guard;
-use crate::limits::{Durability, Floor, Limit, Limits};
+use crate::limits::{Durability, Floor, Limit, Limits, RecordFloor, Recording};
 use crate::name::{ProfileName, RuleId};
 use crate::parse::{At, ProfileFile, ProjectFile, Tightening};
 use crate::path::WrittenPath;
@@ -13,14 +13,15 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// Longest chain of `extends` and `guard`, the profile itself not counted.
 pub const EXTENDS_DEPTH_MAX: usize = 8;
 /// Most files of one profile.
 pub const SOURCES_MAX: usize = 64;
 
-/// Joins `file` with the profiles it names. Grants, restrictions and guards add up; of two limits, floors or
-/// durabilities the stricter holds. `lookup` finds a profile by name: `Ok(None)` when there is none.
+/// Joins `file` with the profiles it names. Grants, restrictions and guards add up; of two limits, floors,
+/// durabilities or recordings the stricter holds. `lookup` finds a profile by name: `Ok(None)` when there is none.
 ///
 /// # Errors
 /// Unknown profiles, cycles, what `lookup` reports, and what only shows when files are joined.
@@ -33,6 +34,11 @@ pub fn resolve(
     joiner.visit(file, Take::All);
     let Joiner { joined, mut findings, .. } = joiner;
     check_names(&joined, &mut findings);
+    let record_floor = joined.record_floor.as_ref().map_or(RecordFloor::OutcomeOnly, |(_, at)| at.value);
+    let recording = joined.recording.unwrap_or(record_floor.least_recording());
+    if let Some((file, at)) = &joined.record_floor {
+        check_recorder(recording, file, at, &mut findings);
+    }
     findings.finish(Some(Profile {
         name: file.name.clone(),
         description: file.description.clone(),
@@ -40,6 +46,8 @@ pub fn resolve(
         // Nobody said anything: the strongest wall, the cheapest promise about the disk.
         floor: joined.floor.unwrap_or(Floor::Full),
         durability: joined.durability.unwrap_or(Durability::Group),
+        recording,
+        record_floor,
         grants: joined.grants,
         restrictions: joined.restrictions,
         secrets: joined.secrets,
@@ -64,6 +72,9 @@ struct Joined {
     sources: Vec<Source>,
     floor: Option<Floor>,
     durability: Option<Durability>,
+    recording: Option<Recording>,
+    /// With the file that demands it.
+    record_floor: Option<(Arc<str>, At<RecordFloor>)>,
     grants: Vec<Rule<Grant<WrittenPath>>>,
     restrictions: Vec<Rule<Restriction<WrittenPath>>>,
     secrets: Vec<Rule<Secret>>,
@@ -148,10 +159,24 @@ impl Joined {
         self.secrets.extend(file.secrets.iter().cloned());
         self.floor = self.floor.max(file.floor);
         self.durability = self.durability.max(file.durability);
+        self.recording = self.recording.max(file.recording);
+        let weaker = |at: &At<RecordFloor>| self.record_floor.as_ref().is_none_or(|(_, now)| now.value < at.value);
+        if let Some(at) = file.record_floor.clone().filter(weaker) {
+            self.record_floor = Some((Arc::clone(&file.file), at));
+        }
         for (limit, at) in &file.tightening.limits {
             let id = RuleId::new(file.name.clone(), at.line, 0);
             lower(&mut self.limits, &mut self.limit_rules, *limit, at.value, id);
         }
+    }
+}
+
+/// A demand on a recorder that is switched off is one that no machine meets.
+fn check_recorder(recording: Recording, file: &str, at: &At<RecordFloor>, findings: &mut Findings) {
+    if !at.value.fits(recording) {
+        let what = format!("record_floor = \"{}\" demands a recorder, and record = \"{recording}\"", at.value);
+        let hint = "write record = \"changes\", or record_floor = \"outcome-only\"";
+        findings.add(file, at.line, what, hint);
     }
 }
 
@@ -215,34 +240,46 @@ fn check_secret(
     }
 }
 
+/// What to do about a line of a project's file that would weaken a profile.
+const ONLY_TIGHTENS: &str = "a project can only tighten the profile: remove the line";
+
+/// Raises a value of which the greater is the stricter.
+fn raise<T: Copy + Ord + fmt::Display>(
+    key: &str,
+    value: &mut T,
+    project: Option<&At<T>>,
+    file: &str,
+    findings: &mut Findings,
+) {
+    let Some(at) = project else { return };
+    if at.value < *value {
+        let what = format!("{key} = \"{}\" is weaker than the profile's \"{value}\"", at.value);
+        findings.add(file, at.line, what, ONLY_TIGHTENS);
+    }
+    *value = (*value).max(at.value);
+}
+
 /// Tightens `profile` by a project's own file.
 ///
 /// # Errors
-/// What would weaken the profile: a higher limit, a weaker floor or durability. Grants are refused when the file is
+/// What would weaken the profile: a higher limit, a weaker floor or durability, a smaller record. Grants are refused when the file is
 /// read. They are errors rather than ignored, so that a project never seems to have a right that it has not.
 pub fn tighten(profile: &Profile, project: &ProjectFile) -> Result<Profile, Diagnostics> {
     let mut findings = Findings::default();
     let mut out = profile.clone();
     out.sources.push(Source { name: ProfileName::of_project(), file: Arc::clone(&project.file) });
-    let hint = "a project can only tighten the profile: remove the line";
-    if let Some(at) = &project.floor {
-        if at.value < out.floor {
-            let what = format!("floor = \"{}\" is weaker than the profile's \"{}\"", at.value, out.floor);
-            findings.add(&project.file, at.line, what, hint);
-        }
-        out.floor = out.floor.max(at.value);
-    }
-    if let Some(at) = &project.durability {
-        if at.value < out.durability {
-            let what = format!("durability = \"{}\" is weaker than the profile's \"{}\"", at.value, out.durability);
-            findings.add(&project.file, at.line, what, hint);
-        }
-        out.durability = out.durability.max(at.value);
+    let file = &project.file;
+    raise("floor", &mut out.floor, project.floor.as_ref(), file, &mut findings);
+    raise("durability", &mut out.durability, project.durability.as_ref(), file, &mut findings);
+    raise("record", &mut out.recording, project.recording.as_ref(), file, &mut findings);
+    raise("record_floor", &mut out.record_floor, project.record_floor.as_ref(), file, &mut findings);
+    if let Some(at) = &project.record_floor {
+        check_recorder(out.recording, file, at, &mut findings);
     }
     for (limit, at) in &project.tightening.limits {
         if let Some(now) = out.limits.get(*limit).filter(|now| at.value > *now) {
             let what = format!("{limit} = {} is higher than the profile's {now}", at.value);
-            findings.add(&project.file, at.line, what, hint);
+            findings.add(file, at.line, what, ONLY_TIGHTENS);
         }
         let id = RuleId::new(ProfileName::of_project(), at.line, 0);
         lower(&mut out.limits, &mut out.limit_rules, *limit, at.value, id);

@@ -1,7 +1,10 @@
 //! What a wrong profile is answered, word by word: file, line, what, hint.
 //! It never accepts a message without a hint.
 
-use stockade_policy::{Diagnostics, PROFILE_BYTES_MAX, ProfileName, RULES_MAX, parse, parse_project, resolve, tighten};
+use stockade_policy::{
+    Diagnostics, PROFILE_BYTES_MAX, ProfileName, RULES_MAX, RecordFloor, Recording, parse, parse_project, resolve,
+    tighten,
+};
 
 const HEAD: &str = "profile = 1\nname = \"web\"\n";
 
@@ -142,7 +145,7 @@ fn bytes_that_are_no_text() {
     );
     check(
         "\"a\\u001b[31m\" = 1\n",
-        "error: profile \"web.toml\", line 3: unknown key \"a\\u{1b}[31m\" in profile\nhint: known keys: profile, name, description, extends, guard, floor, durability, grant, ask, deny, protect, hold, limits, secret",
+        "error: profile \"web.toml\", line 3: unknown key \"a\\u{1b}[31m\" in profile\nhint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, ask, deny, protect, hold, limits, secret",
     );
     check_whole(
         &vec![b'#'; PROFILE_BYTES_MAX + 1],
@@ -381,6 +384,50 @@ fn joining_reports_what_no_file_alone_shows() {
 }
 
 #[test]
+fn a_recorder_that_is_switched_off_is_not_demanded() {
+    let why = "demands a recorder, and record = \"off\"\nhint: write record = \"changes\", or record_floor = \"outcome-only\"";
+    check_joined(
+        &[("a", "record = \"off\"\nrecord_floor = \"performed\"\n")],
+        &format!("error: profile \"a.toml\", line 4: record_floor = \"performed\" {why}"),
+    );
+    // Whoever demands it is the one to say so, and the strictest demand is the one that is told.
+    check_joined(
+        &[
+            ("a", "extends = [\"b\"]\nrecord_floor = \"observed\"\n"),
+            ("b", "record_floor = \"performed\"\nrecord = \"off\"\n"),
+        ],
+        &format!("error: profile \"b.toml\", line 3: record_floor = \"performed\" {why}"),
+    );
+    let off = parse("p.toml", b"profile = 1\nname = \"p\"\nrecord = \"off\"\n").expect("well-formed");
+    let off = resolve(&off, &mut |_| Ok(None)).expect("it stands alone");
+    let demand = |more: &str| {
+        let text = format!("profile = 1\nrecord_floor = \"observed\"\n{more}");
+        tighten(&off, &parse_project("stockade.toml", text.as_bytes()).expect("well-formed"))
+    };
+    let found = demand("").expect_err("nobody records");
+    same(found, &format!("error: profile \"stockade.toml\", line 2: record_floor = \"observed\" {why}"));
+    let recorded = demand("record = \"changes\"\n").expect("it is switched on as well");
+    assert_eq!(recorded.recording(), Recording::Changes);
+}
+
+#[test]
+fn of_two_recordings_the_larger_holds() {
+    let joined = |child: &str, parent: &str| {
+        let read = |name: &str, text: &str| parse(name, format!("profile = 1\nname = \"{name}\"\n{text}").as_bytes());
+        let child = read("child", &format!("extends = [\"parent\"]\n{child}")).expect("well-formed");
+        let profile = resolve(&child, &mut |_| Ok(Some(read("parent", parent)?))).expect("they fit");
+        (profile.recording(), profile.record_floor())
+    };
+    let none = RecordFloor::OutcomeOnly;
+    assert_eq!(joined("", ""), (Recording::Off, none));
+    assert_eq!(joined("", "record = \"off\"\n"), (Recording::Off, none));
+    assert_eq!(joined("record = \"off\"\n", "record = \"changes\"\n"), (Recording::Changes, none));
+    assert_eq!(joined("record = \"all-opens\"\n", "record = \"off\"\n"), (Recording::AllOpens, none));
+    let floors = joined("record_floor = \"observed\"\n", "record_floor = \"performed\"\n");
+    assert_eq!(floors, (Recording::Changes, RecordFloor::Performed));
+}
+
+#[test]
 fn a_project_cannot_widen() {
     check_project(
         "profile = 1\nextends = [\"shell\"]\n[[grant.read]]\npath = \"/\"\n[[secret]]\nname = \"k\"\n",
@@ -388,15 +435,20 @@ fn a_project_cannot_widen() {
          error: profile \"stockade.toml\", line 3: \"grant\" could widen the profile, a project cannot\nhint: ask for a profile that has the grant: stockade run --profile …\n\
          error: profile \"stockade.toml\", line 5: \"secret\" could widen the profile, a project cannot\nhint: secrets belong into the profile of the person who starts the session",
     );
-    let profile = parse("p.toml", b"profile = 1\nname = \"p\"\ndurability = \"before-run\"\n[limits]\npids = 10\n");
+    let profile = parse(
+        "p.toml",
+        b"profile = 1\nname = \"p\"\ndurability = \"before-run\"\nrecord_floor = \"performed\"\n[limits]\npids = 10\n",
+    );
     let profile = resolve(&profile.expect("well-formed"), &mut |_| Ok(None)).expect("it stands alone");
-    let project = b"profile = 1\nfloor = \"partial\"\ndurability = \"group\"\n[limits]\npids = 11\nwall_s = 5\n";
+    let project = b"profile = 1\nfloor = \"partial\"\ndurability = \"group\"\nrecord = \"off\"\nrecord_floor = \"observed\"\n[limits]\npids = 11\nwall_s = 5\n";
     let project = parse_project("stockade.toml", project).expect("well-formed");
     same(
         tighten(&profile, &project).expect_err("it would weaken"),
         "error: profile \"stockade.toml\", line 2: floor = \"partial\" is weaker than the profile's \"full\"\nhint: a project can only tighten the profile: remove the line\n\
          error: profile \"stockade.toml\", line 3: durability = \"group\" is weaker than the profile's \"before-run\"\nhint: a project can only tighten the profile: remove the line\n\
-         error: profile \"stockade.toml\", line 5: pids = 11 is higher than the profile's 10\nhint: a project can only tighten the profile: remove the line",
+         error: profile \"stockade.toml\", line 4: record = \"off\" is weaker than the profile's \"changes\"\nhint: a project can only tighten the profile: remove the line\n\
+         error: profile \"stockade.toml\", line 5: record_floor = \"observed\" is weaker than the profile's \"performed\"\nhint: a project can only tighten the profile: remove the line\n\
+         error: profile \"stockade.toml\", line 7: pids = 11 is higher than the profile's 10\nhint: a project can only tighten the profile: remove the line",
     );
 }
 

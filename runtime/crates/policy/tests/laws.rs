@@ -111,6 +111,7 @@ struct Tightening {
     hold: Vec<&'static str>,
     wall_s: Option<u64>,
     floor: Option<&'static str>,
+    record: Option<&'static str>,
 }
 
 impl Tightening {
@@ -119,7 +120,8 @@ impl Tightening {
             if of.is_empty() { String::new() } else { format!("{key} = {of:?}\n") }
         };
         let floor = self.floor.map(|floor| format!("floor = \"{floor}\"\n")).unwrap_or_default();
-        format!("profile = 1\n{}{}{floor}", list("protect", &self.protect), list("hold", &self.hold))
+        let record = self.record.map(|record| format!("record = \"{record}\"\n")).unwrap_or_default();
+        format!("profile = 1\n{}{}{floor}{record}", list("protect", &self.protect), list("hold", &self.hold))
     }
 
     fn body(&self) -> String {
@@ -162,13 +164,15 @@ fn tightening() -> impl Strategy<Value = Tightening> {
         subsequence(GUARDS.to_vec(), 0..2),
         proptest::option::of(1_u64..100),
         proptest::option::of(select(vec!["full", "partial"])),
+        proptest::option::of(select(vec!["off", "changes", "all-opens"])),
     )
-        .prop_map(|(restrictions, verbs, protect, hold, wall_s, floor)| Tightening {
+        .prop_map(|(restrictions, verbs, protect, hold, wall_s, floor, record)| Tightening {
             restrictions: verbs.into_iter().zip(restrictions).collect(),
             protect,
             hold,
             wall_s,
             floor,
+            record,
         })
 }
 
@@ -224,6 +228,7 @@ fn permits_no_more(less: &ExpandedProfile, more: &ExpandedProfile) {
         }
     }
     assert!(less.floor() >= more.floor() && less.durability() >= more.durability());
+    assert!(less.recording() >= more.recording() && less.record_floor() >= more.record_floor());
 }
 
 /// Both readers come to an end, and whatever they find has a line and a hint.

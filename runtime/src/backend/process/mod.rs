@@ -22,6 +22,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use stockade_audit::record::CallId;
+use stockade_jail::recorder::{CallNumber, Events};
 use stockade_jail::watch::{LimitHit, LimitKind};
 use stockade_jail::{
     Command, Enforced, ErrorKind, Helper, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
@@ -186,6 +187,15 @@ impl ProcessWall {
         self.sandbox.take_outlet()
     }
 
+    /// What the sandbox's processes do, as it happens: once, and only where it is recorded. From then on it has to be
+    /// drained, or the guest waits.
+    ///
+    /// # Errors
+    /// Host: the memory that events come in cannot be mapped.
+    pub fn take_recorder(&mut self) -> Result<Option<Events>> {
+        self.sandbox.take_recorder().map_err(|error| failed(&error))
+    }
+
     /// Connects to a server that listens on the loopback inside. The stream does not block.
     ///
     /// # Errors
@@ -195,16 +205,17 @@ impl ProcessWall {
         self.sandbox.connect_inside(port, within).map_err(|error| failed(&error))
     }
 
-    /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went.
+    /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went. `began` is
+    /// told its number in the sandbox and its name as soon as it is started.
     ///
     /// # Errors
     /// Bug: the call is not a command. Host: the sandbox is gone, or its streams fail.
-    pub fn run(&self, logged: Logged, io: Io<'_>) -> Result<(CallId, Ran)> {
-        let ran = self.run_to_its_end(&logged, io)?;
+    pub fn run(&self, logged: Logged, io: Io<'_>, began: &mut dyn FnMut(CallNumber, &CallId)) -> Result<(CallId, Ran)> {
+        let ran = self.run_to_its_end(&logged, io, began)?;
         Ok((logged.into_id(), ran))
     }
 
-    fn run_to_its_end(&self, logged: &Logged, io: Io<'_>) -> Result<Ran> {
+    fn run_to_its_end(&self, logged: &Logged, io: Io<'_>, began: &mut dyn FnMut(CallNumber, &CallId)) -> Result<Ran> {
         let Action::Command(asked) = logged.call().action() else {
             return Err(Error::bug("a call that is not a command reached the process wall"));
         };
@@ -216,14 +227,15 @@ impl ProcessWall {
             Terminal::Pty { rows, columns } => Stdio::Pty { rows, columns },
         };
         let limit = |limit| logged.grounds().limits.get(limit);
-        let began = Instant::now();
+        let start = Instant::now();
         let mut running = match self.sandbox.spawn(&command, stdio) {
             Ok(running) => running,
             Err(error) => return not_started(error),
         };
+        began(running.number(), logged.id());
         let ends = ends(&mut running)?;
         let input = if asked.stdin() == Stdin::Stream { io.input } else { Input::Empty };
-        let mut overseer = Watchman::new(&running, io.outside, began, limit(Limit::WallS));
+        let mut overseer = Watchman::new(&running, io.outside, start, limit(Limit::WallS));
         let output_bytes_max = limit(Limit::OutputMib).map_or(u64::MAX, |mib| mib.saturating_mul(MIB));
         let pumped = pump::pump(ends, input, io.stdout, io.stderr, output_bytes_max, &mut overseer)?;
         if let Pumped::OverLimit(bytes) = pumped {

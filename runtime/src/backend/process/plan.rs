@@ -7,8 +7,8 @@ use crate::backend::process::outlet::{self, OutletView};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use stockade_jail::plan::{
-    Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit, SessionStep, Sockets, Tcp,
-    Wall,
+    Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Record, Rlimit, SessionStep,
+    Sockets, Tcp, Wall,
 };
 use stockade_policy as policy;
 
@@ -63,6 +63,8 @@ pub struct Site {
     pub pinned: Vec<PathBuf>,
     /// Paths that the guest may not see.
     pub masked: Vec<PathBuf>,
+    /// What is recorded.
+    pub record: Record,
 }
 
 /// Size of the tmpfs that the new root is, MiB: it holds empty directories, links and the files of `/etc`.
@@ -182,16 +184,23 @@ fn namespaces(
     session.extend([
         SessionStep::EnterRoot,
         SessionStep::Keyring,
-        SessionStep::DropCapabilities,
         SessionStep::NoNewPrivs,
         SessionStep::Landlock { rules, tcp: Tcp::LeftToNamespace },
     ]);
+    session.extend(recorder(site));
+    session.push(SessionStep::DropCapabilities);
     Ok(Plan {
         wall: Wall::Namespaces,
         host: vec![HostStep::Limits(limits)],
         session,
         call: call_steps(limits, sockets),
     })
+}
+
+/// The step that starts the recorder: confined as its guests are, so after Landlock where that holds the init, and able to
+/// read what they point to, so before the capabilities go.
+fn recorder(site: &Site) -> Option<SessionStep> {
+    (site.record != Record::Off).then_some(SessionStep::Recorder(site.record))
 }
 
 /// `/var/tmp` is `/tmp` under another name, unless something of the host is to be shown below it: no mount follows a link.
@@ -333,16 +342,17 @@ fn landlock_only(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Ho
     let scratch_exec = Grants::new(granted).at(Path::new(TMP)).exec;
     let rights = layout::right(layout::Allowed { access: Access::ReadWrite, exec: scratch_exec });
     rules.push(LandlockRule { path: site.scratch.clone(), rights });
+    let mut session = vec![
+        SessionStep::Keyring,
+        // First, since an ordinary user may not lock the secure bits without it.
+        SessionStep::NoNewPrivs,
+    ];
+    session.extend(recorder(site));
+    session.extend([SessionStep::DropCapabilities, SessionStep::Landlock { rules, tcp: Tcp::Refused }]);
     Ok(Plan {
         wall: Wall::Landlock,
         host: vec![HostStep::Limits(limits)],
-        session: vec![
-            SessionStep::Keyring,
-            // First, since an ordinary user may not lock the secure bits without it.
-            SessionStep::NoNewPrivs,
-            SessionStep::DropCapabilities,
-            SessionStep::Landlock { rules, tcp: Tcp::Refused },
-        ],
+        session,
         call: call_steps(limits, Sockets::PairsOnly),
     })
 }

@@ -9,11 +9,13 @@ use crate::egress::Context;
 use crate::egress::canonical::{Channel, Destination};
 use crate::egress::refuse::{Told, Words};
 use crate::error::Error;
+use crate::journal::{Wanted, Way};
 use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use stockade_audit::record::Via;
 use stockade_policy::{Action, Call, Decision, Door, Host, ToolName};
@@ -27,7 +29,7 @@ const HOSTS_MAX: usize = 16;
 struct Hosts(Mutex<Vec<Arc<Inside>>>);
 
 /// Serves requests in absolute form.
-pub(in crate::egress) async fn forward<S>(context: Arc<Context>, stream: S) -> Result<()>
+pub(in crate::egress) async fn forward<S>(context: Arc<Context>, stream: S, proxy: SocketAddr) -> Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -40,10 +42,10 @@ where
         async move {
             if let Some(flaw) = flaw {
                 // A log that takes no more records has said so to all who wait for it.
-                drop(context.account.refused(None, crate::journal::Wanted::default(), flaw.by, flaw.what));
+                drop(context.account.refused(None, Wanted::default(), flaw.by, flaw.what));
                 return Ok::<_, Infallible>(super::told(&flaw));
             }
-            Ok(match hosts.inside(&context, request.uri()).await {
+            Ok(match hosts.inside(&context, request.uri(), proxy).await {
                 Ok(inside) => super::answered(request::answer(inside, request).await, &notes),
                 Err(told) => told.response(Words::Http).map(Reply::of),
             })
@@ -60,7 +62,7 @@ where
     };
     match ended {
         Err(error) if error.is_parse() => {
-            context.account.refused(None, crate::journal::Wanted::default(), "malformed", super::said(&error))
+            context.account.refused(None, Wanted::default(), "malformed", super::said(&error))
         }
         Ok(()) | Err(_) => Ok(()),
     }
@@ -68,9 +70,9 @@ where
 
 impl Hosts {
     /// The connection that a request is on.
-    async fn inside(&self, context: &Arc<Context>, uri: &Uri) -> Result<Arc<Inside>, Told> {
+    async fn inside(&self, context: &Arc<Context>, uri: &Uri, proxy: SocketAddr) -> Result<Arc<Inside>, Told> {
         let to = destination(context, uri).map_err(|(what, hint)| {
-            let logged = context.account.refused(None, crate::journal::Wanted::default(), "malformed", what.clone());
+            let logged = context.account.refused(None, Wanted::default(), "malformed", what.clone());
             match logged {
                 Ok(()) => Told::new(StatusCode::BAD_REQUEST, what, hint),
                 Err(error) => failed(&error),
@@ -83,7 +85,7 @@ impl Hosts {
         if let Some(inside) = known {
             return Ok(inside);
         }
-        let inside = open(context, to).await?;
+        let inside = open(context, to, proxy).await?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= HOSTS_MAX {
             all.remove(0);
@@ -110,10 +112,10 @@ fn destination(context: &Context, uri: &Uri) -> Result<Destination, (String, &'s
     Ok(Destination { host, port, channel: Channel::Clear })
 }
 
-/// Opens a destination, as if it were connected to.
-async fn open(context: &Arc<Context>, to: Destination) -> Result<Arc<Inside>, Told> {
+/// Opens a destination, as if it were connected to; the client came to the proxy at this address.
+async fn open(context: &Arc<Context>, to: Destination, proxy: SocketAddr) -> Result<Arc<Inside>, Told> {
     let account = &context.account;
-    let wanted = crate::journal::Wanted { host: to.host.to_string(), port: Some(to.port), ..Default::default() };
+    let wanted = Wanted { host: to.host.to_string(), port: Some(to.port), ..Default::default() };
     let refused = |refusal: &stockade_policy::Refusal| match account.refuse(None, wanted.clone(), refusal) {
         Ok(()) => Told::from(refusal),
         Err(error) => failed(&error),
@@ -133,7 +135,8 @@ async fn open(context: &Arc<Context>, to: Destination) -> Result<Arc<Inside>, To
             }
         }
     };
-    let opening = account.open(to.host.clone(), to.port, Via::Http, whole);
+    let way = Way { via: Via::Http, inside: Some(proxy) };
+    let opening = account.open(to.host.clone(), to.port, way, whole);
     let connection = opening.await.map_err(|error| failed(&error))?;
     Ok(Inside::new(Arc::clone(context), connection, to))
 }

@@ -9,7 +9,7 @@ use super::{Inside, Result};
 use crate::egress::Context;
 use crate::egress::canonical::{Channel, Destination, Kind};
 use crate::error::Error;
-use crate::journal::Rotated;
+use crate::journal::{Rotated, Way};
 use crate::secrets::oauth::{REPLY_BYTES_MAX, TokenEndpoint, TokenForm, TokenReply, TokenRequest};
 use crate::secrets::vault::Slots;
 use bytes::Bytes;
@@ -65,7 +65,8 @@ impl Endpoint {
         let rule = request.used.rule.clone();
         let to = Destination { host: request.url.host.clone(), port: request.url.port, channel: Channel::Tls };
         let account = &self.context.account;
-        let connection = account.open(to.host.clone(), to.port, Via::Exchange, None).await?;
+        let way = Way { via: Via::Exchange, inside: None };
+        let connection = account.open(to.host.clone(), to.port, way, None).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, to);
         // The disk has request and use when this returns.
         let admitted = account.admit(inside.connection()?, permit, None, vec![request.used.clone()]).await?;

@@ -1,7 +1,7 @@
 //! What happens to what has begun, and to a log that cannot take its end.
 
 use crate::egress::testing::profile;
-use crate::journal::{Journal, Reply, Total, Use, Wanted, trial};
+use crate::journal::{Journal, Reply, Total, Use, Wanted, Way, trial};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -9,6 +9,8 @@ use stockade_audit::record::{Cause, Via};
 use stockade_policy::{Action, Call, Decision, Host, Method, Permit, ToolName, UrlPath};
 
 const GRANT: &str = "[[grant.net]]\nhost = \"api.test\"\nports = [443]\nreason = \"r\"\n";
+
+const DIRECT: Way = Way { via: Via::Direct, inside: None };
 
 /// A journal in a directory that goes with it.
 struct Kept(PathBuf);
@@ -62,13 +64,13 @@ fn used() -> Use {
 #[test]
 fn an_end_that_cannot_be_written_ends_the_session() {
     let (kept, journal) = Kept::new("end");
-    let account = journal.account();
-    let connection = block_on(account.open(host(), 443, Via::Direct, None)).expect("it is let through");
+    let account = journal.account(None);
+    let connection = block_on(account.open(host(), 443, DIRECT, None)).expect("it is let through");
     // No address is as long as this: what is tested is the way that any record takes which does not fit.
     let total = Total { addr: Some("x".repeat(9000)), ..Total::default() };
     assert!(account.close(connection, total).is_err());
     assert!(account.name("api.test", "A", None).is_err(), "a log that lost an end goes on");
-    assert!(block_on(account.open(host(), 443, Via::Direct, None)).is_err(), "a connection begins after a loss");
+    assert!(block_on(account.open(host(), 443, DIRECT, None)).is_err(), "a connection begins after a loss");
     drop(account);
     let closed = journal.close(Cause::Exit, 0);
     let error = closed.expect_err("a session that lost an end closes as if nothing had been");
@@ -79,8 +81,8 @@ fn an_end_that_cannot_be_written_ends_the_session() {
 #[test]
 fn a_request_that_is_given_up_before_the_disk_has_it_has_an_end() {
     let (kept, journal) = Kept::new("request");
-    let account = journal.account();
-    let connection = block_on(account.open(host(), 443, Via::Direct, None)).expect("it is let through");
+    let account = journal.account(None);
+    let connection = block_on(account.open(host(), 443, DIRECT, None)).expect("it is let through");
     {
         let mut admitting = pin!(account.admit(&connection, permit(Some("/v1")), None, vec![used()]));
         let polled = admitting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -97,9 +99,9 @@ fn a_request_that_is_given_up_before_the_disk_has_it_has_an_end() {
 #[test]
 fn a_connection_that_is_given_up_before_the_disk_has_it_has_an_end_and_the_next_waits_too() {
     let (kept, journal) = Kept::new("connection");
-    let account = journal.account();
+    let account = journal.account(None);
     for _ in 0..2 {
-        let mut opening = pin!(account.open(host(), 443, Via::Direct, Some(permit(None))));
+        let mut opening = pin!(account.open(host(), 443, DIRECT, Some(permit(None))));
         let polled = opening.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending(), "the first word to a host waits for the disk");
     }
@@ -113,8 +115,8 @@ fn a_connection_that_is_given_up_before_the_disk_has_it_has_an_end_and_the_next_
 #[test]
 fn words_of_others_never_keep_an_end_out_of_the_log() {
     let (kept, journal) = Kept::new("words");
-    let account = journal.account();
-    let connection = block_on(account.open(host(), 443, Via::Direct, None)).expect("it is let through");
+    let account = journal.account(None);
+    let connection = block_on(account.open(host(), 443, DIRECT, None)).expect("it is let through");
     let admitting = account.admit(&connection, permit(Some("/v1")), None, vec![used()]);
     let admitted = block_on(admitting).expect("it may go");
     let long = "\u{1}ü".repeat(20_000);

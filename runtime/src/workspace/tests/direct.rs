@@ -46,3 +46,30 @@ fn a_held_file_that_a_direct_call_made_waits_for_consent() {
     layer.execute(&plan).unwrap();
     assert_eq!(fs::read_to_string(place.ws().join("deep/er/.envrc")).unwrap(), "evil");
 }
+
+#[test]
+fn measures_are_those_that_git_gives() {
+    let place = Place::new("measure");
+    place.write("a", "one\ntwo\n");
+    place.write("b", "binary\0");
+    let layer = Layer::create(&place.state(), &place.ws(), Mode::Direct, Method::Overlay).unwrap();
+    let before = layer.snapshot().unwrap();
+    place.write("a", "one\nthree\nfour\n");
+    place.write("b", "binary\0\0");
+    place.write("new", "x\ny\n");
+    std::os::unix::fs::symlink("a", place.ws().join("link")).unwrap();
+    let report = layer.after_direct_call(&before, &rules).unwrap();
+    let measured = |name: &str| {
+        let change = report.changes.iter().find(|change| change.path == path(name)).unwrap();
+        let measures = layer.measure(change).unwrap();
+        let hex = |git: GitId| git.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        (measures.before.map(hex), measures.after.map(hex), measures.lines)
+    };
+    let id = |text: &str| Some(text.to_owned());
+    // `git hash-object` says so.
+    assert_eq!(measured("a"), (None, id("ceb5927d02ca251ad31be9d7f77b13c69fe0f67c"), None));
+    assert_eq!(measured("new"), (None, id("b77b4eb1d946f923f61785536da9ca5af6909f06"), Some((2, 0))));
+    assert_eq!(measured("link"), (None, id("2e65efe2a145dda7ee51d1741299f848e5bf752e"), None));
+    place.write("new", "changed meanwhile\n");
+    assert_eq!(measured("new"), (None, None, None), "what is not what the change names is not reported");
+}

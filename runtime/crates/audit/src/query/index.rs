@@ -1,16 +1,16 @@
-//! An index of paths and calls, so that `why` and questions by path do not read all of a large log. Derived: it is built
-//! again whenever it does not belong to exactly this log.
+//! An index of paths, calls and processes, so that `why` and questions by path or process do not read all of a large log.
+//! Derived: it is built again whenever it does not belong to exactly this log.
 //! The verifier never looks at it, and every answer it leads to is read from the log itself.
 
 use super::pages::{Directory, Pages, Seen};
-use super::{Filter, Glob, LogReader, path_of};
+use super::subject::{paths_of, process_of};
+use super::{Filter, Found, Glob, LogReader};
 use crate::chain::segment_path;
 use crate::disk::{Settle, replace};
 use crate::error::{At as _, Result, corrupt};
 use crate::frame::{self, HEADER_BYTES, LEAF_BYTES_MAX};
-use crate::record::{CallId, Leaf, parse_head, parse_leaf};
+use crate::record::{Body, Head, LeafError, parse_head};
 use crate::scan::{Blocks, SegmentEnd};
-use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _};
 
 /// Below this a walk through the log is as fast.
@@ -28,7 +28,16 @@ pub struct Index {
     paths: Directory,
     /// By call: its `call`, `permit`, `deny`, `limit` and `result` records.
     calls: Directory,
+    /// By process: where it came from, what it executed, how it ended.
+    lives: Directory,
+    /// By process: everything.
+    acts: Directory,
     pages: Pages,
+}
+
+/// A key of the tables of processes.
+fn process_key(p: u64) -> [u8; 8] {
+    p.to_be_bytes()
 }
 
 impl Index {
@@ -47,14 +56,15 @@ impl Index {
     pub(super) fn worthwhile(log: &LogReader) -> Result<Option<Self>> {
         let stamp = Stamp::of(log)?;
         let path = log.dir.join("idx").join("index");
-        if let Some(([paths, calls], pages)) = Pages::open(&*log.disk, &path, &stamp.bytes) {
-            return Ok(Some(Self { paths, calls, pages }));
+        if let Some(([paths, calls, lives, acts], pages)) = Pages::open(&*log.disk, &path, &stamp.bytes) {
+            return Ok(Some(Self { paths, calls, lives, acts, pages }));
         }
         if stamp.log_bytes < LOG_BYTES_WORTH_AN_INDEX {
             return Ok(None);
         }
         let index = Self::build(log)?;
-        if let Some(bytes) = index.pages.to_file(&stamp.bytes, [&index.paths, &index.calls]) {
+        let tables = [&index.paths, &index.calls, &index.lives, &index.acts];
+        if let Some(bytes) = index.pages.to_file(&stamp.bytes, tables) {
             // It is only faster with a file: a directory that cannot be written is no reason to refuse an answer.
             drop(log.disk.create_dir(&log.dir.join("idx")));
             drop(replace(&*log.disk, &path, &bytes, Settle::Later));
@@ -63,7 +73,7 @@ impl Index {
     }
 
     fn build(log: &LogReader) -> Result<Self> {
-        let (mut paths, mut calls) = (Seen::default(), Seen::default());
+        let mut tables = Tables::default();
         let start = LogReader::start();
         let mut blocks = Blocks::new(&*log.disk, &log.dir, &start);
         let mut leaves = 0u64;
@@ -75,21 +85,8 @@ impl Index {
                 let Ok(frame) = frame::parse(&block.bytes[*start..]) else { break 'blocks };
                 leaves += 1;
                 let place = u64::from(block.segment) << 32 | (block.offset + *start as u64);
-                let wrong = |error| corrupt(&log.dir, format!("leaf {}: {error}", leaves - 1));
-                let head = parse_head(frame.payload).map_err(wrong)?;
-                match head.kind {
-                    "fs.outcome" | "apply" | "discard" | "undo" => {
-                        if let Some(path) = path_of(&head.leaf().map_err(wrong)?.body) {
-                            paths.add(&path.0, place)?;
-                        }
-                    }
-                    "call" | "permit" | "deny" | "limit" | "result" => {
-                        if let Some(call) = head.call {
-                            calls.add(call.as_bytes(), place)?;
-                        }
-                    }
-                    _ => {}
-                }
+                let wrong = |error: LeafError| corrupt(&log.dir, format!("leaf {}: {error}", leaves - 1));
+                tables.add(&parse_head(frame.payload).map_err(wrong)?, place)?.map_err(wrong)?;
             }
             if matches!(block.end, Some(SegmentEnd::Broken(_))) {
                 break;
@@ -97,64 +94,62 @@ impl Index {
             blocks.recycle(block.bytes);
         }
         let mut pages = Vec::new();
-        let (paths, calls) = (paths.into_pages(&mut pages)?, calls.into_pages(&mut pages)?);
-        Ok(Self { paths, calls, pages: Pages::Memory(pages) })
+        let mut table = |seen: Seen| seen.into_pages(&mut pages);
+        let (paths, calls) = (table(tables.paths)?, table(tables.calls)?);
+        let (lives, acts) = (table(tables.lives)?, table(tables.acts)?);
+        Ok(Self { paths, calls, lives, acts, pages: Pages::Memory(pages) })
     }
 
     /// The leaves about paths that a glob matches, in the order of the log.
     ///
     /// # Errors
     /// As reading the log.
-    pub fn find(&self, log: &LogReader, glob: &Glob) -> Result<Vec<Leaf>> {
-        self.query(log, glob, &Filter::default())
+    pub fn find(&self, log: &LogReader, glob: &Glob) -> Result<Vec<Found>> {
+        let places = self.ask(log, |index| index.places_of_paths(log, glob))?;
+        let about = |body: &Body| paths_of(body).any(|path| glob.matches(&path.0));
+        read(log, places, &Filter::default(), about)
     }
 
-    /// Those of them that a filter lets through.
-    pub(super) fn query(&self, log: &LogReader, glob: &Glob, filter: &Filter) -> Result<Vec<Leaf>> {
-        let mut places = self.ask(log, |index| {
-            let mut places = Postings::new();
-            let mut take = |key: &[u8], found: &mut dyn Iterator<Item = u64>| {
-                if glob.matches(key) {
-                    places.extend(found);
-                }
-            };
-            let literal = glob.literal_prefix();
-            let whole = index.paths.each_from(&index.pages, &*log.disk, literal, glob.is_literal(), &mut take);
-            whole.then_some(places)
-        })?;
-        places.sort_unstable();
-        let mut leaves = Vec::new();
-        let mut window = Window::default();
-        for place in places {
-            let payload = window.leaf(log, place)?;
-            let wrong = |error| corrupt(&log.dir, format!("a leaf of its index: {error}"));
-            let head = parse_head(payload).map_err(wrong)?;
-            if filter.head(&head) {
-                let leaf = head.leaf().map_err(wrong)?;
-                if path_of(&leaf.body).is_some_and(|path| glob.matches(&path.0)) && filter.path_of(&leaf) {
-                    leaves.push(leaf);
-                }
-            }
+    /// What a filter lets through, by the table that has least of it; `None` when none of them has what it asks for.
+    pub(super) fn query(&self, log: &LogReader, filter: &Filter) -> Result<Option<Vec<Found>>> {
+        let path = filter.path();
+        let by_path = path.filter(|path| path.is_literal() || filter.process().is_none());
+        if let Some(path) = by_path {
+            let places = self.ask(log, |index| index.places_of_paths(log, path))?;
+            return read(log, places, filter, |_| true).map(Some);
         }
-        Ok(leaves)
+        let Some(p) = filter.process() else { return Ok(None) };
+        let places = self.ask(log, |index| index.places(log, &index.acts, &process_key(p)))?;
+        read(log, places, filter, |_| true).map(Some)
     }
 
-    pub(super) fn calls(&self, log: &LogReader, calls: &BTreeSet<CallId>) -> Result<Vec<(CallId, Leaf)>> {
-        let mut found = Vec::new();
-        let mut window = Window::default();
-        for call in calls {
-            let key = call.as_str().as_bytes();
-            let places = self.ask(log, |index| {
-                let mut places = Postings::new();
-                let mut take = |_: &[u8], found: &mut dyn Iterator<Item = u64>| places.extend(found);
-                index.calls.each_from(&index.pages, &*log.disk, key, true, &mut take).then_some(places)
-            })?;
-            for place in places {
-                let leaf = parse_leaf(window.leaf(log, place)?);
-                found.push((call.clone(), leaf.map_err(|error| corrupt(&log.dir, error.to_string()))?));
+    /// The records of a call itself.
+    pub(super) fn of_call(&self, log: &LogReader, call: &str) -> Result<Vec<Found>> {
+        let places = self.ask(log, |index| index.places(log, &index.calls, call.as_bytes()))?;
+        read(log, places, &Filter::default(), |_| true)
+    }
+
+    /// The records of a process's life: start, executions, end.
+    pub(super) fn of_process(&self, log: &LogReader, p: u64) -> Result<Vec<Found>> {
+        let places = self.ask(log, |index| index.places(log, &index.lives, &process_key(p)))?;
+        read(log, places, &Filter::default(), |_| true)
+    }
+
+    fn places_of_paths(&self, log: &LogReader, glob: &Glob) -> Option<Postings> {
+        let mut places = Postings::new();
+        let mut take = |key: &[u8], found: &mut dyn Iterator<Item = u64>| {
+            if glob.matches(key) {
+                places.extend(found);
             }
-        }
-        Ok(found)
+        };
+        let whole = self.paths.each_from(&self.pages, &*log.disk, glob.literal_prefix(), glob.is_literal(), &mut take);
+        whole.then_some(places)
+    }
+
+    fn places(&self, log: &LogReader, table: &Directory, key: &[u8]) -> Option<Postings> {
+        let mut places = Postings::new();
+        let mut take = |_: &[u8], found: &mut dyn Iterator<Item = u64>| places.extend(found);
+        table.each_from(&self.pages, &*log.disk, key, true, &mut take).then_some(places)
     }
 
     /// What `ask` finds here; when the file is damaged, or another process has put another in its place, in a new index.
@@ -164,6 +159,65 @@ impl Index {
         }
         Ok(ask(&Self::build(log)?).expect("an index in memory is whole"))
     }
+}
+
+/// Keys as they are seen, for each table.
+#[derive(Default)]
+struct Tables {
+    paths: Seen,
+    calls: Seen,
+    lives: Seen,
+    acts: Seen,
+}
+
+impl Tables {
+    /// Takes over a leaf's keys. The outer error is the index's, the inner one the leaf's.
+    fn add(&mut self, head: &Head<'_>, place: u64) -> Result<std::result::Result<(), LeafError>> {
+        if matches!(head.kind, "call" | "permit" | "deny" | "limit" | "result")
+            && let Some(call) = head.call
+        {
+            self.calls.add(call.as_bytes(), place)?;
+        }
+        let silent = ["call", "permit", "deny", "limit"].contains(&head.kind)
+            || head.kind != "net.ask" && (head.kind.starts_with("net.") || head.kind.starts_with("secret."));
+        if silent {
+            return Ok(Ok(()));
+        }
+        let body = match head.leaf() {
+            Ok(leaf) => leaf.body,
+            Err(error) => return Ok(Err(error)),
+        };
+        for path in paths_of(&body) {
+            self.paths.add(&path.0, place)?;
+        }
+        if let Some(p) = process_of(&body) {
+            self.acts.add(&process_key(p), place)?;
+            if head.kind.starts_with("proc.") && head.kind != "proc.call" {
+                self.lives.add(&process_key(p), place)?;
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The leaves at these places that a filter lets through, in the order of the log.
+fn read(log: &LogReader, mut places: Postings, filter: &Filter, about: impl Fn(&Body) -> bool) -> Result<Vec<Found>> {
+    places.sort_unstable();
+    places.dedup();
+    let mut found = Vec::new();
+    let mut window = Window::default();
+    for place in places {
+        let payload = window.leaf(log, place)?;
+        let wrong = |error| corrupt(&log.dir, format!("a leaf of its index: {error}"));
+        let head = parse_head(payload).map_err(wrong)?;
+        if filter.head(&head) {
+            let leaf = head.leaf().map_err(wrong)?;
+            if about(&leaf.body) && filter.body(&leaf) {
+                found.push(Found { leaf, bytes: payload.to_vec() });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What an index must have been made from: the length of each segment, and the end of the last, where its last commit is.

@@ -87,13 +87,17 @@ pub fn list_sessions(ledger: &Path, sessions: &Path) -> Result<Vec<SessionSummar
             continue;
         }
         session.open = first_leaf(&*disk, &dir).map(|(_, open)| open);
-        let lock = dir.join("lock");
-        let taken = || disk.len(&lock).is_ok() && disk.lock(&lock, Wait::Never).is_err();
-        if session.state == SessionState::Interrupted && taken() {
+        if session.state == SessionState::Interrupted && is_running(&*disk, &dir) {
             session.state = SessionState::Running;
         }
     }
     Ok(list)
+}
+
+/// Whether somebody holds the lock of a session's log.
+pub(super) fn is_running(disk: &dyn Disk, dir: &Path) -> bool {
+    let lock = dir.join("lock");
+    disk.len(&lock).is_ok() && disk.lock(&lock, Wait::Never).is_err()
 }
 
 /// Sessions that the ledger does not know: it is told beside the first calls, and whoever was killed before could not.

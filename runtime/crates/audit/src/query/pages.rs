@@ -6,12 +6,15 @@ use crate::error::{AuditError, Result};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 16] = b"stockade-index2\n";
+const MAGIC: &[u8; 16] = b"stockade-index3\n";
 /// Magic, bytes and checksum of the head.
 const PREFIX_BYTES: usize = 24;
 const HEAD_BYTES_MAX: u64 = 1 << 30;
 /// A page ends with the key that makes it this long.
 const PAGE_BYTES: usize = 8 << 10;
+
+/// How many tables a file has.
+pub(super) const TABLES: usize = 4;
 
 /// Is shown a key and its places.
 type Visit<'a> = dyn FnMut(&[u8], &mut dyn Iterator<Item = u64>) + 'a;
@@ -198,7 +201,7 @@ pub(super) enum Pages {
 
 impl Pages {
     /// The directories in a file, if it was made from what `stamp` says.
-    pub(super) fn open(disk: &dyn Disk, path: &Path, stamp: &[u8]) -> Option<([Directory; 2], Self)> {
+    pub(super) fn open(disk: &dyn Disk, path: &Path, stamp: &[u8]) -> Option<([Directory; TABLES], Self)> {
         let mut reader = disk.read(path, 0).ok()?;
         let mut prefix = [0; PREFIX_BYTES];
         reader.read_exact(&mut prefix).ok()?;
@@ -214,13 +217,16 @@ impl Pages {
         if u64::from_le_bytes(*stamp_len) != stamp.len() as u64 {
             return None;
         }
-        let (paths, rest) = Directory::parse(rest.strip_prefix(stamp)?)?;
-        let (calls, rest) = Directory::parse(rest)?;
-        rest.is_empty().then(|| ([paths, calls], Self::File(path.to_owned(), PREFIX_BYTES as u64 + len)))
+        let mut rest = rest.strip_prefix(stamp)?;
+        let mut tables = [(); TABLES].map(|()| Directory::default());
+        for table in &mut tables {
+            (*table, rest) = Directory::parse(rest)?;
+        }
+        rest.is_empty().then(|| (tables, Self::File(path.to_owned(), PREFIX_BYTES as u64 + len)))
     }
 
     /// What [`Pages::open`] reads; `None` when it is too large, or in a file already.
-    pub(super) fn to_file(&self, stamp: &[u8], tables: [&Directory; 2]) -> Option<Vec<u8>> {
+    pub(super) fn to_file(&self, stamp: &[u8], tables: [&Directory; TABLES]) -> Option<Vec<u8>> {
         let Self::Memory(pages) = self else { return None };
         let mut head = (stamp.len() as u64).to_le_bytes().to_vec();
         head.extend_from_slice(stamp);

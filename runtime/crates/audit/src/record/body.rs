@@ -6,6 +6,7 @@ use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen
 use super::net::{
     NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, SecretCanary, SecretRotate, SecretScrub, SecretUse,
 };
+use super::process::{FsChange, FsOpen, NetAsk, ProcCall, ProcExec, ProcStart, Recorder};
 use super::strict::{StrictError, kept, read_one};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
@@ -88,10 +89,20 @@ kinds! {
     Deny = "deny" at Performed;
     /// The call has run.
     Outcome = "result" at Performed;
+    /// A process came to be.
+    ProcStart = "proc.start" at Confirmed;
+    /// A process executes a program.
+    ProcExec = "proc.exec" at Confirmed;
+    /// A process made a call that is refused, or that concerns others.
+    ProcCall = "proc.call" at Confirmed;
     /// A process ended.
     ProcExit = "proc.exit" at Confirmed;
     /// A limit was reached.
     Limit = "limit" at Confirmed;
+    /// A file was opened so that it can be changed.
+    FsOpen = "fs.open" at Performed;
+    /// A name or a property of a file was to be changed.
+    FsChange = "fs.change" at Observed;
     /// A file differs from what it was before the call.
     FsOutcome = "fs.outcome" at Outcome;
     /// Changes go from the session's layer to the workspace.
@@ -108,6 +119,8 @@ kinds! {
     Gap = "gap" at Confirmed;
     /// An opening was erased.
     Redact = "redact" at Performed;
+    /// Something was asked of a socket.
+    NetAsk = "net.ask" at Observed;
     /// A name was asked for.
     NetName = "net.name" at Performed;
     /// A connection from inside was let through.
@@ -218,6 +231,9 @@ pub struct SessionOpen {
     pub mode: Mode,
     /// When answers may leave.
     pub durability: Durability,
+    /// What watches its processes. Left out: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<Recorder>,
 }
 
 /// How something ended.
@@ -335,17 +351,23 @@ pub struct ProcExit {
     pub pp: Option<u64>,
     /// Process id that the guest saw.
     pub pid: u32,
-    /// Executable, if known.
+    /// What it executed last, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<LogPath>,
+    /// Programs that it asked for and that could not be executed: a search along `PATH`, mostly. Left out where there
+    /// were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
     /// How it ended.
     pub cause: Cause,
     /// Exit status or signal number, by cause.
     pub status: i32,
-    /// CPU time, µs.
-    pub cpu_us: u64,
-    /// Largest resident set, KiB.
-    pub rss_kib: u64,
+    /// CPU time, µs. Left out where only its parent was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<u64>,
+    /// Largest resident set, KiB. Left out where only its parent was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_kib: Option<u64>,
 }
 
 /// `limit`.

@@ -1,7 +1,7 @@
 //! What can be recorded about files: what they were before and after, and acts on a session's changes.
 //! It never holds a file's content.
 
-use super::values::{Digest, LogPath};
+use super::values::{Digest, GitId, LogPath};
 use serde::{Deserialize, Serialize};
 
 /// What happened to a file.
@@ -52,6 +52,9 @@ pub struct FileState {
     /// SHA-256 of a regular file's content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub h: Option<Digest>,
+    /// What git calls that content, or the target of a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub g: Option<GitId>,
     /// Target of a symbolic link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<LogPath>,
@@ -65,6 +68,16 @@ pub enum Mark {
     Held,
     /// It should have been read-only.
     Protected,
+}
+
+/// Lines of a text that a change added and removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lines {
+    /// Added.
+    pub add: u64,
+    /// Removed.
+    pub del: u64,
 }
 
 /// `fs.outcome`; also one file of an `apply`, `discard` or `undo`.
@@ -81,6 +94,12 @@ pub struct FsOutcome {
     /// After. Left out when it is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub a: Option<FileState>,
+    /// Lines added and removed. Left out where a side is no text, is large, or was not at hand any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Lines>,
+    /// Device and inode, on the host, where the file has more than one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ino: Option<[u64; 2]>,
     /// Whether it is held or protected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
@@ -93,7 +112,7 @@ pub enum Act {
     /// It starts, and will touch this many files.
     Begin(u64),
     /// This file will be touched next.
-    File(FsOutcome),
+    File(Box<FsOutcome>),
     /// It is over, and touched this many files. Fewer than at the start: the rest were refused.
     End(u64),
 }

@@ -60,6 +60,9 @@ pub struct NetOpen {
     pub port: u16,
     /// How it came.
     pub via: Via,
+    /// Address and port inside that the client connected to. Left out where no client did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
     /// The rules that let it through; none where each request is judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "kept")]
     pub rules: Vec<String>,

@@ -5,6 +5,11 @@ use super::{Act, Body, Change, FileState, FsOutcome, LogPath};
 
 /// Permission bits, set-id and sticky bits; the type of a file has its own member.
 const MODE_MAX: u32 = 0o7777;
+const OTHER_BITS: &str = "a mode with other bits than those of permissions";
+/// What `fs.open` says of flags beyond the way to access, in this order.
+const OPEN_FLAGS: [&str; 6] = ["APPEND", "CREAT", "EXCL", "TRUNC", "TMPFILE", "NOFOLLOW"];
+/// What `proc.call` keeps of the arguments of a system call.
+const ARGUMENTS_MAX: usize = 3;
 
 /// Why a record means nothing; `None` when it means something. Asked before each write and at each read.
 pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
@@ -15,8 +20,31 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
             Act::File(change) => of_change(change),
             Act::Begin(_) | Act::End(_) => None,
         },
-        Body::ProcExit(exit) => exit.exe.as_ref().and_then(of_path),
-        Body::SessionOpen(_)
+        Body::ProcExit(exit) => {
+            let none = exit.failed == Some(0);
+            exit.exe.as_ref().and_then(of_path).or_else(|| none.then_some("a count that says nothing"))
+        }
+        Body::ProcExec(exec) => {
+            [&exec.exe, &exec.asked].into_iter().flatten().find_map(of_path).or_else(|| of_cut(exec.cut, 4))
+        }
+        Body::FsOpen(open) => {
+            of_path(&open.path).or_else(|| of_flags(&open.fl)).or_else(|| of_cut(open.cut, 1)).or_else(|| {
+                let mode = open.mode.is_some_and(|mode| mode > MODE_MAX);
+                mode.then_some(OTHER_BITS).or_else(|| of_times(open.times))
+            })
+        }
+        Body::FsChange(change) => {
+            let paths = [Some(&change.path), change.to.as_ref()];
+            let found = paths.into_iter().flatten().find_map(of_path);
+            found.or_else(|| of_cut(change.cut, 2)).or_else(|| of_times(change.times))
+        }
+        Body::ProcCall(call) => {
+            let more = call.args.len() > ARGUMENTS_MAX;
+            more.then_some("more arguments than are kept").or_else(|| of_times(call.times))
+        }
+        Body::NetAsk(ask) => of_times(ask.times),
+        Body::ProcStart(_)
+        | Body::SessionOpen(_)
         | Body::SessionClose(_)
         | Body::Call(_)
         | Body::Permit(_)
@@ -62,10 +90,28 @@ fn of_change(change: &FsOutcome) -> Option<&'static str> {
 
 fn of_state(state: &FileState) -> Option<&'static str> {
     let target = || state.to.as_ref().and_then(of_path);
-    (state.mode > MODE_MAX).then_some("a mode with other bits than those of permissions").or_else(target)
+    (state.mode > MODE_MAX).then_some(OTHER_BITS).or_else(target)
 }
 
 fn of_path(path: &LogPath) -> Option<&'static str> {
     let none = path.0.is_empty() || path.0.contains(&0);
     none.then_some("a path that the kernel does not have: empty, or with a NUL")
+}
+
+/// What open(2) was asked for: one way to access, then flags in their order, none twice.
+fn of_flags(fl: &str) -> Option<&'static str> {
+    let mut words = fl.split('|');
+    let access = matches!(words.next(), Some("R" | "W" | "RW"));
+    let mut known = OPEN_FLAGS.iter();
+    let flags = words.all(|word| known.any(|flag| *flag == word));
+    (!(access && flags)).then_some("flags that open(2) does not have, or in another order")
+}
+
+fn of_cut(cut: Option<u64>, max: u64) -> Option<&'static str> {
+    cut.is_some_and(|cut| cut == 0 || cut > max).then_some("more cut short than it has")
+}
+
+/// A record stands for one event, or says for how many more than one.
+fn of_times(times: Option<u64>) -> Option<&'static str> {
+    matches!(times, Some(0 | 1)).then_some("a count that says nothing")
 }

@@ -226,6 +226,14 @@ impl<'de> Deserializer<'de> for &mut Strict<'de> {
         visitor.visit_seq(List { strict: self, first: true })
     }
 
+    /// A list of a known length.
+    fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value> {
+        self.byte(b'[')?;
+        let value = visitor.visit_seq(List { strict: &mut *self, first: true })?;
+        self.byte(b']')?;
+        Ok(value)
+    }
+
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         self.byte(b'{')?;
         visitor.visit_map(Keys { strict: self, last: None })
@@ -258,7 +266,7 @@ impl<'de> Deserializer<'de> for &mut Strict<'de> {
 
     // No record has such a value; a type that asks for one is told that there is a string or a map, or refused.
     forward_to_deserialize_any! {
-        bool i8 i16 i64 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any
+        bool i8 i16 i64 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple_struct ignored_any
     }
 }
 

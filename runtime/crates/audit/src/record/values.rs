@@ -51,6 +51,45 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// Name of a blob in a git repository of the usual kind: SHA-1 over `blob LENGTH\0CONTENT`, on disk 40 lowercase hexadecimal
+/// digits. It joins a record with commits; what proves the content is the [`Digest`] beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GitId(pub [u8; 20]);
+
+impl fmt::Display for GitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for GitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GitId({self})")
+    }
+}
+
+impl Serialize for GitId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for GitId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = GitId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("40 lowercase hexadecimal digits")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<GitId, E> {
+                unhex(text).map(GitId).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 /// A path as the kernel knows it: bytes. On disk a JSON string when it is UTF-8, else `{"b64":"<base64url>"}`; so each
 /// path has exactly one encoding.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

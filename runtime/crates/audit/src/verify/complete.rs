@@ -6,6 +6,7 @@ use super::anchor::{Closed, Vouched};
 use super::host::Opened;
 use super::log::{LogFacts, LogKind};
 use super::net::Outlet;
+use super::recorded::Recorded;
 use super::session_of;
 use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +37,7 @@ pub(super) struct Rules<'a> {
     /// Results whose process has not ended in the log yet: process, leaf, cause, status.
     awaited: BTreeMap<u64, (u64, Cause, i32)>,
     outlet: Outlet,
+    recorded: Recorded,
     /// By position of the kind in [`Body::KINDS`].
     counts: [u64; Body::KINDS.len()],
     close: Option<(u64, SessionClose)>,
@@ -51,6 +53,7 @@ impl<'a> Rules<'a> {
             exits: HashMap::new(),
             awaited: BTreeMap::new(),
             outlet: Outlet::default(),
+            recorded: Recorded::default(),
             counts: [0; Body::KINDS.len()],
             close: None,
             lost: 0,
@@ -68,17 +71,9 @@ impl<'a> Rules<'a> {
         if !matches!(leaf.body, Body::SessionClose(_)) {
             self.counts[leaf.body.index()] += 1;
         }
-        let call = leaf.call;
+        let (call, evidence) = (leaf.call, leaf.evidence);
         match leaf.body {
-            Body::SessionOpen(open) => {
-                if session_of(self.origin).is_none_or(|(_, sid)| sid != open.sid) {
-                    findings.broken(LOG, n, "it opens another session than the one this log is of");
-                }
-                let SessionOpen { tool, profile_h, plan_h, .. } = open;
-                if self.vouched.opened.as_ref().is_some_and(|known| *known != Opened { tool, profile_h, plan_h }) {
-                    findings.broken(LOG, n, "the ledger knows another tool, profile or plan of this session");
-                }
-            }
+            Body::SessionOpen(open) => self.opened(n, open, findings),
             Body::SessionClose(close) => self.close = Some((n, close)),
             Body::Call(_) => self.call(n, call, findings),
             Body::Permit(_) => self.decide(n, call, Decision::Permit, findings),
@@ -90,20 +85,33 @@ impl<'a> Rules<'a> {
                     state.limited = true;
                 }
             }
-            Body::FsOutcome(_) => {
-                self.permitted(n, call.as_ref(), "a changed file", findings);
+            Body::FsOutcome(outcome) => {
+                let call = self.running(n, call.as_ref(), "a changed file", findings);
+                self.recorded.outcome(n, call, outcome, findings);
             }
             Body::Gap(gap) => {
                 self.lost += gap.lost;
                 findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
             }
-            Body::NetOpen(open) => self.outlet.opened(n, &open, findings),
+            Body::NetOpen(open) => {
+                self.outlet.opened(n, &open, findings);
+                self.recorded.connected(n, &open, findings);
+            }
             Body::NetClose(close) => self.outlet.closed(n, &close, findings),
             Body::NetRequest(request) => self.outlet.requested(n, &request, findings),
             Body::NetReply(reply) => self.outlet.replied(n, &reply, findings),
             Body::SecretUse(used) => self.outlet.used(n, used, findings),
             Body::SecretRotate(rotated) => self.outlet.rotated(n, &rotated, findings),
             Body::SecretScrub(scrubbed) => self.outlet.secret(n, scrubbed.r, findings),
+            event @ (Body::ProcStart(_)
+            | Body::ProcExec(_)
+            | Body::ProcCall(_)
+            | Body::FsOpen(_)
+            | Body::FsChange(_)
+            | Body::NetAsk(_)) => {
+                let call = self.running(n, call.as_ref(), "what a process did", findings);
+                self.recorded.event(n, call, evidence, event, findings);
+            }
             Body::Heartbeat(_) | Body::NetName(_) | Body::NetRefuse(_) | Body::SecretCanary(_) => {}
             Body::Apply(_)
             | Body::Discard(_)
@@ -117,6 +125,17 @@ impl<'a> Rules<'a> {
             | Body::LedgerAfter(_) => {
                 findings.broken(LOG, n, "a record of this kind does not belong into a session's log")
             }
+        }
+    }
+
+    fn opened(&mut self, n: u64, open: SessionOpen, findings: &mut Findings) {
+        self.recorded.opened(open.recorder.as_ref(), findings);
+        if session_of(self.origin).is_none_or(|(_, sid)| sid != open.sid) {
+            findings.broken(LOG, n, "it opens another session than the one this log is of");
+        }
+        let SessionOpen { tool, profile_h, plan_h, .. } = open;
+        if self.vouched.opened.as_ref().is_some_and(|known| *known != Opened { tool, profile_h, plan_h }) {
+            findings.broken(LOG, n, "the ledger knows another tool, profile or plan of this session");
         }
     }
 
@@ -155,12 +174,25 @@ impl<'a> Rules<'a> {
         permitted
     }
 
+    /// The leaf of the call, which must have been permitted before; with a recorder, it must not have its result either: a
+    /// result has all that was seen before it.
+    fn running(&mut self, n: u64, call: Option<&CallId>, what: &str, findings: &mut Findings) -> Option<u64> {
+        let recorded = self.recorded.is_on();
+        let state = self.permitted(n, call, what, findings)?;
+        let (call, result) = (state.leaf, state.result);
+        if let Some(result) = result.filter(|_| recorded) {
+            findings.incomplete(LOG, n, format!("{what} behind the result of its call, leaf {result}"));
+        }
+        Some(call)
+    }
+
     fn result(&mut self, n: u64, call: Option<CallId>, outcome: &Outcome, findings: &mut Findings) {
         let Some(state) = self.permitted(n, call.as_ref(), "a result", findings) else { return };
-        let limited = state.limited;
+        let (limited, call) = (state.limited, state.leaf);
         if state.result.replace(n).is_some() {
             findings.incomplete(LOG, n, "a second result of the same call");
         }
+        self.recorded.result(n, call, outcome, findings);
         if outcome.cause == Cause::Limit && !limited {
             findings.incomplete(LOG, n, "it ended at a limit, and no record says which");
         }
@@ -179,7 +211,8 @@ impl<'a> Rules<'a> {
     }
 
     fn exit(&mut self, n: u64, call: Option<CallId>, exit: &ProcExit, findings: &mut Findings) {
-        self.permitted(n, call.as_ref(), "a process", findings);
+        let call = self.running(n, call.as_ref(), "the end of a process", findings);
+        self.recorded.ended(n, call, exit, findings);
         if self.exits.insert(exit.p, (exit.cause, exit.status)).is_some() {
             findings.incomplete(LOG, n, format!("process {} ended twice", exit.p));
         }
@@ -197,18 +230,20 @@ impl<'a> Rules<'a> {
     }
 
     fn unfinished(&self, findings: &mut Findings) {
-        let mut open: Vec<(u64, &str)> = Vec::new();
+        let mut open: Vec<(u64, String)> = Vec::new();
         for state in self.calls.values() {
             match (state.decision, state.result) {
-                (None, _) => open.push((state.leaf, "a call without a decision")),
-                (Some(Decision::Permit), None) => open.push((state.leaf, "a permitted call without a result")),
+                (None, _) => open.push((state.leaf, "a call without a decision".to_owned())),
+                (Some(Decision::Permit), None) => {
+                    open.push((state.leaf, "a permitted call without a result".to_owned()));
+                }
                 (Some(Decision::Permit), Some(_)) | (Some(Decision::Deny), _) => {}
             }
         }
-        open.extend(
-            self.awaited.values().map(|(leaf, _, _)| (*leaf, "a result whose process does not end in the log")),
-        );
-        open.extend(self.outlet.unfinished());
+        let endless = "a result whose process does not end in the log";
+        open.extend(self.awaited.values().map(|(leaf, _, _)| (*leaf, endless.to_owned())));
+        open.extend(self.outlet.unfinished().map(|(leaf, text)| (leaf, text.to_owned())));
+        open.extend(self.recorded.unfinished());
         open.sort_unstable();
         for (leaf, text) in open {
             findings.incomplete(LOG, leaf, text);

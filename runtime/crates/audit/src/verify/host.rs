@@ -141,21 +141,16 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
             }
         }
         Body::LedgerBeat(beat) => known(&beat.sid, findings, &|session| {
-            let grows = session.trees.last().is_none_or(|(size, _)| *size <= beat.size);
-            session.trees.push((beat.size, beat.root.0));
-            grows && session.closed.is_none()
+            grows(&mut session.trees, beat.size, beat.root.0) && session.closed.is_none()
         }),
         Body::LedgerClose(close) => known(&close.sid, findings, &|session| {
-            let grows = session.trees.last().is_none_or(|(size, _)| *size <= close.size);
-            session.trees.push((close.size, close.root.0));
+            let grows = grows(&mut session.trees, close.size, close.root.0);
             let facts = CloseFacts { size: close.size, cause: close.cause, status: close.status };
             session.closed.replace(facts).is_none() && grows
         }),
-        Body::LedgerAfter(after) => known(&after.sid, findings, &|session| {
-            let grows = session.after.last().is_none_or(|(size, _)| *size <= after.size);
-            session.after.push((after.size, after.root.0));
-            grows
-        }),
+        Body::LedgerAfter(after) => {
+            known(&after.sid, findings, &|session| grows(&mut session.after, after.size, after.root.0))
+        }
         Body::Recovery(recovery) => recovered(&recovery, n, findings),
         Body::SessionOpen(_)
         | Body::SessionClose(_)
@@ -172,6 +167,12 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         | Body::Heartbeat(_)
         | Body::Gap(_)
         | Body::Redact(_)
+        | Body::ProcStart(_)
+        | Body::ProcExec(_)
+        | Body::ProcCall(_)
+        | Body::FsOpen(_)
+        | Body::FsChange(_)
+        | Body::NetAsk(_)
         | Body::NetName(_)
         | Body::NetOpen(_)
         | Body::NetClose(_)
@@ -185,6 +186,13 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
             findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger")
         }
     }
+}
+
+/// Adds a tree; whether it is no smaller than the last one.
+fn grows(trees: &mut Vec<(u64, Hash)>, size: u64, root: Hash) -> bool {
+    let grows = trees.last().is_none_or(|(last, _)| *last <= size);
+    trees.push((size, root));
+    grows
 }
 
 /// What is known of a session from its first record in the ledger.

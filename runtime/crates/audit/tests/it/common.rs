@@ -56,6 +56,7 @@ pub(crate) fn open_record(sid: SessionId) -> SessionOpen {
         filter_h: Some(Digest([3; 32])),
         mode: Mode::Review,
         durability: Durability::Group,
+        recorder: None,
     }
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn call_id(n: u64) -> CallId {
 }
 
 pub(crate) fn file(hash: u8) -> FileState {
-    FileState { ty: FileType::File, mode: 0o644, z: Some(7), h: Some(Digest([hash; 32])), to: None }
+    FileState { ty: FileType::File, mode: 0o644, z: Some(7), h: Some(Digest([hash; 32])), g: None, to: None }
 }
 
 /// The records of one good call, in order.
@@ -83,8 +84,9 @@ pub(crate) fn call_records(n: u64) -> Vec<Record> {
             exe: Some("/usr/bin/cargo".into()),
             cause: Cause::Exit,
             status: 0,
-            cpu_us: 10,
-            rss_kib: 900,
+            failed: None,
+            cpu_us: Some(10),
+            rss_kib: Some(900),
         }
         .into()),
         of(Outcome { cause: Cause::Exit, status: 0, wall_us: 20, cpu_us: 10, p: Some(n), out: None, err: None }.into()),
@@ -93,6 +95,8 @@ pub(crate) fn call_records(n: u64) -> Vec<Record> {
             op: Change::Modified,
             b: Some(file(1)),
             a: Some(file(2)),
+            lines: None,
+            ino: None,
             mark: None,
         }
         .into()),

@@ -23,7 +23,15 @@ fn write_paths(root: &Path, changes: u64) -> PathBuf {
             3 => b"src/again.rs".to_vec(),
             _ => format!("{n}/b.rs").into_bytes(),
         };
-        let change = FsOutcome { path: LogPath(path), op: Change::Created, b: None, a: Some(file(2)), mark: None };
+        let change = FsOutcome {
+            path: LogPath(path),
+            op: Change::Created,
+            b: None,
+            a: Some(file(2)),
+            lines: None,
+            ino: None,
+            mark: None,
+        };
         Record::new(change).of_call(&call_id(1))
     };
     for start in (0..changes).step_by(1000) {
@@ -78,11 +86,12 @@ fn check(log: &LogReader) {
     for text in GLOBS {
         let glob = Glob::new(text);
         let right = matching(&paths, &glob);
-        let by_why: Vec<u64> = log.why(&glob).expect("why").iter().map(|why| why.change.n).collect();
+        let by_why: Vec<u64> =
+            log.why(&glob).expect("why").iter().filter_map(|why| Some(why.change.as_ref()?.leaf.n)).collect();
         assert_eq!(by_why, right, "why {text:?}");
         if !text.is_empty() {
             let filter = |more: &str| Filter::parse(&format!("path={text}{more}")).expect("filter");
-            let numbers = |leaves: Vec<Leaf>| leaves.iter().map(|leaf| leaf.n).collect::<Vec<_>>();
+            let numbers = |found: Vec<Found>| found.iter().map(|found| found.leaf.n).collect::<Vec<_>>();
             assert_eq!(numbers(log.query(&filter("")).expect("query")), right, "query {text:?}");
             let below: Vec<u64> = right.iter().copied().filter(|n| *n < 5000).collect();
             assert_eq!(numbers(log.query(&filter(" n=..5000 k=fs.* tc=c1")).expect("query")), below, "query {text:?}");
@@ -100,7 +109,10 @@ fn an_index_gives_what_a_walk_gives() {
     assert!(dir.join("idx/index").exists());
     check(&log);
     let why = log.why(&Glob::new("1999/b.rs")).expect("why");
-    assert_eq!(why[0].because.iter().map(|leaf| leaf.body.kind()).collect::<Vec<_>>(), ["call", "permit", "result"]);
+    assert_eq!(
+        why[0].because.iter().map(|found| found.leaf.body.kind()).collect::<Vec<_>>(),
+        ["call", "permit", "result"]
+    );
 }
 
 #[test]
@@ -110,7 +122,9 @@ fn a_damaged_or_exchanged_index_changes_no_answer() {
     let log = LogReader::open(&dir).expect("reader");
     let glob = Glob::new("src/module69?");
     let right = matching(&paths(&log), &glob);
-    let answer = || log.why(&glob).expect("why").iter().map(|why| why.change.n).collect::<Vec<u64>>();
+    let answer = || {
+        log.why(&glob).expect("why").iter().filter_map(|why| Some(why.change.as_ref()?.leaf.n)).collect::<Vec<u64>>()
+    };
     assert_eq!(answer(), right);
     let path = dir.join("idx/index");
     let good = fs::read(&path).expect("index");
@@ -131,6 +145,6 @@ fn a_damaged_or_exchanged_index_changes_no_answer() {
     let index = Index::open(&log).expect("index");
     // Another process replaces the file between the look at its directory and the look at a page.
     fs::write(&path, good[..good.len() / 3].iter().rev().copied().collect::<Vec<u8>>()).expect("written");
-    let found: Vec<u64> = index.find(&log, &glob).expect("found").iter().map(|leaf| leaf.n).collect();
+    let found: Vec<u64> = index.find(&log, &glob).expect("found").iter().map(|found| found.leaf.n).collect();
     assert_eq!(found, right);
 }

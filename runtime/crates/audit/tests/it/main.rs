@@ -8,6 +8,8 @@ mod interop;
 mod memdisk;
 mod processes;
 mod query;
+mod recorded;
+mod story;
 mod tamper;
 mod tiles;
 mod vectors;

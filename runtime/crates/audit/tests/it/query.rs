@@ -27,9 +27,9 @@ fn filters_reasons_and_processes_come_from_the_log() {
     assert!(Filter::parse("colour=red").is_err());
     let why = log.why(&Glob::new("src/f2.rs")).expect("why");
     assert_eq!(why.len(), 1);
-    let kinds: Vec<_> = why[0].because.iter().map(|leaf| leaf.body.kind()).collect();
+    let kinds: Vec<_> = why[0].because.iter().map(|found| found.leaf.body.kind()).collect();
     assert_eq!(kinds, ["call", "permit", "result"]);
-    assert_eq!(log.tree().expect("tree").len(), 3);
+    assert_eq!(log.tree().expect("tree").0.processes.len(), 3);
     assert_eq!(log.record(2).expect("record").map(|(leaf, _)| leaf.body.kind()), Some("permit"));
     assert_eq!(log.record(999).expect("record"), None);
 }

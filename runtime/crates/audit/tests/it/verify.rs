@@ -64,9 +64,17 @@ fn acts_after_the_close_are_verified_too() {
     let ledger = ledger(&scratch.0);
     let dir = write_session(&scratch.0, &ledger, sid(1), 2);
     let mut after = AfterLog::open(&dir, Arc::clone(&ledger)).expect("after");
-    let change = FsOutcome { path: "a".into(), op: Change::Created, b: None, a: Some(file(1)), mark: None };
+    let change = FsOutcome {
+        path: "a".into(),
+        op: Change::Created,
+        b: None,
+        a: Some(file(1)),
+        lines: None,
+        ino: None,
+        mark: None,
+    };
     after.append(Apply(Act::Begin(1))).expect("append");
-    after.append(Apply(Act::File(change))).expect("append");
+    after.append(Apply(Act::File(Box::new(change)))).expect("append");
     after.barrier().expect("barrier");
     after.append(Apply(Act::End(1))).expect("append");
     after.finish().expect("finish");

@@ -5,7 +5,7 @@ use super::Call;
 use crate::channel::Channel;
 use crate::error::JailError;
 use crate::plan::Wall;
-use crate::wire::{CallEnd, Family, Message, ProcessExit, Stage, Status};
+use crate::wire::{CallEnd, Family, Message, ProcessExit, Stage};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -55,14 +55,5 @@ pub(super) fn report(call: Call, main: ProcessExit) {
     match tell(&call.channel, &Message::Ended(end), &[]) {
         // The channel closes with the call: a supervisor that gets no report sees that.
         Ok(()) | Err(_) => {}
-    }
-}
-
-/// wait(2)'s status word.
-pub(super) fn status(word: i32) -> Status {
-    if libc::WIFSIGNALED(word) {
-        Status::Signalled(libc::WTERMSIG(word))
-    } else {
-        Status::Exited(u8::try_from(libc::WEXITSTATUS(word)).unwrap_or(u8::MAX))
     }
 }

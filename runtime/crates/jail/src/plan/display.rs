@@ -2,7 +2,7 @@
 //! It never shortens: two different plans print differently.
 
 use super::{
-    Access, CallStep, Content, Cover, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit,
+    Access, CallStep, Content, Cover, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Record, Rlimit,
     SessionStep, Sockets, Tcp, Wall, path_text::escape,
 };
 use std::fmt;
@@ -123,6 +123,11 @@ impl fmt::Display for SessionStep {
             }
             Self::EnterRoot => f.write_str("enter the new root, read-only, and detach the host's"),
             Self::Keyring => f.write_str("join a new, empty keyring"),
+            Self::Recorder(record) => f.write_str(match record {
+                Record::Off => "no recorder",
+                Record::Changes => "start the recorder: processes, changes of files, sockets, refused calls",
+                Record::AllOpens => "start the recorder: processes, every file opened, sockets, refused calls",
+            }),
             Self::DropCapabilities => f.write_str("drop every Linux capability"),
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::Landlock { rules, tcp } => {

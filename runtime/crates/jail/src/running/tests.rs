@@ -9,7 +9,7 @@ use std::thread;
 fn call(streams: Streams) -> (Running, OwnedFd) {
     let (ours, theirs) = Channel::pair().expect("a socket pair");
     let line = Arc::new(Line::new(ours));
-    (Running::new(line, CallId(0), "true".to_owned(), streams, Instant::now(), Bounds::default()), theirs)
+    (Running::new(line, CallNumber(0), "true".to_owned(), streams, Instant::now(), Bounds::default()), theirs)
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn more_descriptors_than_a_message_may_have_are_refused_and_closed() {
 fn a_report_is_read_although_the_init_closed_on_an_unread_kill() {
     let (running, init) = call(Streams::Elsewhere);
     running.kill(None);
-    let main = ProcessExit { pid: 2, status: Status::Signalled(9), cpu_us: 0, max_rss_kib: 0 };
+    let main = ProcessExit { process: ProcessId(2), pid: 2, status: Status::Signalled(9), cpu_us: 0, max_rss_kib: 0 };
     let end = CallEnd { main, wall_us: 0, cpu_us: 0, max_rss_kib: 0, exits: vec![], exits_unlisted: 0 };
     let init = Channel::new(init);
     init.send(&Message::Ended(end), &[]).expect("room for one message");
@@ -82,7 +82,7 @@ fn check_end(main: Status, other: Status, cpu_us: u64, cause: Option<LimitKind>,
     let (mut running, init) = call(Streams::Elsewhere);
     running.bounds.limits.cpu_s = Some(2);
     running.bounds.file_bytes = Some(1 << 20);
-    let exit = |status| ProcessExit { pid: 2, status, cpu_us, max_rss_kib: 0 };
+    let exit = |status| ProcessExit { process: ProcessId(2), pid: 2, status, cpu_us, max_rss_kib: 0 };
     let exits = vec![exit(other)];
     let end = CallEnd { main: exit(main), wall_us: 0, cpu_us, max_rss_kib: 0, exits, exits_unlisted: 0 };
     Channel::new(init).send(&Message::Ended(end), &[]).expect("room for one message");

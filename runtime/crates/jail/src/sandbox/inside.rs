@@ -5,6 +5,7 @@ use super::{Sandbox, lost, wait_readable};
 use crate::channel::{Channel, protocol};
 use crate::error::{Fault, JailError};
 use crate::plan::{Plan, SessionStep};
+use crate::recorder::{Ends, Grade, Handed};
 use crate::wire::{Family, Message};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -82,6 +83,20 @@ fn connect(socket: &OwnedFd, address: SocketAddr, deadline: Instant) -> Result<(
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
+    }
+}
+
+/// Takes the recorder's descriptors, which come last.
+pub(super) fn of_the_recorder(
+    grade: Option<Grade>,
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<Option<Handed>, JailError> {
+    let Some(grade) = grade else { return Ok(None) };
+    match (descriptors.pop(), descriptors.pop(), descriptors.pop()) {
+        (Some(executables), Some(wake), Some(memory)) => {
+            Ok(Some(Handed { ends: Ends { memory, wake }, executables, grade }))
+        }
+        _ => Err(protocol("a recorder without its descriptors")),
     }
 }
 

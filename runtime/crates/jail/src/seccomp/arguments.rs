@@ -1,7 +1,7 @@
 //! The part of the table that looks at arguments: sockets, namespaces, terminals, devices, prctl.
 //! It never looks behind a pointer: what stands there can change after the look.
 
-use super::table::{Call, Case, Condition, Entry, Verdict, calls, name, number};
+use super::table::{Call, Case, Condition, Entry, Half, Verdict, calls, name, number};
 use crate::plan::Sockets;
 
 /// The kernel refuses: the program is told.
@@ -270,7 +270,7 @@ fn setsockopt() -> Entry {
 fn controls() -> Entry {
     let allowed = IOCTL_CLONE.map(|number| case(vec![is(1, number)], Verdict::Allow));
     let refused = IOCTL_REFUSED.map(|number| case(vec![is(1, number)], NOT_PERMITTED));
-    let classes = IOCTL_CLASSES.map(|(mask, value)| case(vec![Condition { argument: 1, mask, value }], NOT_PERMITTED));
+    let classes = IOCTL_CLASSES.map(|(mask, value)| case(vec![masked(1, mask, value)], NOT_PERMITTED));
     let cases = allowed.into_iter().chain(refused).chain(classes).collect();
     entry(
         calls![SYS_ioctl],
@@ -301,9 +301,7 @@ fn personality_cases() -> Vec<Case> {
 /// Device nodes. The kernel lets anybody make the character device 0:0, overlayfs's whiteout.
 fn nodes() -> Vec<Entry> {
     let devices = |mode| {
-        [libc::S_IFCHR, libc::S_IFBLK]
-            .map(|kind| case(vec![Condition { argument: mode, mask: FILE_TYPE, value: kind }], NOT_PERMITTED))
-            .to_vec()
+        [libc::S_IFCHR, libc::S_IFBLK].map(|kind| case(vec![masked(mode, FILE_TYPE, kind)], NOT_PERMITTED)).to_vec()
     };
     let why = "named pipes and sockets, but no devices";
     let mut all = vec![entry(calls![SYS_mknodat], devices(2), Verdict::Allow, why)];
@@ -340,13 +338,18 @@ fn other_processes(sockets: Sockets) -> Vec<Entry> {
 }
 
 /// The argument is this.
-const fn is(argument: u8, value: u32) -> Condition {
-    Condition { argument, mask: u32::MAX, value }
+pub(super) const fn is(argument: u8, value: u32) -> Condition {
+    masked(argument, u32::MAX, value)
 }
 
 /// The argument has this one bit.
-const fn bits(argument: u8, bit: u32) -> Condition {
-    Condition { argument, mask: bit, value: bit }
+pub(super) const fn bits(argument: u8, bit: u32) -> Condition {
+    masked(argument, bit, bit)
+}
+
+/// These bits of the argument are these.
+pub(super) const fn masked(argument: u8, mask: u32, value: u32) -> Condition {
+    Condition { argument, half: Half::Low, mask, value }
 }
 
 /// The first argument is this family.
@@ -356,11 +359,11 @@ const fn family(family: i32) -> Condition {
 
 /// The second argument is this type of socket, whatever its flags.
 const fn socket_type(kind: i32) -> Condition {
-    Condition { argument: 1, mask: SOCKET_TYPE, value: kind.cast_unsigned() }
+    masked(1, SOCKET_TYPE, kind.cast_unsigned())
 }
 
 /// A case.
-const fn case(when: Vec<Condition>, verdict: Verdict) -> Case {
+pub(super) const fn case(when: Vec<Condition>, verdict: Verdict) -> Case {
     Case { when, verdict }
 }
 

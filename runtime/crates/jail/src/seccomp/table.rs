@@ -5,9 +5,10 @@
 //! verdict; otherwise its last verdict counts. A call without an entry answers `ENOSYS`, as on a kernel that lacks
 //! it, so that libraries fall back instead of giving up. A condition looks at the low 32 bits of a register, which is
 //! what the kernel itself looks at for each argument named here, so bits above them cannot evade it (CVE-2017-5226).
+//! What the recorder is told of is in `recorded.rs`, and laid over this table.
 
-use super::arguments;
-use crate::plan::Sockets;
+use super::{arguments, recorded};
+use crate::plan::{Record, Sockets};
 
 /// What the kernel does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +19,35 @@ pub(crate) enum Verdict {
     Errno(i32),
     /// The process dies: no program that means well gets here.
     Kill,
+    /// The recorder is told, and gives this answer, which it cannot choose.
+    Notify(Answer),
 }
 
-/// A condition on the low 32 bits of an argument.
+/// What becomes of a call that the recorder was told of: what would become of it without a recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The kernel does the call.
+    Allow,
+    /// The call returns this error and nothing happens.
+    Errno(i32),
+}
+
+/// Which 32 bits of a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// The low ones.
+    Low,
+    /// The high ones: only for "is this pointer null".
+    High,
+}
+
+/// A condition on 32 bits of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Condition {
     /// Which argument, 0 to 5.
     pub(crate) argument: u8,
+    /// Which half of it.
+    pub(crate) half: Half,
     /// Bits that count.
     pub(crate) mask: u32,
     /// What they must be.
@@ -288,7 +311,7 @@ const IPC: &[Call] = calls![
 const SOCKET_NAMES: &[Call] = calls![SYS_bind SYS_connect SYS_listen SYS_accept SYS_accept4];
 
 /// The whole table, ordered by number.
-pub(crate) fn entries(sockets: Sockets) -> Vec<Entry> {
+pub(crate) fn entries(sockets: Sockets, record: Record) -> Vec<Entry> {
     let own = match sockets {
         Sockets::Loopback | Sockets::Internet => [
             allow("System V and POSIX objects of the guest's own ipc namespace", IPC),
@@ -306,7 +329,7 @@ pub(crate) fn entries(sockets: Sockets) -> Vec<Entry> {
         .chain(arguments::entries(sockets))
         .collect();
     entries.sort_by_key(|entry| entry.number);
-    entries
+    recorded::lay_over(entries, record)
 }
 
 /// An entry without cases.

@@ -3,8 +3,22 @@
 use super::interpreter::{Data, run};
 use super::*;
 
+/// Every list that can be compiled.
+pub(super) const LISTS: [(Sockets, Record); 9] = [
+    (Sockets::Loopback, Record::Off),
+    (Sockets::Loopback, Record::Changes),
+    (Sockets::Loopback, Record::AllOpens),
+    (Sockets::Internet, Record::Off),
+    (Sockets::Internet, Record::Changes),
+    (Sockets::Internet, Record::AllOpens),
+    (Sockets::PairsOnly, Record::Off),
+    (Sockets::PairsOnly, Record::Changes),
+    (Sockets::PairsOnly, Record::AllOpens),
+];
+
 const ALLOW: u32 = 0x7fff_0000;
 const KILL: u32 = 0x8000_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 const I386: u32 = 0x4000_0003;
 
 const fn errno(number: i32) -> u32 {
@@ -21,11 +35,16 @@ fn expected(entries: &[Entry], data: &Data) -> u32 {
         Verdict::Allow => ALLOW,
         Verdict::Errno(number) => errno(number),
         Verdict::Kill => KILL,
+        Verdict::Notify(_) => NOTIFY,
     };
     let Some(entry) = entries.iter().find(|entry| entry.number == data.number) else { return errno(libc::ENOSYS) };
     let holds = |condition: &Condition| {
-        let low = u32::try_from(data.arguments[usize::from(condition.argument)] & 0xffff_ffff).unwrap();
-        low & condition.mask == condition.value
+        let register = data.arguments[usize::from(condition.argument)];
+        let half = match condition.half {
+            Half::Low => register & 0xffff_ffff,
+            Half::High => register >> 32,
+        };
+        u32::try_from(half).unwrap() & condition.mask == condition.value
     };
     let case = entry.cases.iter().find(|case| case.when.iter().all(holds));
     value(case.map_or(entry.otherwise, |case| case.verdict))
@@ -37,7 +56,12 @@ pub(super) fn interesting(entry: Option<&Entry>) -> Vec<[u64; 6]> {
     let cases = entry.map_or(&[][..], |entry| entry.cases.as_slice());
     for case in cases {
         let mut exact = [0_u64; 6];
-        case.when.iter().for_each(|condition| exact[usize::from(condition.argument)] = u64::from(condition.value));
+        for condition in &case.when {
+            exact[usize::from(condition.argument)] |= match condition.half {
+                Half::Low => u64::from(condition.value),
+                Half::High => u64::from(condition.value) << 32,
+            };
+        }
         all.push(exact);
         for condition in &case.when {
             let at = usize::from(condition.argument);
@@ -53,14 +77,18 @@ pub(super) fn interesting(entry: Option<&Entry>) -> Vec<[u64; 6]> {
 
 #[test]
 fn the_program_says_what_the_table_says() {
-    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
-        let entries = table::entries(sockets);
-        let filter = compile(sockets).unwrap();
+    for (sockets, record) in LISTS {
+        let entries = table::entries(sockets, record);
+        let filter = compile(sockets, record).unwrap();
         for number in (0..1200).chain([0x3fff_ffff]) {
             let entry = entries.iter().find(|entry| entry.number == number);
             for arguments in interesting(entry) {
                 let data = Data { number, architecture: ARCHITECTURE, arguments };
-                assert_eq!(run(filter.bytes(), &data).value, expected(&entries, &data), "{sockets:?} {data:x?}");
+                assert_eq!(
+                    run(filter.bytes(), &data).value,
+                    expected(&entries, &data),
+                    "{sockets:?} {record:?} {data:x?}"
+                );
             }
         }
     }
@@ -68,8 +96,8 @@ fn the_program_says_what_the_table_says() {
 
 #[test]
 fn other_architectures_and_x32_die() {
-    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
-        let filter = compile(sockets).unwrap();
+    for (sockets, record) in LISTS {
+        let filter = compile(sockets, record).unwrap();
         for number in 0..1200 {
             for architecture in [I386, ARCHITECTURE ^ 1, 0, u32::MAX] {
                 let data = Data { number, architecture, arguments: [0; 6] };
@@ -85,9 +113,9 @@ fn other_architectures_and_x32_die() {
 
 #[test]
 fn calls_without_cases_are_decided_without_their_arguments() {
-    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
-        let filter = compile(sockets).unwrap();
-        for entry in table::entries(sockets) {
+    for (sockets, record) in LISTS {
+        let filter = compile(sockets, record).unwrap();
+        for entry in table::entries(sockets, record) {
             let data = Data { number: entry.number, architecture: ARCHITECTURE, arguments: [0; 6] };
             let run = run(filter.bytes(), &data);
             assert_eq!(run.looked_at_arguments, !entry.cases.is_empty(), "{}", entry.name);
@@ -98,8 +126,8 @@ fn calls_without_cases_are_decided_without_their_arguments() {
 
 #[test]
 fn every_entry_has_a_reason_and_one_entry() {
-    for sockets in [Sockets::Loopback, Sockets::Internet, Sockets::PairsOnly] {
-        let entries = table::entries(sockets);
+    for (sockets, record) in LISTS {
+        let entries = table::entries(sockets, record);
         assert!(entries.iter().all(|entry| !entry.why.is_empty()));
         assert!(entries.windows(2).all(|pair| pair[0].number < pair[1].number), "a call stands in the table twice");
     }
@@ -107,9 +135,10 @@ fn every_entry_has_a_reason_and_one_entry() {
 
 #[test]
 fn digest_is_stable_and_of_the_bytes() {
-    let filter = compile(Sockets::Loopback).unwrap();
-    assert_eq!(filter, compile(Sockets::Loopback).unwrap());
-    assert_ne!(filter.sha256_hex(), compile(Sockets::PairsOnly).unwrap().sha256_hex());
+    let filter = compile(Sockets::Loopback, Record::Off).unwrap();
+    assert_eq!(filter, compile(Sockets::Loopback, Record::Off).unwrap());
+    assert_ne!(filter.sha256_hex(), compile(Sockets::PairsOnly, Record::Off).unwrap().sha256_hex());
+    assert_ne!(filter.sha256_hex(), compile(Sockets::Loopback, Record::Changes).unwrap().sha256_hex());
     assert_eq!(filter.sha256_hex().len(), 64);
     assert_eq!(filter.bytes().len() % 8, 0);
 }
@@ -125,7 +154,7 @@ const P: Sockets = Sockets::PairsOnly;
 #[track_caller]
 fn check_known(cases: &[Known<'_>]) {
     for (what, sockets, number, arguments, answer) in cases {
-        let filter = compile(*sockets).unwrap();
+        let filter = compile(*sockets, Record::Off).unwrap();
         let found = run(filter.bytes(), &call(*number, *arguments)).value;
         assert_eq!(found, *answer, "{what}: {found:#x}");
     }
@@ -242,4 +271,95 @@ fn known_attacks_on_weaker_walls_get_known_answers() {
         ("listener", L, SYS_seccomp, [1, 8, 0, 0, 0, 0], eperm),
         ("own filter", L, SYS_seccomp, [1, 0, 0, 0, 0, 0], ALLOW),
     ]);
+}
+
+/// What the recorder decides of, against the same list without a recorder: it is told of calls, and changes none.
+#[test]
+fn a_recorder_allows_and_refuses_nothing_by_itself() {
+    for (sockets, record) in LISTS.into_iter().filter(|(_, record)| *record != Record::Off) {
+        let (plain, recorded) = (compile(sockets, Record::Off).unwrap(), compile(sockets, record).unwrap());
+        let entries = table::entries(sockets, record);
+        for number in (0..1200).chain([0x3fff_ffff]) {
+            let entry = entries.iter().find(|entry| entry.number == number);
+            for arguments in interesting(entry) {
+                let data = Data { number, architecture: ARCHITECTURE, arguments };
+                let (without, with) = (run(plain.bytes(), &data).value, run(recorded.bytes(), &data).value);
+                let answered = match recorded.answer(number, &arguments) {
+                    Some(Answer::Allow) => ALLOW,
+                    Some(Answer::Errno(number)) => errno(number),
+                    None => NOTIFY,
+                };
+                let fallback = i64::from(number) == libc::SYS_openat2 && with == errno(libc::ENOSYS);
+                let told = with == NOTIFY && without == answered;
+                assert!(with == without || told || fallback, "{record:?} {data:x?}: {without:#x}, {with:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_call_that_is_told_of_has_a_name_and_is_told_of_by_a_recorder_alone() {
+    for (sockets, record) in LISTS {
+        let telling = recorded::telling(&table::entries(sockets, record));
+        assert_eq!(telling.is_empty(), record == Record::Off);
+        for entry in telling {
+            assert_eq!(name(entry.number), Some(entry.name));
+            assert_eq!(recorded::number_of(entry.name), Some(entry.number));
+        }
+    }
+}
+
+/// What is told of, written down without looking at the table.
+#[test]
+fn known_calls_are_told_of_and_known_calls_are_not() {
+    use libc::*;
+    let high = 0xdead_beef_0000_0000_u64;
+    let told = [
+        ("open to write", SYS_openat, [0, 0, 0o1, 0, 0, 0]),
+        ("open to read and write", SYS_openat, [0, 0, high | 0o2, 0, 0, 0]),
+        ("open and create", SYS_openat, [0, 0, 0o100, 0, 0, 0]),
+        ("open and truncate", SYS_openat, [0, 0, 0o1000, 0, 0, 0]),
+        ("open without a name", SYS_openat, [0, 0, 0o20_200_000, 0, 0, 0]),
+        ("exec", SYS_execve, [0; 6]),
+        ("exec by descriptor", SYS_execveat, [0; 6]),
+        ("a clone into a user namespace", SYS_clone, [0x1000_0011, 0, 0, 0, 0, 0]),
+        ("a process that shares its umask", SYS_clone, [0x0120_0211, 0, 0, 0, 0, 0]),
+        ("a thread with a umask of its own", SYS_unshare, [0x200, 0, 0, 0, 0, 0]),
+        ("the beginning of a child of glibc", SYS_set_robust_list, [0; 6]),
+        ("the beginning of a child of musl", SYS_set_tid_address, [0; 6]),
+        ("the beginning of a program", SYS_arch_prctl, [0x1002, 0, 0, 0, 0, 0]),
+        ("rename", SYS_renameat2, [0; 6]),
+        ("connect", SYS_connect, [0; 6]),
+        ("send to an address", SYS_sendto, [3, 0, 0, 0, 1, 16]),
+        ("send to an address above 4 GiB", SYS_sendto, [3, 0, 0, 0, 0x1_0000_0000, 16]),
+        ("trace", SYS_ptrace, [0; 6]),
+        ("mount", SYS_mount, [0; 6]),
+        ("unshare user", SYS_unshare, [0x1000_0000, 0, 0, 0, 0, 0]),
+        ("a listener", SYS_seccomp, [1, 8, 0, 0, 0, 0]),
+    ];
+    let filter = compile(L, Record::Changes).unwrap();
+    for (what, number, arguments) in told {
+        assert_eq!(run(filter.bytes(), &call(number, arguments)).value, NOTIFY, "{what}");
+    }
+    let untold = [
+        ("open to read", SYS_openat, [0, 0, 0o2_400_000, 0, 0, 0]),
+        ("open a path", SYS_openat, [0, 0, 0o10_000_000, 0, 0, 0]),
+        ("fork", SYS_clone, [0x0120_0011, 0, 0, 0, 0, 0]),
+        ("vfork", SYS_clone, [0x4111, 0, 0, 0, 0, 0]),
+        ("exit", SYS_exit_group, [0; 6]),
+        ("shadow stacks", SYS_arch_prctl, [0x5005, 0, 0, 0, 0, 0]),
+        ("a thread", SYS_clone, [0x003d_0f00, 0, 0, 0, 0, 0]),
+        ("send on a connection", SYS_sendto, [3, 0, 0, 0x4000, 0, 0]),
+        ("kill", SYS_kill, [1, 9, 0, 0, 0, 0]),
+        ("preempt a thread", SYS_tgkill, [1, 1, 23, 0, 0, 0]),
+        ("unshare files", SYS_unshare, [0x400, 0, 0, 0, 0, 0]),
+        ("read", SYS_read, [0; 6]),
+        ("stat", SYS_newfstatat, [0; 6]),
+    ];
+    for (what, number, arguments) in untold {
+        assert_eq!(run(filter.bytes(), &call(number, arguments)).value, ALLOW, "{what}");
+    }
+    let all = compile(L, Record::AllOpens).unwrap();
+    assert_eq!(run(all.bytes(), &call(SYS_openat, [0; 6])).value, NOTIFY, "any open");
+    assert_eq!(run(filter.bytes(), &call(SYS_openat2, [0; 6])).value, errno(ENOSYS), "openat2");
 }

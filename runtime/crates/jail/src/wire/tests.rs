@@ -5,11 +5,18 @@ use super::*;
 use crate::enforced::Layer;
 
 fn samples() -> Vec<Message> {
-    let exit = ProcessExit { pid: 7, status: Status::Signalled(9), cpu_us: 11, max_rss_kib: 1 << 40 };
+    let exit = ProcessExit {
+        process: ProcessId(1 << 33),
+        pid: 7,
+        status: Status::Signalled(9),
+        cpu_us: 11,
+        max_rss_kib: 1 << 40,
+    };
     vec![
         Message::Setup(b"{}".to_vec()),
         Message::Enter,
         Message::Spawn(SpawnRequest {
+            number: CallNumber(3),
             streams: Streams::Terminal { rows: 24, columns: 80 },
             argv: vec![b"a".to_vec(), b"\xff".to_vec(), Vec::new()],
             env: vec![b"A=b".to_vec()],
@@ -24,6 +31,7 @@ fn samples() -> Vec<Message> {
             uid: 1,
             gid: u32::MAX,
             outlet: vec![true; OUTLET_SOCKETS_MAX],
+            recorder: Some(Grade::Notify),
         }),
         Message::Socket(Family::V4),
         Message::Socket(Family::V6),
@@ -78,8 +86,11 @@ fn hostile_bytes_are_refused_without_panic_or_large_allocation() {
             }
         }
     }
-    for bytes in [&b"\x01\x02\x00\xff\xff\xff\xff"[..], b"\x02\x05", b"\x01\x00", b"\x01\x05\x00", b"", b"\x01"] {
-        assert!(decode(bytes).is_err());
+    let spawn = [VERSION, kind::SPAWN, 0, 255, 255, 255, 255];
+    let other_version = [VERSION + 1, kind::KILL];
+    let (no_kind, one_more) = ([VERSION, 0], [VERSION, kind::KILL, 0]);
+    for bytes in [&spawn[..], &other_version, &no_kind, &one_more, &[], &[VERSION]] {
+        assert!(decode(bytes).is_err(), "{bytes:?}");
     }
 }
 
@@ -92,7 +103,12 @@ fn a_family_that_there_is_not_is_refused() {
 
 #[test]
 fn a_string_with_a_nul_is_refused() {
-    let request =
-        SpawnRequest { streams: Streams::Descriptors, argv: vec![b"a\0b".to_vec()], env: vec![], cwd: vec![] };
+    let request = SpawnRequest {
+        number: CallNumber(1),
+        streams: Streams::Descriptors,
+        argv: vec![b"a\0b".to_vec()],
+        env: vec![],
+        cwd: vec![],
+    };
     assert!(decode(&encode(&Message::Spawn(request))).is_err());
 }

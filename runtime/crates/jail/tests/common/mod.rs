@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use stockade_jail::plan::{
-    Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Rlimit, SessionStep, Sockets, Tcp,
-    Wall,
+    Access, CallStep, Exec, HostStep, LandlockRule, Limits, Owner, PathRights, Plan, Record, Rlimit, SessionStep,
+    Sockets, Tcp, Wall,
 };
 use stockade_jail::{Command, Ended, JailError, Options, Running, Sandbox, Status, Stdio};
 
@@ -103,7 +103,6 @@ pub(crate) fn plan_with(workspace: &Path, more: Vec<SessionStep>) -> Plan {
     session.extend([
         SessionStep::EnterRoot,
         SessionStep::Keyring,
-        SessionStep::DropCapabilities,
         SessionStep::NoNewPrivs,
         SessionStep::Landlock {
             rules: vec![
@@ -116,8 +115,20 @@ pub(crate) fn plan_with(workspace: &Path, more: Vec<SessionStep>) -> Plan {
             ],
             tcp: Tcp::LeftToNamespace,
         },
+        SessionStep::Recorder(Record::Changes),
+        SessionStep::DropCapabilities,
     ]);
     Plan { wall: Wall::Namespaces, host: vec![HostStep::Limits(Limits::default())], session, call: call_steps() }
+}
+
+/// The same plan with another recorder.
+pub(crate) fn recording(mut plan: Plan, record: Record) -> Plan {
+    for step in &mut plan.session {
+        if let SessionStep::Recorder(present) = step {
+            *present = record;
+        }
+    }
+    plan
 }
 
 pub(crate) fn call_steps() -> Vec<CallStep> {
@@ -141,6 +152,7 @@ pub(crate) fn landlock_plan(workspace: &Path) -> Plan {
         session: vec![
             SessionStep::Keyring,
             SessionStep::NoNewPrivs,
+            SessionStep::Recorder(Record::Changes),
             SessionStep::DropCapabilities,
             SessionStep::Landlock {
                 rules: vec![

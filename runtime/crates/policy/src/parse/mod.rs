@@ -9,7 +9,7 @@ mod rules;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::document::{self, Entry, Item, Node};
 use crate::guard::{Guard, WorkspacePattern};
-use crate::limits::{Durability, Floor, LIMIT_MAX, Limit};
+use crate::limits::{Durability, Floor, LIMIT_MAX, Limit, RecordFloor, Recording};
 use crate::name::{Flaw, ProfileName, RuleId, TEXT_BYTES_MAX, plain};
 use crate::path::WrittenPath;
 use crate::rule::{Grant, Restriction, Rule, Secret, Verb};
@@ -42,6 +42,8 @@ pub struct ProfileFile {
     pub(crate) guard: Vec<At<ProfileName>>,
     pub(crate) floor: Option<Floor>,
     pub(crate) durability: Option<Durability>,
+    pub(crate) recording: Option<Recording>,
+    pub(crate) record_floor: Option<At<RecordFloor>>,
     pub(crate) grants: Vec<Rule<Grant<WrittenPath>>>,
     pub(crate) secrets: Vec<Rule<Secret>>,
     pub(crate) tightening: Tightening,
@@ -62,6 +64,8 @@ pub struct ProjectFile {
     pub(crate) file: Arc<str>,
     pub(crate) floor: Option<At<Floor>>,
     pub(crate) durability: Option<At<Durability>>,
+    pub(crate) recording: Option<At<Recording>>,
+    pub(crate) record_floor: Option<At<RecordFloor>>,
     pub(crate) tightening: Tightening,
 }
 
@@ -119,6 +123,8 @@ fn read_profile(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
     let guard = names(&mut fields, "guard");
     let floor = floor(&mut fields).map(|at| at.value);
     let durability = durability(&mut fields).map(|at| at.value);
+    let recording = recording(&mut fields).map(|at| at.value);
+    let record_floor = record_floor(&mut fields);
     let mut scribe = Scribe { file: file.into(), source, on_line: BTreeMap::new(), rules: 0 };
     let grants = rules::grants(&mut fields, &mut scribe);
     let tightening = tightening(&mut fields, &mut scribe);
@@ -133,6 +139,8 @@ fn read_profile(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
         guard,
         floor,
         durability,
+        recording,
+        record_floor,
         grants,
         secrets,
         tightening,
@@ -157,12 +165,14 @@ fn read_project(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
     fields.parsed("description", |text| plain(text, "description", TEXT_BYTES_MAX).map(String::from));
     let floor = floor(&mut fields);
     let durability = durability(&mut fields);
+    let recording = recording(&mut fields);
+    let record_floor = record_floor(&mut fields);
     let source = ProfileName::of_project();
     let mut scribe = Scribe { file: file.into(), source, on_line: BTreeMap::new(), rules: 0 };
     let tightening = tightening(&mut fields, &mut scribe);
     scribe.check_count(&mut fields);
     fields.finish();
-    Some(ProjectFile { file: scribe.file, floor, durability, tightening })
+    Some(ProjectFile { file: scribe.file, floor, durability, recording, record_floor, tightening })
 }
 
 /// Numbers the rules of a file.
@@ -240,6 +250,16 @@ fn floor(fields: &mut Fields<'_>) -> Option<At<Floor>> {
 fn durability(fields: &mut Fields<'_>) -> Option<At<Durability>> {
     let values = [Durability::Group, Durability::BeforeResult, Durability::BeforeRun];
     one_of(fields, "durability", &values, Durability::as_str)
+}
+
+fn recording(fields: &mut Fields<'_>) -> Option<At<Recording>> {
+    let values = [Recording::Changes, Recording::AllOpens, Recording::Off];
+    one_of(fields, "record", &values, Recording::as_str)
+}
+
+fn record_floor(fields: &mut Fields<'_>) -> Option<At<RecordFloor>> {
+    let values = [RecordFloor::Performed, RecordFloor::Observed, RecordFloor::OutcomeOnly];
+    one_of(fields, "record_floor", &values, RecordFloor::as_str)
 }
 
 fn tightening(fields: &mut Fields<'_>, scribe: &mut Scribe) -> Tightening {

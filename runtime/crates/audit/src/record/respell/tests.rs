@@ -9,7 +9,14 @@ fn digest(byte: u8) -> Digest {
 }
 
 fn state(ty: FileType, path: Option<LogPath>) -> FileState {
-    FileState { ty, mode: 0o7777, z: path.is_none().then_some(u64::MAX), h: Some(digest(0xab)), to: path }
+    FileState {
+        ty,
+        mode: 0o7777,
+        z: path.is_none().then_some(u64::MAX),
+        h: Some(digest(0xab)),
+        g: path.is_none().then_some(GitId([0xcd; 20])),
+        to: path,
+    }
 }
 
 fn sid() -> SessionId {
@@ -25,7 +32,7 @@ fn blob() -> BlobRef {
 
 fn changes() -> Vec<FsOutcome> {
     let strange = || LogPath(b"a/\xff\xfe".to_vec());
-    let change = |path: &str, op, b, a, mark| FsOutcome { path: path.into(), op, b, a, mark };
+    let change = |path: &str, op, b, a, mark| FsOutcome { path: path.into(), op, b, a, lines: None, ino: None, mark };
     vec![
         change("src/a.rs", Change::Created, None, Some(state(FileType::File, None)), None),
         change(
@@ -40,6 +47,8 @@ fn changes() -> Vec<FsOutcome> {
             op: Change::Retyped,
             b: Some(state(FileType::Symlink, Some(strange()))),
             a: Some(state(FileType::Fifo, Some("x".into()))),
+            lines: Some(Lines { add: 0, del: u64::MAX }),
+            ino: Some([0, u64::MAX]),
             mark: Some(Mark::Protected),
         },
     ]
@@ -56,13 +65,14 @@ fn ends() -> Vec<Body> {
         exe: Some("/bin/x".into()),
         cause: Cause::Stop,
         status: -1,
-        cpu_us: 10,
-        rss_kib: 900,
+        failed: Some(u64::MAX),
+        cpu_us: Some(10),
+        rss_kib: Some(0),
     };
     vec![
         outcome(Cause::Signal, i32::MIN, Some(3), Some(stream), Some(none)),
         outcome(Cause::Error, i32::MAX, None, None, None),
-        ProcExit { pp: None, exe: None, ..exit.clone() }.into(),
+        ProcExit { pp: None, exe: None, failed: None, cpu_us: None, rss_kib: None, ..exit.clone() }.into(),
         exit.into(),
         SessionClose { cause: Cause::Limit, status: 0, counts: [("a".into(), 1), ("b\"".into(), 0)].into(), lost: 2 }
             .into(),
@@ -97,9 +107,18 @@ fn session() -> Vec<Body> {
         filter_h: Some(digest(3)),
         mode: Mode::Review,
         durability: Durability::BeforeResult,
+        recorder: Some(Recorder {
+            grade: RecorderGrade::NotifyAddfd,
+            scope: RecorderScope::Changes,
+            why: String::new(),
+        }),
     };
+    let weaker = |grade, scope| SessionOpen { recorder: Some(Recorder { grade, scope, why: text() }), ..open.clone() };
     vec![
-        SessionOpen { layers: Vec::new(), filter_h: None, mode: Mode::Discard, ..open.clone() }.into(),
+        SessionOpen { layers: Vec::new(), filter_h: None, mode: Mode::Discard, recorder: None, ..open.clone() }.into(),
+        weaker(RecorderGrade::OutcomeOnly, RecorderScope::Off).into(),
+        weaker(RecorderGrade::Trace, RecorderScope::Changes).into(),
+        weaker(RecorderGrade::Notify, RecorderScope::AllOpens).into(),
         open.into(),
         Call { tool: "exec".into(), via: "cli".into(), input: Some(blob()) }.into(),
         Call { tool: "exec".into(), via: "cli".into(), input: None }.into(),
@@ -118,7 +137,8 @@ fn session() -> Vec<Body> {
 fn outlet() -> Vec<Body> {
     let text = || TEXT.to_owned();
     let (some, none) = (|| Some(text()), || None::<String>);
-    let open = NetOpen { c: 1, host: text(), port: u16::MAX, via: Via::Direct, rules: vec!["a".into(), text()] };
+    let open =
+        NetOpen { c: 1, host: text(), port: u16::MAX, via: Via::Direct, addr: some(), rules: vec!["a".into(), text()] };
     let request = NetRequest {
         r: u64::MAX,
         c: 1,
@@ -141,8 +161,8 @@ fn outlet() -> Vec<Body> {
         NetName { name: String::new(), ty: "TYPE65".into(), addr: none() }.into(),
         NetOpen { via: Via::Http, ..open.clone() }.into(),
         NetOpen { via: Via::Socks, ..open.clone() }.into(),
-        NetOpen { via: Via::Tool, ..open.clone() }.into(),
-        NetOpen { via: Via::Exchange, ..open.clone() }.into(),
+        NetOpen { via: Via::Tool, addr: none(), ..open.clone() }.into(),
+        NetOpen { via: Via::Exchange, addr: none(), ..open.clone() }.into(),
         NetOpen { via: Via::Port, rules: Vec::new(), ..open.clone() }.into(),
         open.into(),
         NetClose { addr: none(), ..close.clone() }.into(),
@@ -164,11 +184,92 @@ fn outlet() -> Vec<Body> {
     ]
 }
 
+fn recorded() -> Vec<Body> {
+    let strange = || LogPath(b"a/\xff\xfe".to_vec());
+    let exec = ProcExec { p: 1, exe: Some("/bin/sh".into()), h: Some(digest(1)), asked: Some(strange()), cut: Some(4) };
+    let call = ProcCall { p: 1, call: "ptrace".into(), args: vec![0, u64::MAX, 2], errno: Some(1), times: Some(2) };
+    let open = FsOpen {
+        p: 1,
+        path: strange(),
+        fl: "RW|APPEND|CREAT|EXCL|TRUNC|TMPFILE|NOFOLLOW".into(),
+        mode: Some(0o7777),
+        errno: Some(0),
+        ino: Some([0, u64::MAX]),
+        was: Some(Was::Absent),
+        cut: Some(1),
+        times: Some(u64::MAX),
+    };
+    let change = FsChange {
+        p: 1,
+        op: FsOp::Rename,
+        path: "a".into(),
+        to: Some(strange()),
+        value: Some(0),
+        cut: Some(2),
+        times: Some(2),
+    };
+    let bare = FsChange { to: None, value: None, cut: None, times: None, ..change.clone() };
+    let op = |op| FsChange { op, ..bare.clone() }.into();
+    let ask = |op, addr: &str, times| NetAsk { p: 1, op, addr: addr.into(), times }.into();
+    let mut bodies = vec![
+        ProcStart { p: 1, pp: None, pid: 0 }.into(),
+        ProcStart { p: 2, pp: Some(1), pid: u32::MAX }.into(),
+        ProcExec { exe: None, h: None, asked: None, cut: None, ..exec.clone() }.into(),
+        exec.into(),
+        ProcCall { args: vec![], errno: None, times: None, ..call.clone() }.into(),
+        call.into(),
+        FsOpen {
+            mode: None,
+            errno: None,
+            ino: None,
+            was: None,
+            cut: None,
+            times: None,
+            fl: "R".into(),
+            ..open.clone()
+        }
+        .into(),
+        FsOpen { fl: "W|TRUNC".into(), ..open.clone() }.into(),
+        open.into(),
+        change.into(),
+        ask(SocketOp::Connect, "[::1]:443", None),
+        ask(SocketOp::Bind, TEXT, Some(2)),
+        ask(SocketOp::Listen, "unknown", None),
+        ask(SocketOp::Send, "family:16", None),
+    ];
+    let ops = [FsOp::Unlink, FsOp::Rmdir, FsOp::Exchange, FsOp::Link, FsOp::Symlink, FsOp::Mkdir, FsOp::Mknod];
+    bodies.extend(ops.map(op));
+    let ops = [FsOp::Chmod, FsOp::Chown, FsOp::Utimes, FsOp::Truncate, FsOp::Setxattr, FsOp::Removexattr];
+    bodies.extend(ops.map(op));
+    bodies
+}
+
+#[test]
+fn flags_have_one_order_and_one_way_to_access() {
+    for fl in ["", "CREAT", "W|W", "R|W", "W|EXCL|CREAT", "W|CREAT|CREAT", "W|", "W|APPEND|", "W|PATH", "rw"] {
+        let open = FsOpen {
+            p: 1,
+            path: "a".into(),
+            fl: fl.into(),
+            mode: None,
+            errno: None,
+            ino: None,
+            was: None,
+            cut: None,
+            times: None,
+        };
+        let mut leaf = Vec::new();
+        let place = Place { n: 0, wall_ns: 0, mono_ns: 0 };
+        assert!(write_leaf(&mut leaf, &Record::new(open), place, &[]).is_err(), "{fl:?}");
+    }
+}
+
 /// Leaves of every kind, each optional member there and not there.
 fn leaves() -> Vec<Vec<u8>> {
-    let mut bodies = [ends(), ledger(), session(), outlet()].concat();
+    let mut bodies = [ends(), ledger(), session(), outlet(), recorded()].concat();
     bodies.extend(changes().into_iter().map(Body::from));
     for change in changes() {
+        let change = Box::new(change);
         bodies.extend([Apply(Act::File(change.clone())).into(), Discard(Act::File(change)).into()]);
     }
     bodies.extend([Apply(Act::Begin(3)).into(), Undo(Act::End(u64::MAX)).into()]);

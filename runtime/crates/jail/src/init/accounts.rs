@@ -1,0 +1,82 @@
+//! Reaping: how each process ended that is the init's to wait for, booked on the call that it belongs to.
+//! It never waits for a process that runs.
+
+use super::{Init, Phase};
+use crate::error::JailError;
+use crate::recorder::{ProcessId, status};
+use crate::wire::{EXITS_MAX, ProcessExit};
+use crate::{sys, tree};
+use rustix::io::Errno;
+
+/// What is known of whose a process was.
+struct Owner {
+    call: Option<ProcessId>,
+    session: Option<i32>,
+}
+
+impl Init {
+    pub(super) fn drain_child_signals(&self) -> Result<(), JailError> {
+        let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
+        loop {
+            match rustix::io::read(&self.children, &mut buffer) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(errno) => return Err(JailError::os("read", "child signals", errno.raw_os_error())),
+            }
+        }
+    }
+
+    /// Reaps everything that has ended. `true`: there is no child left.
+    pub(super) fn reap(&mut self) -> Result<bool, JailError> {
+        loop {
+            match self.reap_one() {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(Errno::CHILD) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(JailError::os("wait for", "children", errno.raw_os_error())),
+            }
+        }
+    }
+
+    /// `false`: no child has ended. Who a child was is asked before it is reaped, while its number is still its own: its
+    /// process, and beside other calls its session.
+    fn reap_one(&mut self) -> Result<bool, Errno> {
+        let Some(pid) = sys::ended_child()? else { return Ok(false) };
+        let session = if self.calls.len() > 1 { tree::session_of(pid) } else { None };
+        let mut processes = self.shared.processes();
+        let process = processes.of_zombie(pid).unwrap_or_else(|| processes.found(pid));
+        let call = processes.call_of(process);
+        drop(processes);
+        let Some(reaped) = sys::reap(Some(pid), libc::WNOHANG)? else { return Ok(false) };
+        self.shared.processes().end(process, Some(status(reaped.status)));
+        self.account(&reaped, process, Owner { call, session });
+        Ok(true)
+    }
+
+    /// Books an ended process on its call: that of which it is known to be, that of its session, else the oldest one.
+    fn account(&mut self, reaped: &sys::Reaped, process: ProcessId, owner: Owner) {
+        let by_process = self.calls.iter().position(|call| Some(call.process) == owner.call);
+        let by_session = || self.calls.iter().position(|call| Some(call.main) == owner.session);
+        let Some(call) = by_process.or_else(by_session).or(Some(0)).and_then(|position| self.calls.get_mut(position))
+        else {
+            return;
+        };
+        let exit = ProcessExit {
+            process,
+            pid: reaped.pid.unsigned_abs(),
+            status: status(reaped.status),
+            cpu_us: reaped.cpu_us,
+            max_rss_kib: reaped.max_rss_kib,
+        };
+        call.cpu_us = call.cpu_us.saturating_add(exit.cpu_us);
+        call.max_rss_kib = call.max_rss_kib.max(exit.max_rss_kib);
+        if process == call.process && matches!(call.phase, Phase::Running) {
+            call.phase = Phase::Ending(exit);
+        } else if call.exits.len() < EXITS_MAX {
+            call.exits.push(exit);
+        } else {
+            call.exits_unlisted = call.exits_unlisted.saturating_add(1);
+        }
+    }
+}

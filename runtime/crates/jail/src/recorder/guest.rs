@@ -1,0 +1,175 @@
+//! What the kernel tells of a guest's thread: its directory, its descriptors, its umask.
+//! It never asks the guest itself, and never follows a name that the guest chose.
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::io::Write as _;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+
+/// Longest name below `/proc`: a thread, `fd`, a descriptor.
+const NAME_BYTES_MAX: usize = 40;
+/// How far from a full table of descriptors is far enough: other threads open some while one open is performed.
+const MARGIN: u64 = 64;
+/// Where `Umask:` stands in `/proc/PID/status`: the second line. The first has a name of at most 64 bytes, escaped.
+const STATUS_BYTES: usize = 320;
+
+/// `/proc`, and our own descriptors in it, opened once.
+#[derive(Debug)]
+pub(crate) struct Proc {
+    root: OwnedFd,
+    own: OwnedFd,
+}
+
+/// How full a thread's table of descriptors is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is some.
+    Enough,
+    /// Perhaps none.
+    Scarce,
+}
+
+impl Proc {
+    /// Of the calling thread, which alone may use it: descriptors are looked up in its own table.
+    pub(crate) fn of_this_thread() -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, c"/proc", flags, Mode::empty())?;
+        // Not `self`: that is the first thread's table, which this one may have left.
+        let own = rustix::fs::openat(&root, c"thread-self/fd", flags, Mode::empty())?;
+        Ok(Self { root, own })
+    }
+
+    /// The number of its file system.
+    pub(crate) fn device(&self) -> Result<u64, Errno> {
+        rustix::fs::fstat(&self.root).map(|found| found.st_dev)
+    }
+
+    /// The directory that a relative name starts from: the thread's own, or one of its descriptors. The link in `/proc`
+    /// leads to the directory itself, deleted or not, and not through its name.
+    pub(crate) fn base(&self, thread: u32, directory: i32) -> Result<OwnedFd, Errno> {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let name = match directory {
+            libc::AT_FDCWD => format(&mut buffer, format_args!("{thread}/cwd")),
+            0.. => format(&mut buffer, format_args!("{thread}/fd/{directory}")),
+            _ => return Err(Errno::BADF),
+        };
+        rustix::fs::openat(&self.root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// How the kernel names what a descriptor of ours refers to; how long that is.
+    pub(crate) fn name_of<F: AsFd>(&self, descriptor: F, into: &mut [u8]) -> Result<usize, Errno> {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let name = format(&mut buffer, format_args!("{}", descriptor.as_fd().as_raw_fd()));
+        link(&self.own, name, into)
+    }
+
+    /// How the kernel names the directory that a relative name starts from; how long that is.
+    pub(crate) fn base_name(&self, thread: u32, directory: i32, into: &mut [u8]) -> Result<usize, Errno> {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let name = match directory {
+            libc::AT_FDCWD => format(&mut buffer, format_args!("{thread}/cwd")),
+            0.. => format(&mut buffer, format_args!("{thread}/fd/{directory}")),
+            _ => return Err(Errno::BADF),
+        };
+        link(&self.root, name, into)
+    }
+
+    /// Whether the thread may have one more descriptor. The kernel gives out the lowest free number, so while one that
+    /// is well below the limit is free, the table is not full.
+    pub(crate) fn room(&self, thread: u32) -> Result<Room, Errno> {
+        let limit = descriptors_max(thread)?;
+        let Some(number) = limit.checked_sub(1 + MARGIN.min(limit / 2)) else { return Ok(Room::Scarce) };
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let name = format(&mut buffer, format_args!("{thread}/fd/{number}"));
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+        match rustix::fs::statx(&self.root, name, flags, StatxFlags::TYPE) {
+            Err(Errno::NOENT) => Ok(Room::Enough),
+            Ok(_) => Ok(Room::Scarce),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The umask that the thread's own opens are made with. Slow: the kernel writes the whole status for it.
+    pub(crate) fn umask(&self, thread: u32) -> Result<u32, Errno> {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let name = format(&mut buffer, format_args!("{thread}/status"));
+        let status = rustix::fs::openat(&self.root, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = [0; STATUS_BYTES];
+        let length = rustix::io::read(&status, &mut text)?;
+        umask_in(text.get(..length).unwrap_or_default()).ok_or(Errno::PROTO)
+    }
+}
+
+/// The umask in a status. A name's line feeds are escaped there, so no program's name can look like the line.
+fn umask_in(status: &[u8]) -> Option<u32> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Umask:"))?;
+    u32::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 8).ok()
+}
+
+/// The thread's soft limit of descriptors.
+fn descriptors_max(thread: u32) -> Result<u64, Errno> {
+    let thread = libc::pid_t::try_from(thread).map_err(|_| Errno::SRCH)?;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: no new limit is given; `limit` is a live structure that the kernel fills (prlimit(2)).
+    let result = unsafe { libc::prlimit(thread, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
+    crate::sys::answer(i64::from(result))?;
+    Ok(limit.rlim_cur)
+}
+
+/// What a link of `/proc` says; how long that is. An error when it is as long as there is room: it may be longer.
+fn link(directory: &OwnedFd, name: &CStr, into: &mut [u8]) -> Result<usize, Errno> {
+    let room = into.len();
+    // SAFETY: u8 and MaybeUninit<u8> have one layout, and the kernel writes initialised bytes only.
+    let raw = unsafe { std::slice::from_raw_parts_mut(into.as_mut_ptr().cast::<MaybeUninit<u8>>(), room) };
+    let length = rustix::fs::readlinkat_raw(directory, name, raw)?.0.len();
+    if length < room { Ok(length) } else { Err(Errno::NAMETOOLONG) }
+}
+
+/// A name without an allocation. One that does not fit is cut, and names nothing.
+fn format<'a>(buffer: &'a mut [u8; NAME_BYTES_MAX], name: std::fmt::Arguments<'_>) -> &'a CStr {
+    let mut rest: &mut [u8] = buffer.as_mut_slice();
+    if rest.write_fmt(name).is_err() {
+        return c"";
+    }
+    CStr::from_bytes_until_nul(buffer).unwrap_or(c"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_name_is_not_taken_for_its_umask() {
+        assert_eq!(umask_in(b"Name:\tsh\nUmask:\t0027\nState:\tS"), Some(0o27));
+        assert_eq!(umask_in(b"Name:\t\\nUmask:\\t0777\nUmask:\t0022\n"), Some(0o22));
+        assert_eq!(umask_in(b"Name:\tkthread\nState:\tS\n"), None);
+        assert_eq!(umask_in(b"Umask:\tx\n"), None);
+        assert_eq!(umask_in(b""), None);
+    }
+
+    #[test]
+    fn our_own_thread_is_told_as_it_is() {
+        let proc = Proc::of_this_thread().unwrap();
+        let own = std::process::id();
+        assert_eq!(proc.room(own), Ok(Room::Enough));
+        assert!(proc.umask(own).is_ok_and(|umask| umask <= 0o777));
+        let mut name = [0; 4096];
+        let length = proc.base_name(own, libc::AT_FDCWD, &mut name).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(name.get(..length), Some(std::os::unix::ffi::OsStrExt::as_bytes(here.as_os_str())));
+        let base = proc.base(own, libc::AT_FDCWD).unwrap();
+        assert_eq!(proc.name_of(&base, &mut name), Ok(length));
+        assert_eq!(proc.name_of(&base, &mut [0; 1]), Err(Errno::NAMETOOLONG));
+        assert_eq!(proc.base(own, -1).unwrap_err(), Errno::BADF);
+        assert_eq!(proc.base(own, i32::MAX).unwrap_err(), Errno::NOENT);
+    }
+
+    #[test]
+    fn the_longest_names_fit() {
+        let mut buffer = [0; NAME_BYTES_MAX];
+        let longest = format(&mut buffer, format_args!("{}/fd/{}", u32::MAX, u64::MAX));
+        assert_eq!(longest.to_bytes().len(), 34);
+    }
+}

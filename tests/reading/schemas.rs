@@ -1,0 +1,75 @@
+//! Exports against the schemas that others publish: OCSF 1.8 and the protocol buffers of OpenTelemetry.
+//! It never passes where a schema could not be had; it says so, as a failure.
+
+use crate::session::{End, State};
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use stockade_tests::binaries::variable;
+
+#[expect(clippy::print_stdout, reason = "a check that could not be made is said out loud")]
+/// What `validate.py` says of an export; `None` where the schemas were not downloaded.
+fn validated(format: &str, export: &str, state: &State) -> Option<String> {
+    let Some(packages) = variable("STOCKADE_TEST_SCHEMAS") else {
+        println!(
+            "!! {format}: not validated: tests/reading/fetch DIR downloads the schemas, STOCKADE_TEST_SCHEMAS=DIR names them"
+        );
+        return None;
+    };
+    let file = state.root.join(format);
+    fs::write(&file, export).expect("written");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reading/validate.py");
+    let words = [OsString::from("python3"), script.into(), packages, format.into(), file.into()];
+    let ended = state.run(words.to_vec(), Duration::from_secs(240));
+    assert_eq!(ended.code(), 0, "{}", ended.told());
+    Some(ended.out())
+}
+
+#[test]
+fn the_ocsf_export_holds_against_the_published_schema() {
+    let state = State::new(End::Closed);
+    let plain = state.answer(&["log", "export", "last", "--ocsf"]);
+    let records = state.answer(&["log", "export", "last", "--jsonl"]).lines().count();
+    assert_eq!(plain.lines().count(), records, "one event a record");
+    assert!(!plain.contains("-j2"), "values are not disclosed unless that is asked for");
+    let disclosed = state.answer(&["log", "export", "last", "--ocsf", "--disclose"]);
+    assert!(disclosed.contains("\"cmd_line\":\"cc -c src/main.c\""));
+    for export in [plain, disclosed] {
+        if let Some(said) = validated("ocsf", &export, &state) {
+            assert!(said.contains(&format!("{records} events of OCSF 1.8.0 are valid")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn the_otlp_export_parses_as_the_protocol_and_its_spans_fit_together() {
+    let state = State::new(End::Closed);
+    let plain = state.answer(&["log", "export", "last", "--otlp"]);
+    assert!(!plain.contains("-j2"));
+    let disclosed = state.answer(&["log", "export", "last", "--otlp", "--disclose"]);
+    assert!(disclosed.contains("make -j2 all"));
+    for export in [plain, disclosed] {
+        if let Some(said) = validated("otlp", &export, &state) {
+            // A session, four calls, nineteen processes.
+            assert!(said.contains("24 spans"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_export_of_a_session_that_was_not_closed_is_whole_up_to_its_end() {
+    let state = State::new(End::Interrupted);
+    for format in ["--jsonl", "--ocsf", "--otlp"] {
+        let export = state.answer(&["log", "export", "last", format]);
+        for line in export.lines() {
+            serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
+        }
+    }
+    let otlp = state.answer(&["log", "export", "last", "--otlp"]);
+    assert!(otlp.contains("stockade.unfinished"), "the session's span has no end");
+    validated("otlp", &otlp, &state);
+    let two = state.stockade(&["log", "export", "last", "--ocsf", "--otlp"]);
+    assert_ne!(two.code(), 0, "one format at a time");
+    assert_ne!(state.stockade(&["log", "export", "last"]).code(), 0, "a format has to be named");
+}

@@ -1,0 +1,179 @@
+"""Double entry, rules 7 to 11 of LOG-FORMAT.md section 9: what a recorder saw against calls, outcomes and connections.
+
+It keeps every record of a session in memory, looks at all of them as often as it likes, and never decides what a finding
+is worth.
+"""
+
+import collections
+
+from primitives import Malformed, unbase64
+
+EVENTS = ("proc.start", "proc.exec", "proc.call", "proc.exit", "fs.open", "fs.change", "net.ask")
+ONLY_RECORDED = tuple(kind for kind in EVENTS if kind != "proc.exit")
+PERFORMED = ("performed", "outcome")
+
+
+def check_recorded(incomplete, note, leaves):
+    """Everything about the recorder of a session whose leaves these are."""
+    first = leaves[0] if leaves and leaves[0]["k"] == "session.open" else None
+    recorder = first["o"].get("recorder") if first else None
+    if not recorder or recorder["grade"] == "outcome-only":
+        note("there was no recorder")
+        for leaf in leaves:
+            if leaf["k"] in ONLY_RECORDED:
+                incomplete(f"leaf {leaf['n']}: {leaf['k']}, and there was no recorder")
+        return
+    say = lambda leaf, text: incomplete(f"leaf {leaf['n']} ({leaf['k']}): {text}")  # noqa: E731
+    calls = order_of_calls(say, leaves)
+    check_processes(say, leaves)
+    for leaf in leaves:
+        if leaf["k"] == "fs.open" and leaf["ev"] in PERFORMED and recorder["grade"] != "notify+addfd":
+            say(leaf, "this recorder performs nothing")
+    for records in calls.values():
+        check_files(say, records)
+    check_connections(say, leaves)
+
+
+def order_of_calls(say, leaves):
+    """Rule 8; by call, its events and outcomes up to its result."""
+    permitted, over, calls = set(), set(), collections.defaultdict(list)
+    for leaf in leaves:
+        kind, call = leaf["k"], leaf.get("tc")
+        if kind == "permit":
+            permitted.add(call)
+        if kind in (*EVENTS, "fs.outcome"):
+            if call is None or call not in permitted:
+                say(leaf, "its call was not permitted before it")
+            elif call in over:
+                say(leaf, "it is behind the result of its call")
+            else:
+                calls[call].append(leaf)
+        if kind == "result":
+            over.add(call)
+    return calls
+
+
+# ---- Processes (rule 7) ---------------------------------------------------------------------------------------------------
+
+
+def check_processes(say, leaves):
+    started, ended, program, executed, mains = {}, set(), {}, set(), {}
+    for leaf in leaves:
+        kind, o = leaf["k"], leaf["o"]
+        p = o.get("p")
+        if kind == "proc.start":
+            if p in started:
+                say(leaf, "it was started before")
+            if "pp" in o and o["pp"] not in started:
+                say(leaf, "what made it was not started")
+            if "pp" not in o and mains.setdefault(leaf.get("tc"), p) != p:
+                say(leaf, "its call began with another process")
+            started[p] = leaf
+        elif kind in EVENTS:
+            own = started.get(p)
+            if not own or p in ended or own.get("tc") != leaf.get("tc"):
+                say(leaf, "its process was not started, has ended, or is of another call")
+            if kind == "proc.exec":
+                executed.add(p)
+                program[p] = o.get("exe", program.get(p))
+            if kind == "proc.exit":
+                ended.add(p)
+                if own and (own["o"]["pid"], own["o"].get("pp")) != (o["pid"], o.get("pp")):
+                    say(leaf, "it was started with another pid or parent")
+                if "exe" in o and o["exe"] != program.get(p):
+                    say(leaf, "it executed something else last")
+        elif kind == "result" and p is not None:
+            if mains.get(leaf.get("tc")) != p:
+                say(leaf, "its call did not begin with this process")
+            elif o["cause"] == "exit" and p not in executed:
+                say(leaf, "its process executed nothing")
+    for p, leaf in started.items():
+        if p not in ended:
+            say(leaf, "it does not end")
+
+
+# ---- Files (rules 9 and 10) -----------------------------------------------------------------------------------------------
+
+
+def check_files(say, records):
+    """`records` are those of one call, in order, up to its result."""
+    opens = [leaf for leaf in records if leaf["k"] == "fs.open" and writes(leaf["o"])]
+    changes = [leaf for leaf in records if leaf["k"] == "fs.change" and "cut" not in leaf["o"]]
+    outcomes = [leaf for leaf in records if leaf["k"] == "fs.outcome"]
+    plain = {leaf["n"]: any(explains(before, leaf) for before in records[:at] if before["k"] != "fs.outcome")
+             for at, leaf in enumerate(records) if leaf["k"] == "fs.outcome"}
+    inodes = {tuple(leaf["o"]["ino"]) for leaf in opens + [leaf for leaf in outcomes if plain[leaf["n"]]] if "ino" in leaf["o"]}
+    for leaf in outcomes:
+        if not plain[leaf["n"]] and ("ino" not in leaf["o"] or tuple(leaf["o"]["ino"]) not in inodes):
+            say(leaf, "nothing explains it")
+    moved = {name for leaf in changes for name in moves(leaf["o"])}
+    gone = moved | {name_of(leaf["o"]["path"]) for leaf in changes if leaf["o"]["op"] in ("unlink", "rmdir")}
+    for leaf in opens:
+        o = leaf["o"]
+        if leaf["ev"] not in PERFORMED or "was" not in o or "cut" in o or name_of(o["path"]).startswith(b"/"):
+            continue
+        made = name_of(o["path"])
+        found = any(name_of(after["o"]["path"]) == made for after in outcomes if after["n"] > leaf["n"])
+        if not found and made not in gone and not moved & above(made):
+            say(leaf, "what it made is in no outcome")
+
+
+def explains(event, outcome):
+    """Whether an event accounts for an outcome by its name."""
+    kind, o, path = event["k"], event["o"], name_of(outcome["o"]["path"])
+    if kind == "fs.open":
+        return writes(o) and "cut" not in o and name_of(o["path"]) == path
+    if kind == "fs.change" and "cut" not in o:
+        return path in {name_of(o["path"]), *moves(o)} or bool(set(moves(o)) & above(path))
+    if kind == "net.ask" and o["op"] == "bind" and outcome["o"].get("a", {}).get("ty") == "socket":
+        bound = socket_path(o["addr"])
+        return bound is not None and bound.rpartition(b"/")[2] == path.rpartition(b"/")[2]
+    return False
+
+
+def writes(o):
+    return bool({"W", "RW", "TRUNC"} & set(o["fl"].split("|"))) and o.get("errno", 0) == 0
+
+
+def moves(o):
+    """The names that a rename or exchange takes from what they were of."""
+    return [name_of(o[which]) for which in ("path", "to") if which in o] if o["op"] in ("rename", "exchange") else []
+
+
+def name_of(path):
+    return path.encode() if type(path) is str else unbase64(path["b64"], url=True)
+
+
+def above(path):
+    """Every directory above a path."""
+    return {path[:at] for at, byte in enumerate(path) if byte == 0x2F}
+
+
+def socket_path(addr):
+    if addr.startswith("unix-b64:"):
+        try:
+            return unbase64(addr.removeprefix("unix-b64:"), url=True)
+        except Malformed:
+            return None
+    return addr.removeprefix("unix:").encode() if addr.startswith("unix:") else None
+
+
+# ---- Connections (rule 11) ------------------------------------------------------------------------------------------------
+
+
+def check_connections(say, leaves):
+    asks, opens = collections.Counter(), collections.Counter()
+    last = {}
+    for leaf in leaves:
+        o = leaf["o"]
+        if leaf["k"] == "net.ask" and o["op"] in ("connect", "send"):
+            asks[o["addr"]] += o.get("times", 1)
+        if leaf["k"] == "net.open" and o["via"] in ("direct", "http", "socks"):
+            if o.get("addr") not in asks:
+                say(leaf, "nobody asked for this connection")
+            elif o["via"] == "direct":
+                opens[o["addr"]] += 1
+                last[o["addr"]] = leaf
+    for addr, times in opens.items():
+        if times > asks[addr]:
+            say(last[addr], "there are more connections than were asked for")
