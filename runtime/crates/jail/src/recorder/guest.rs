@@ -205,6 +205,33 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_came_to_mean_another_file_has_the_name_of_that_one() {
+        let proc = Proc::of_this_thread().unwrap();
+        let open = |path| rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let mut descriptor = open(c"/proc");
+        for (path, name) in
+            [(c"/dev/null", "/dev/null"), (c"/", "/"), (c"/dev", "/dev"), (c"/proc/version", "/proc/version")]
+        {
+            rustix::io::dup3(open(path), &mut descriptor, rustix::io::DupFlags::CLOEXEC).unwrap();
+            let mut told = [0; 64];
+            let length = proc.name_of(&descriptor, &mut told).unwrap();
+            assert_eq!(told.get(..length), Some(name.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_there_is_not_said_to_be_free() {
+        let proc = Proc::of_this_thread().unwrap();
+        let own = std::process::id();
+        let number = proc.root.as_raw_fd();
+        assert!(!proc.lacks(own, u64::try_from(number).unwrap()));
+        assert!(!proc.lacks(u32::MAX / 2, SELDOM_USED), "of nobody nothing is known");
+        // SAFETY: kcmp(2) takes numbers, and reads no memory of ours.
+        let same = unsafe { libc::syscall(libc::SYS_kcmp, own, own, KCMP_FILE, number, number) };
+        assert_eq!(proc.lacks(own, 1 << 24), same == 0, "where the kernel can be asked, it answers");
+    }
+
+    #[test]
     fn the_longest_names_fit() {
         let mut buffer = [0; NAME_BYTES_MAX];
         let longest = format(&mut buffer, format_args!("{}/fd/{}", u32::MAX, u64::MAX));
