@@ -343,6 +343,13 @@ fn prepare(order: &Order<'_>) -> Result<(), (Stage, i32)> {
 fn exec(call: &Prepared) -> i32 {
     let mut answer = libc::ENOENT;
     for candidate in &call.candidates {
+        // SAFETY: the path is NUL-terminated and lives as long as the call; access(2) only reads it. Where nothing is, an
+        // attempt would be refused likewise, but the recorder would be told of it.
+        if unsafe { libc::access(candidate.as_ptr(), libc::F_OK) } != 0
+            && matches!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+        {
+            continue;
+        }
         // SAFETY: the path is NUL-terminated, both arrays are null-terminated arrays of such strings, and all of it
         // lives in the suspended init's memory.
         unsafe { libc::execve(candidate.as_ptr(), call.argv.pointers.as_ptr(), call.env.pointers.as_ptr()) };
