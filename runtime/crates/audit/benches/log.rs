@@ -138,30 +138,82 @@ fn verify_and_ask(c: &mut Criterion) {
     c.bench_function("check a proof", |b| {
         b.iter(|| TlogProof::parse(black_box(&proof)).and_then(|proof| proof.verify(&leaf, &vkey)).expect("right"));
     });
-    let glob = Glob::new("src/module48/part7/file500471.rs");
-    let first = Instant::now();
-    assert_eq!(log.why(&glob).expect("why").len(), 1);
-    println!("why over {LEAVES} leaves, making the index: {:?}", first.elapsed());
+    let path = "src/module48/part7/file500471.rs";
+    first_question(&log, &dir, path);
+    let glob = Glob::new(path);
+    question("why PATH", || assert_eq!(log.why(&glob).expect("why").len(), 1));
+    let filter = |text: &str| Filter::parse(text).expect("filter");
+    for (text, right) in [
+        (format!("path={path}"), 1),
+        ("path=src/module48/**/file50047?.rs".into(), 1),
+        ("path=**/file500471.rs".into(), 1),
+        ("path=**le50047?.rs".into(), 10),
+        ("path=**/part7/*99.rs".into(), 10),
+        ("path=**/*?z".into(), 0),
+    ] {
+        let filter = filter(&text);
+        question(&text, || assert_eq!(log.query(&filter).expect("found").len(), right, "{text}"));
+    }
+    let index = Index::open(&log).expect("index");
     let mut group = c.benchmark_group("questions over 1M");
     group.sample_size(10);
-    group.bench_function("why, index from its file", |b| b.iter(|| log.why(black_box(&glob)).expect("why")));
-    let filter = |text: &str| Filter::parse(text).expect("filter");
-    let path = filter("path=src/module48/part7/file500471.rs");
-    group.bench_function("path, index from its file", |b| b.iter(|| log.query(black_box(&path)).expect("found")));
-    let index = Index::open(&log).expect("index");
     group.bench_function("path, index open", |b| b.iter(|| index.find(&log, black_box(&glob)).expect("found")));
-    for text in ["src/module48/**/file50047?.rs", "**/file500471.rs"] {
-        let filter = filter(&format!("path={text}"));
-        group.bench_function(format!("{text}, index from its file"), |b| {
-            b.iter(|| log.query(black_box(&filter)).expect("found"));
-        });
-    }
     let filter = filter("k=session.*");
     group.bench_function("filter by kind, no index", |b| {
         b.iter_batched(|| filter.clone(), |filter| log.query(&filter).expect("found"), BatchSize::SmallInput);
     });
     group.finish();
     drop(std::fs::remove_dir_all(root));
+}
+
+/// What a question may take over a log of a million leaves.
+const QUESTION_MOST: Duration = Duration::from_millis(50);
+
+/// Prints the median of one question, asked of files that are in memory, and whether that is fast enough.
+fn question(name: &str, mut ask: impl FnMut()) {
+    const TIMES: usize = 21;
+    ask();
+    let mut took: Vec<Duration> = (0..TIMES)
+        .map(|_| {
+            let begun = Instant::now();
+            ask();
+            begun.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    let (middle, last) = (took[TIMES / 2], took[TIMES - 1]);
+    let verdict = if middle <= QUESTION_MOST { "met" } else { "MISSED" };
+    println!(
+        "question over {LEAVES} leaves: {name:<50} p50 {middle:>10.2?}, most {last:>10.2?}, <= {QUESTION_MOST:?} {verdict}"
+    );
+}
+
+/// What making the index takes, for who asks first of a log whose writer could not make it; beside reading the same files.
+fn first_question(log: &LogReader, dir: &Path, path: &str) {
+    const TIMES: usize = 5;
+    let idx = dir.join("idx");
+    assert!(idx.is_dir(), "closing a large log makes its index");
+    let (mut made, mut read) = (Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        let begun = Instant::now();
+        for entry in std::fs::read_dir(dir.join("seg")).expect("segments") {
+            let mut file = std::fs::File::open(entry.expect("entry").path()).expect("segment");
+            let mut buffer = vec![0; 2 << 20];
+            while std::io::Read::read(&mut file, &mut buffer).expect("read") > 0 {
+                black_box(&buffer);
+            }
+        }
+        read.push(begun.elapsed());
+        std::fs::remove_dir_all(&idx).expect("removed");
+        let begun = Instant::now();
+        assert_eq!(log.why(&Glob::exactly(path)).expect("why").len(), 1);
+        made.push(begun.elapsed());
+    }
+    made.sort_unstable();
+    read.sort_unstable();
+    let (made, read) = (made[TIMES / 2], read[TIMES / 2]);
+    let ratio = made.as_secs_f64() / read.as_secs_f64();
+    println!("why over {LEAVES} leaves, making the index: p50 {made:.2?}, {ratio:.1} x reading the files ({read:.2?})");
 }
 
 /// What a build leaves: 5000 processes, each opens a hundred files, and each file has an outcome.
@@ -208,20 +260,17 @@ fn ask(c: &mut Criterion) {
     log.close(Cause::Exit, 0).expect("close");
     let log = LogReader::open(&dir).expect("log");
     let path = format!("src/module{}/part{}/file250235.rs", 250_235 % 97, 250_235 % 1009);
-    let first = Instant::now();
-    let why = log.why(&Glob::new(&path)).expect("why");
-    println!("questions to a recorded build of {LEAVES} leaves: making the index takes {:?}", first.elapsed());
+    first_question(&log, &dir, &path);
+    let glob = Glob::new(&path);
+    let why = log.why(&glob).expect("why");
     assert_eq!((why.len(), why[0].events.len(), why[0].who.len(), why[0].because.len()), (1, 1, 1, 1));
-    let mut group = c.benchmark_group("recorded build of 1M");
-    group.sample_size(10);
-    group.bench_function("why: change, open, process and its makers, call", |b| {
-        b.iter(|| log.why(black_box(&Glob::new(&path))).expect("why"));
-    });
+    question("why: change, open, process and its makers, call", || drop(log.why(black_box(&glob)).expect("why")));
     for text in [format!("path={path}"), "p=236".into(), "p=236 path=src/**".into(), "path=**/file250235.rs".into()] {
         let filter = Filter::parse(&text).expect("filter");
-        assert!(!log.query(&filter).expect("found").is_empty(), "{text}");
-        group.bench_function(text, |b| b.iter(|| log.query(black_box(&filter)).expect("found")));
+        question(&text, || assert!(!log.query(&filter).expect("found").is_empty(), "{text}"));
     }
+    let mut group = c.benchmark_group("recorded build of 1M");
+    group.sample_size(10);
     group.bench_function("tree of all", |b| b.iter(|| log.tree().expect("tree")));
     group.finish();
     drop(std::fs::remove_dir_all(root));

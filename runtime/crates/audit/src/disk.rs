@@ -25,6 +25,22 @@ pub trait DiskFile: Send + Sync + Debug {
     fn begin_sync(&self) {}
 }
 
+/// A file at a moment: another one has another mark, and so has the same one after a change of any kind.
+///
+/// Nobody can choose it: the kernel gives inodes away, and sets the moment of the last change (inode(7), `ctime`), which
+/// no call sets back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMark {
+    /// Device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was last changed: seconds since 1970, and nanoseconds.
+    pub changed: [i64; 2],
+}
+
 /// What waiting for a lock means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -69,6 +85,11 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As `fstat(2)`.
     fn len(&self, path: &Path) -> io::Result<u64>;
+    /// What tells a file from every other, and from itself before it was last changed.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    fn mark(&self, path: &Path) -> io::Result<FileMark>;
     /// Shortens a file to `len` bytes and puts that on disk.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use crate::ledger::{Ledger, Machine};
 use crate::merkle::Hash;
 use crate::note::Vkey;
 use crate::proof::TlogProof;
+use crate::query::{LEAVES_WORTH_AN_INDEX, prepare};
 use crate::record::{
     BlobRef, Body, Cause, Digest, Heartbeat, LedgerBeat, LedgerClose, Record, SessionClose, SessionId, SessionOpen,
 };
@@ -255,6 +256,9 @@ impl SessionLog {
         std::thread::scope(|scope| {
             // Beside the waits: they are derived from what is in the file by now.
             let tiles = scope.spawn(|| Tiles::write(disk, &dir, &vkey, size));
+            if size >= LEAVES_WORTH_AN_INDEX {
+                scope.spawn(|| prepare(disk, &dir));
+            }
             let signed = self.join()?;
             let closing = LedgerClose { sid: self.sid.clone(), size, root: Digest(root), cause, status };
             let mut written = None;

@@ -1,7 +1,7 @@
 //! The doors to the machine: its files, its clock, its randomness. Everything else in this crate takes them as arguments.
 //! It never reads the environment.
 
-use crate::disk::{Disk, DiskFile, Held, Wait};
+use crate::disk::{Disk, DiskFile, FileMark, Held, Wait};
 use crate::error::{At as _, AuditError, Result};
 use rustix::fs::{Advice, OFlags};
 use std::ffi::OsString;
@@ -155,6 +155,12 @@ impl Disk for SystemDisk {
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(path.symlink_metadata()?.len())
+    }
+
+    fn mark(&self, path: &Path) -> io::Result<FileMark> {
+        let found = path.symlink_metadata()?;
+        let changed = [found.ctime(), found.ctime_nsec()];
+        Ok(FileMark { device: found.dev(), inode: found.ino(), bytes: found.len(), changed })
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

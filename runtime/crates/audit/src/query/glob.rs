@@ -1,6 +1,8 @@
 //! Patterns for paths, kinds and names, matched in bounded time whatever the pattern.
 //! It never takes a pattern for a regular expression.
 
+use super::pages::{Gram, grams};
+
 /// A pattern: `?` is one character and `*` any number, both without `/`; `**` is any number with `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
@@ -43,6 +45,30 @@ impl Glob {
         if head.ends_with(b"**") { suffix.strip_prefix(b"/").unwrap_or(suffix) } else { suffix }
     }
 
+    /// What stands for itself between stars and question marks: every text that it matches has these parts, in this order.
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut after_star = false;
+        let stands = |byte: &u8| !matches!(byte, b'*' | b'?');
+        let same = move |one: &u8, next: &u8| stands(one) && stands(next);
+        let (literal, rest) = self.pattern.split_at(self.literal);
+        let parts = rest.chunk_by(same).filter_map(move |part| {
+            // After a star, for `**/` also stands for no directory at all.
+            let found = if after_star { part.strip_prefix(b"/").unwrap_or(part) } else { part };
+            after_star = part == b"*";
+            stands(&part[0]).then_some(found)
+        });
+        std::iter::once(literal).chain(parts)
+    }
+
+    /// Each four bytes that stand together in every text that it matches.
+    pub(super) fn grams(&self) -> Vec<Gram> {
+        self.parts().flat_map(grams).collect()
+    }
+
+    fn has_parts(&self, text: &[u8]) -> bool {
+        self.parts().try_fold(text, after).is_some()
+    }
+
     /// Whether it matches all of `text`.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {
@@ -51,8 +77,16 @@ impl Glob {
         }
         let Some(rest) = text.strip_prefix(self.literal_prefix()) else { return false };
         let pattern = self.pattern.get(self.literal..).unwrap_or_default();
-        pattern == b"**" || (text.ends_with(self.literal_suffix()) && matches(pattern, rest))
+        // Most texts are told apart by what must be in them, and need no automaton.
+        pattern == b"**" || text.ends_with(self.literal_suffix()) && self.has_parts(text) && matches(pattern, rest)
     }
+}
+
+/// What follows the first `part` in `text`.
+fn after<'a>(text: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
+    let Some(first) = part.first() else { return Some(text) };
+    let starts = text.iter().enumerate().filter(|(_, byte)| *byte == first);
+    starts.map(|(at, _)| &text[at..]).find_map(|rest| rest.strip_prefix(part))
 }
 
 /// Runs all ways through the pattern at once, so that no pattern takes more than pattern × text steps.
@@ -133,6 +167,12 @@ mod tests {
         for (pattern, text, expected) in cases {
             assert_eq!(Glob::new(pattern).matches(text.as_bytes()), *expected, "{pattern} {text}");
         }
+        for (pattern, text, _) in cases.iter().filter(|(_, _, matched)| *matched) {
+            let there: Vec<_> = grams(text.as_bytes()).collect();
+            let glob = Glob::new(pattern);
+            assert!(glob.grams().iter().all(|gram| there.contains(gram)), "{pattern} {text}");
+        }
+        assert_eq!(Glob::new("src/**/main.*s?abcd").grams(), [*b"src/", *b"main", *b"ain.", *b"abcd"]);
         assert!(Glob::exactly("a*").matches(b"a*") && !Glob::exactly("a*").matches(b"ab"));
     }
 }

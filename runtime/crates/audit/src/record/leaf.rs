@@ -234,6 +234,11 @@ impl Head<'_> {
         let leaf = self.strictly();
         #[cfg(any(test, debug_assertions))]
         assert_eq!(leaf.as_ref().ok(), super::respell::leaf(self).as_ref(), "a leaf is what writing it again gives");
+        #[cfg(any(test, debug_assertions))]
+        assert!(
+            leaf.as_ref().map_or(true, |leaf| super::glance::agrees(self, leaf)),
+            "a glance sees what reading finds"
+        );
         leaf
     }
 

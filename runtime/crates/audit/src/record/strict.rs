@@ -124,7 +124,7 @@ impl<'de> Strict<'de> {
 }
 
 /// How many bytes at the start of `bytes` stand for themselves in a string; what ends them is ASCII.
-fn plain_len(bytes: &[u8]) -> usize {
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const PLAIN: [bool; 256] = {
         let mut plain = [true; 256];
         let mut control = 0;

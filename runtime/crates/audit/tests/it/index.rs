@@ -106,7 +106,7 @@ fn an_index_gives_what_a_walk_gives() {
     let dir = write_paths(&scratch.0, 20_000);
     let log = LogReader::open(&dir).expect("reader");
     check(&log);
-    assert!(dir.join("idx/index").exists());
+    assert!(dir.join("idx/000000.idx").exists());
     check(&log);
     let why = log.why(&Glob::new("1999/b.rs")).expect("why");
     assert_eq!(
@@ -126,7 +126,7 @@ fn a_damaged_or_exchanged_index_changes_no_answer() {
         log.why(&glob).expect("why").iter().filter_map(|why| Some(why.change.as_ref()?.leaf.n)).collect::<Vec<u64>>()
     };
     assert_eq!(answer(), right);
-    let path = dir.join("idx/index");
+    let path = dir.join("idx/000000.idx");
     let good = fs::read(&path).expect("index");
     let places = [0, 20, 40, 400].into_iter().chain((1000..good.len()).step_by(good.len() / 12));
     let mut wrong: Vec<Vec<u8>> = places

@@ -3,6 +3,7 @@
 
 mod common;
 mod crash;
+mod forged;
 mod index;
 mod interop;
 mod memdisk;

@@ -173,11 +173,11 @@ fn a_large_log_answers_through_its_index_and_a_stale_index_is_not_used() {
     let dir = write_session(&scratch.0, &ledger(&scratch.0), sid(1), 5000);
     let log = LogReader::open(&dir).expect("reader");
     assert_eq!(log.why(&Glob::new("src/f4711.rs")).expect("why").len(), 1);
-    assert!(dir.join("idx/index").exists());
+    assert!(dir.join("idx/000000.idx").exists());
     assert_eq!(log.why(&Glob::new("src/f471?.rs")).expect("why").len(), 10);
     let other = write_session(&scratch.0, &ledger(&scratch.0), sid(2), 1);
     std::fs::create_dir(other.join("idx")).expect("made");
-    std::fs::copy(dir.join("idx/index"), other.join("idx/index")).expect("copied");
+    std::fs::copy(dir.join("idx/000000.idx"), other.join("idx/000000.idx")).expect("copied");
     let log = LogReader::open(&other).expect("reader");
     assert_eq!(log.why(&Glob::new("src/f4711.rs")).expect("why").len(), 0);
     assert_eq!(log.why(&Glob::new("src/f0.rs")).expect("why").len(), 1);

@@ -223,5 +223,5 @@ fn questions_by_process_and_by_either_path_give_the_same_with_an_index_as_withou
     ] {
         assert_eq!(count(text), right, "{text}");
     }
-    assert!(scratch.0.join("s").join(sid(1).as_str()).join("idx/index").exists());
+    assert!(scratch.0.join("s").join(sid(1).as_str()).join("idx/000000.idx").exists());
 }
