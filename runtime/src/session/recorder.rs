@@ -27,7 +27,8 @@ use stockade_audit::record::{CallId, Digest, Record};
 use stockade_jail::ProcessExit;
 use stockade_jail::recorder::{CallNumber, Event, Events};
 
-/// Once something came, more is let gather for so long: one write for many events.
+/// Once something came, more is let gather for so long: one write for many events, and a short call's end finds all that
+/// there is to write.
 const GATHER: Duration = Duration::from_millis(3);
 /// Records that go to the log with one write at most.
 const BATCH: usize = 256;
@@ -167,13 +168,13 @@ impl Shared {
             if self.events.sleeps() && self.wait(stopped, PollTimeout::NONE) == Woken::Over {
                 return;
             }
-            // An error is kept for who runs a call, and has ended the sandbox.
-            if self.take(&mut self.lock()).is_err() {
-                return;
-            }
             let gather = PollTimeout::try_from(GATHER).unwrap_or(PollTimeout::ZERO);
             let over = nix::poll::poll(&mut [PollFd::new(stopped.as_fd(), PollFlags::POLLIN)], gather);
             if over.is_ok_and(|ready| ready > 0) {
+                return;
+            }
+            // An error is kept for who runs a call, and has ended the sandbox.
+            if self.take(&mut self.lock()).is_err() {
                 return;
             }
         }

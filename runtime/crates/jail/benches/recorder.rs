@@ -1,5 +1,7 @@
-//! What the recorder costs: single calls of a guest, and warm calls of a sandbox, with and without it.
-//! It never judges: it prints the fastest tenth and the median, interleaved, so that the machine's moods hit all alike.
+//! What the recorder costs: single calls of a guest, programs that it starts, and warm calls of a sandbox, with and
+//! without it, on a disk and on a tmpfs. Names as arguments choose among them.
+//! It never judges: it prints the fastest tenth and the median, and what the recorder adds and multiplies by, of one run
+//! and interleaved, so that the machine's moods hit all alike.
 #![expect(clippy::print_stdout, reason = "what a bench is for")]
 
 #[path = "../tests/common/mod.rs"]
@@ -7,70 +9,92 @@ mod common;
 
 use common::{Scratch, collect, command, plan, recording, start};
 use rustix::fs::{Mode, OFlags};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use stockade_jail::plan::Record;
 use stockade_jail::{Sandbox, Stdio};
 
-/// Calls that are timed together.
-const BATCH: usize = 200;
 /// Batches of a guest's life, lives of a guest.
 const BATCHES: usize = 20;
 const LIVES: usize = 10;
 /// Warm calls.
 const CALLS: usize = 400;
+/// What a program is that starts and ends.
+const TRUE: &str = "/usr/bin/true";
+/// Where a guest works: on the disk of the host, and on a tmpfs of the sandbox.
+const PLACES: [&str; 2] = ["/w", "/tmp"];
+/// The bench that is no act of a guest.
+const WARM: &str = "warm call";
 
-/// What a guest does.
-const ACTS: [(&str, fn()); 5] = [
-    ("open for writing, close", || drop(open(OFlags::WRONLY))),
-    ("open to create, close", || drop(open(OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC))),
-    ("open for reading, close", || drop(open(OFlags::RDONLY))),
-    ("unlink of nothing", || rustix::fs::unlink("/w/nothing").unwrap_or_default()),
-    ("umask", || {
+/// What a guest does, and how often in a batch.
+const ACTS: [(&str, usize, fn()); 7] = [
+    ("open for writing", 200, || drop(open(OFlags::WRONLY))),
+    ("open to truncate", 200, || drop(open(OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC))),
+    ("open to make, unlink", 100, || {
+        drop(rustix::fs::open("made", OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR));
+        rustix::fs::unlink("made").expect("it was made");
+    }),
+    ("open for reading", 200, || drop(open(OFlags::RDONLY))),
+    ("unlink of nothing", 200, || rustix::fs::unlink("nothing").unwrap_or_default()),
+    ("umask", 200, || {
         rustix::process::umask(Mode::from_bits_retain(0o22));
+    }),
+    ("fork, exec, wait", 10, || {
+        #[expect(clippy::disallowed_methods, reason = "a guest may, and nobody else is measured by it")]
+        let status = std::process::Command::new(TRUE).status();
+        assert!(status.expect("it starts").success());
     }),
 ];
 
-fn open(flags: OFlags) -> Option<std::os::fd::OwnedFd> {
-    rustix::fs::open("/w/file", flags, Mode::from_bits_retain(0o644)).ok()
+fn open(flags: OFlags) -> OwnedFd {
+    rustix::fs::open("file", flags, Mode::from_bits_retain(0o644)).expect("it is ours")
 }
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("guest") {
-        return guest();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if let [guest, place, acts @ ..] = arguments.as_slice()
+        && guest == "guest"
+    {
+        return live(place, acts);
     }
+    let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|part| name.contains(part.as_str()));
     let scratch = Scratch::new();
     std::fs::copy(std::env::current_exe().expect("a running bench has a file"), scratch.path().join("guest"))
         .expect("room in /tmp");
-    std::fs::write(scratch.path().join("file"), "x").expect("ours");
     let off = start(&recording(plan(scratch.path()), Record::Off));
     let changes = recorded(&recording(plan(scratch.path()), Record::Changes));
     let all = recorded(&recording(plan(scratch.path()), Record::AllOpens));
     let sides = [("off", &off), ("changes", &changes), ("all-opens", &all)];
-    let mut acts: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); sides.len()]; ACTS.len()];
-    for _ in 0..LIVES {
-        for (side, (_, sandbox)) in sides.iter().enumerate() {
-            let running = sandbox.spawn(&command(&["/w/guest", "guest"]), Stdio::Pipes).expect("it starts");
-            for (act, line) in collect(running).expect("it runs").text().lines().enumerate() {
-                acts[act][side].extend(line.split(' ').filter_map(|number| number.parse::<f64>().ok()));
+    println!("us, fastest tenth / median; what is added to the fastest tenth, and the ratio");
+    println!("{:<28} {:>17} {:>35} {:>35}", "", sides[0].0, sides[1].0, sides[2].0);
+    let acts: Vec<&str> = ACTS.iter().map(|(name, ..)| *name).filter(|name| chosen(name)).collect();
+    for place in PLACES.iter().filter(|_| !acts.is_empty()) {
+        let mut times = vec![[const { Vec::new() }; 3]; acts.len()];
+        for _ in 0..LIVES {
+            for (side, (_, sandbox)) in sides.iter().enumerate() {
+                let words: Vec<&str> = ["/w/guest", "guest", place].iter().chain(&acts).copied().collect();
+                let running = sandbox.spawn(&command(&words), Stdio::Pipes).expect("it starts");
+                for (act, line) in collect(running).expect("it runs").text().lines().enumerate() {
+                    times[act][side].extend(line.split(' ').filter_map(|number| number.parse::<f64>().ok()));
+                }
             }
         }
+        acts.iter().zip(times).for_each(|(name, times)| tell(&format!("{name} ({place})"), times));
     }
-    println!("{:<26} {:>28} {:>28} {:>28}", "us, fastest tenth / median", sides[0].0, sides[1].0, sides[2].0);
-    for ((name, _), mut times) in ACTS.iter().zip(acts) {
-        let [a, b, c] = [0, 1, 2].map(|side| quantiles(&mut times[side]));
-        println!("{name:<26} {a:>28} {b:>28} {c:>28}");
+    if !chosen(WARM) {
+        return;
     }
-    let mut calls: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
+    let mut times = [const { Vec::new() }; 3];
     for _ in 0..CALLS {
         for (side, (_, sandbox)) in sides.iter().enumerate() {
             let began = Instant::now();
-            let running = sandbox.spawn(&command(&["/usr/bin/true"]), Stdio::Pipes).expect("it starts");
+            let running = sandbox.spawn(&command(&[TRUE]), Stdio::Pipes).expect("it starts");
             running.wait().expect("it ends");
-            calls[side].push(began.elapsed().as_secs_f64() * 1e6);
+            times[side].push(began.elapsed().as_secs_f64() * 1e6);
         }
     }
-    let [a, b, c] = [0, 1, 2].map(|side| quantiles(&mut calls[side]));
-    println!("{:<26} {a:>28} {b:>28} {c:>28}", "warm call of true");
+    tell(WARM, times);
 }
 
 /// A sandbox whose events are taken every few milliseconds, as a supervisor does while a call runs.
@@ -85,19 +109,30 @@ fn recorded(plan: &stockade_jail::Plan) -> Sandbox {
     sandbox
 }
 
-fn quantiles(times: &mut [f64]) -> String {
-    times.sort_unstable_by(f64::total_cmp);
-    let at = |part: usize| times.get(times.len() / part).copied().unwrap_or(f64::NAN);
-    format!("{:.2} / {:.2}", at(10), at(2))
+/// A line for each side: the first one is what the others are compared with.
+fn tell(name: &str, times: [Vec<f64>; 3]) {
+    let sides = times.map(|mut times| {
+        times.sort_unstable_by(f64::total_cmp);
+        [10, 2].map(|part| times.get(times.len() / part).copied().unwrap_or(f64::NAN))
+    });
+    let [[base, base_median], others @ ..] = sides;
+    let others = others.map(|[fast, median]| {
+        let plain = format!("{fast:.2} / {median:.2}");
+        format!("{plain:>18} {:>+8.2} {:>5.2} x", fast - base, fast / base)
+    });
+    println!("{name:<28} {:>17} {:>35} {:>35}", format!("{base:.2} / {base_median:.2}"), others[0], others[1]);
 }
 
 /// In the sandbox: one line for each act, the time of one call in each batch.
-fn guest() {
-    for (_, act) in ACTS {
+fn live(place: &str, names: &[String]) {
+    let directory = CString::new(place).expect("no NUL");
+    rustix::process::chdir(&directory).expect("it is there");
+    std::fs::write("file", "x").expect("it is ours");
+    for (_, batch, act) in ACTS.iter().filter(|(name, ..)| names.iter().any(|chosen| chosen == name)) {
         let times = (0..BATCHES).map(|_| {
             let began = Instant::now();
-            (0..BATCH).for_each(|_| act());
-            format!("{:.3}", began.elapsed().as_secs_f64() * 1e6 / BATCH as f64)
+            (0..*batch).for_each(|_| act());
+            format!("{:.3}", began.elapsed().as_secs_f64() * 1e6 / *batch as f64)
         });
         println!("{}", times.collect::<Vec<_>>().join(" "));
     }

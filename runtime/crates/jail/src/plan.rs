@@ -60,7 +60,7 @@ pub struct Limits {
     pub cpu_s: Option<u64>,
     /// Memory of the session, MiB.
     pub memory_mib: Option<u64>,
-    /// Processes and threads of the session at one time.
+    /// Processes and threads of guests at one time.
     pub pids: Option<u64>,
     /// Open descriptors of one process.
     pub open_files: Option<u64>,
@@ -275,6 +275,16 @@ pub enum Record {
     Changes,
     /// The same, and each file that is opened for reading.
     AllOpens,
+}
+
+impl Record {
+    /// Threads of the init, which the kernel counts along with the guests'.
+    pub const fn threads_of_the_init(self) -> u64 {
+        match self {
+            Self::Off => 1,
+            Self::Changes | Self::AllOpens => 2,
+        }
+    }
 }
 
 /// What Landlock does about TCP.

@@ -1,7 +1,7 @@
 //! The recorder: what the processes of a sandbox change, start and ask for, reported by the kernel as they do it.
 //! It never allows and never refuses anything: what is refused is in the list of system calls, and stays refused.
 //!
-//! It has two halves. Inside, a thread of the init ([`inside`]) answers the kernel's notifications (seccomp_unotify(2))
+//! It has two halves. Inside, a thread of the init (`inside`) answers the kernel's notifications (seccomp_unotify(2))
 //! and performs opens for writing on behalf of the guest; it writes each event into a ring of shared memory before it
 //! answers, so that an event is never lost with the init. Outside, the supervisor ([`Events`]) reads the ring.
 //! The guest's memory is so parsed in a process that is confined as the guest is, and never in the supervisor.

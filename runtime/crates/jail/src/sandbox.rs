@@ -5,7 +5,7 @@ use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
 use crate::enforced::Enforced;
 use crate::error::{ErrorKind, Fault, JailError};
-use crate::plan::{Plan, SessionStep, Wall};
+use crate::plan::{Limits, Plan, SessionStep, Wall};
 use crate::recorder::{CallNumber, Events, Handed};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
 use crate::watch::{LimitHit, Scope, Watch};
@@ -148,7 +148,9 @@ impl Sandbox {
         let mut starting = Starting::new(helper, plan.wall);
         control.send(&Message::Setup(plan.whole_bytes()), &[])?;
         // While the helper comes up and opens what the plan names; it makes no init before it is told to.
-        let (group, mut layers) = Group::create(&limits, &options.name);
+        let ours = plan.record().threads_of_the_init();
+        let counted = Limits { pids: limits.pids.map(|guests| guests.saturating_add(ours)), ..limits };
+        let (group, mut layers) = Group::create(&counted, &options.name);
         let group = group.map(Arc::new);
         let tasks = group.as_ref().map_or(Ok(Vec::new()), |group| group.admit(starting.helper.id()))?;
         match control.send(&Message::Enter, &tasks.iter().map(OwnedFd::as_fd).collect::<Vec<_>>()) {

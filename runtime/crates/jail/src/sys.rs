@@ -72,9 +72,11 @@ pub(crate) fn run_in_short_turns() -> Result<(), Errno> {
         period: u64,
     }
     const SHORTEST_NS: u64 = 100_000;
+    // Guests that were made more or less important than others wait for a recorder that is as important.
+    let nice = rustix::process::getpriority_process(None)?;
     let size = u32::try_from(size_of::<Attributes>()).unwrap_or(48);
     let attributes =
-        Attributes { size, policy: 0, flags: 0, nice: 0, priority: 0, runtime: SHORTEST_NS, deadline: 0, period: 0 };
+        Attributes { size, policy: 0, flags: 0, nice, priority: 0, runtime: SHORTEST_NS, deadline: 0, period: 0 };
     // SAFETY: `attributes` is a live structure of the size that it says, which the kernel only reads; 0 is this thread.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     answer(result).map(drop)

@@ -160,11 +160,11 @@ impl fmt::Display for Durability {
 /// What a recorder reports of a session. The order is by how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Recording {
-    /// Nothing: the log has calls, outcomes and the outlet's account alone. Also what holds when no profile asks for a
-    /// recorder: a signal can interrupt a call that is told of before the recorder has it, and a program whose handlers do
-    /// not ask for a restart then sees an error that it would not see unrecorded.
+    /// Nothing: the log has calls, outcomes and the outlet's account alone. For what lives by signals: one can interrupt a
+    /// call that is told of before the recorder has it, and a program whose handlers do not ask for a restart then sees
+    /// an error that it would not see unrecorded.
     Off,
-    /// Processes, and what they change or ask the network for.
+    /// Processes, and what they change or ask the network for. What holds when no profile says anything else.
     Changes,
     /// And every file that is opened to be read.
     AllOpens,
@@ -215,11 +215,6 @@ impl RecordFloor {
             Self::Observed => "observed",
             Self::Performed => "performed",
         }
-    }
-
-    /// What a profile that demands this, and does not say how much, records.
-    pub(crate) fn least_recording(self) -> Recording {
-        if self == Self::OutcomeOnly { Recording::Off } else { Recording::Changes }
     }
 
     /// Whether a session that records this much can meet it on any machine.

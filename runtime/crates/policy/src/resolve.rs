@@ -35,7 +35,7 @@ pub fn resolve(
     let Joiner { joined, mut findings, .. } = joiner;
     check_names(&joined, &mut findings);
     let record_floor = joined.record_floor.as_ref().map_or(RecordFloor::OutcomeOnly, |(_, at)| at.value);
-    let recording = joined.recording.unwrap_or(record_floor.least_recording());
+    let recording = joined.recording.unwrap_or(Recording::Changes);
     if let Some((file, at)) = &joined.record_floor {
         check_recorder(recording, file, at, &mut findings);
     }

@@ -419,7 +419,7 @@ fn of_two_recordings_the_larger_holds() {
         (profile.recording(), profile.record_floor())
     };
     let none = RecordFloor::OutcomeOnly;
-    assert_eq!(joined("", ""), (Recording::Off, none));
+    assert_eq!(joined("", ""), (Recording::Changes, none));
     assert_eq!(joined("", "record = \"off\"\n"), (Recording::Off, none));
     assert_eq!(joined("record = \"off\"\n", "record = \"changes\"\n"), (Recording::Changes, none));
     assert_eq!(joined("record = \"all-opens\"\n", "record = \"off\"\n"), (Recording::AllOpens, none));

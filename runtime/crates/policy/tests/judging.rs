@@ -184,7 +184,7 @@ fn everything_that_a_project_takes_away_is_taken() {
             "tighter: + hold b (stockade.toml:6)",
             "tighter: + pids = 5 (stockade.toml:8)",
             "tighter: durability = \"group\" -> durability = \"before-run\"",
-            "tighter: record = \"off\" -> record = \"all-opens\"",
+            "tighter: record = \"changes\" -> record = \"all-opens\"",
             "tighter: record_floor = \"outcome-only\" -> record_floor = \"observed\"",
         ]
     );
@@ -381,7 +381,7 @@ fn an_explanation_names_reason_file_and_line() {
     let text = profile(&format!("protect = [\"/x\"]\n{WORK}[limits]\npids = 5\n")).explain().to_string();
     assert_eq!(
         text,
-        "profile p\n\nmay read and write\n  write .  [p.toml:8]\n      work\n\nmay read and execute\n  exec /usr  [p.toml:5]\n      programs\n\nprotected files of the workspace\n  /x  [p.toml:3]\n\nlimits\n  pids = 5  [p.toml:12]\n  floor = \"full\"\n  durability = \"group\"\n  record = \"off\"\n  record_floor = \"outcome-only\"\n"
+        "profile p\n\nmay read and write\n  write .  [p.toml:8]\n      work\n\nmay read and execute\n  exec /usr  [p.toml:5]\n      programs\n\nprotected files of the workspace\n  /x  [p.toml:3]\n\nlimits\n  pids = 5  [p.toml:12]\n  floor = \"full\"\n  durability = \"group\"\n  record = \"changes\"\n  record_floor = \"outcome-only\"\n"
     );
 }
 
@@ -390,7 +390,7 @@ fn the_canonical_form_is_fixed() {
     let bytes =
         profile("description = \"not judged\"\n[[grant.env]]\nname = \"A\"\nvalue = \"x\\\\y\"\nreason = \"r\"\n")
             .canonical_bytes();
-    let expect = "stockade-profile/1\ndurability\tdurability=group\nfloor\tfloor=full\ngrant\tenv=A\tvalue=x\\\\y\trule=p:4\treason=r\nname\tname=p\nrecord\trecord=off\nrecord_floor\trecord_floor=outcome-only\n";
+    let expect = "stockade-profile/1\ndurability\tdurability=group\nfloor\tfloor=full\ngrant\tenv=A\tvalue=x\\\\y\trule=p:4\treason=r\nname\tname=p\nrecord\trecord=changes\nrecord_floor\trecord_floor=outcome-only\n";
     assert_eq!(String::from_utf8(bytes).expect("text"), expect);
 }
 

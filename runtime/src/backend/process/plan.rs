@@ -193,7 +193,7 @@ fn namespaces(
         wall: Wall::Namespaces,
         host: vec![HostStep::Limits(limits)],
         session,
-        call: call_steps(limits, sockets),
+        call: call_steps(limits, site.record, sockets),
     })
 }
 
@@ -353,19 +353,20 @@ fn landlock_only(granted: &[Granted], limits: Limits, site: &Site, host: &dyn Ho
         wall: Wall::Landlock,
         host: vec![HostStep::Limits(limits)],
         session,
-        call: call_steps(limits, Sockets::PairsOnly),
+        call: call_steps(limits, site.record, Sockets::PairsOnly),
     })
 }
 
 /// What every call does between fork and exec.
-fn call_steps(limits: Limits, sockets: Sockets) -> Vec<CallStep> {
+fn call_steps(limits: Limits, record: Record, sockets: Sockets) -> Vec<CallStep> {
     const MIB: u64 = 1024 * 1024;
     let bounded = |resource, value: Option<u64>| value.map(|value| CallStep::Rlimit { resource, value });
     let mut steps = vec![CallStep::OwnSession, CallStep::Rlimit { resource: Rlimit::Core, value: 0 }];
     steps.push(CallStep::Rlimit { resource: Rlimit::LockedMemory, value: MEMLOCK_BYTES });
     steps.extend(bounded(Rlimit::OpenFiles, limits.open_files));
     // One more than the control group allows, where there is one: the kernel counts the refusals of a group only.
-    steps.extend(bounded(Rlimit::Pids, limits.pids.map(|pids| pids.saturating_add(1))));
+    let more = record.threads_of_the_init() + 1;
+    steps.extend(bounded(Rlimit::Pids, limits.pids.map(|pids| pids.saturating_add(more))));
     steps.extend(bounded(Rlimit::FileSize, limits.disk_mib.map(|mib| mib.saturating_mul(MIB))));
     steps.extend([CallStep::CloseDescriptors, CallStep::Seccomp { sockets }]);
     steps

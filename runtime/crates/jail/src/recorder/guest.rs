@@ -3,6 +3,7 @@
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
+use std::cell::OnceCell;
 use std::ffi::CStr;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
@@ -12,6 +13,12 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 const NAME_BYTES_MAX: usize = 40;
 /// How far from a full table of descriptors is far enough: other threads open some while one open is performed.
 const MARGIN: u64 = 64;
+/// A descriptor that few programs have: where it is free, and the limit far enough above it, the table is not full.
+const SELDOM_USED: u64 = 895;
+/// `KCMP_FILE` of kcmp(2).
+const KCMP_FILE: libc::c_long = 0;
+/// Links to own descriptors that are kept open: the lowest numbers, which those of a moment have.
+const LINKS_KEPT: usize = 64;
 /// Where `Umask:` stands in `/proc/PID/status`: the second line. The first has a name of at most 64 bytes, escaped.
 const STATUS_BYTES: usize = 320;
 
@@ -20,6 +27,10 @@ const STATUS_BYTES: usize = 320;
 pub(crate) struct Proc {
     root: OwnedFd,
     own: OwnedFd,
+    own_pid: i32,
+    /// The links of the lowest descriptors themselves, opened when they were first asked for. A link's inode says whose
+    /// and which descriptor it is of, and what stands behind that is looked up when it is read (proc_pid_fd(5)).
+    links: [OnceCell<OwnedFd>; LINKS_KEPT],
 }
 
 /// How full a thread's table of descriptors is.
@@ -38,7 +49,8 @@ impl Proc {
         let root = rustix::fs::openat(CWD, c"/proc", flags, Mode::empty())?;
         // Not `self`: that is the first thread's table, which this one may have left.
         let own = rustix::fs::openat(&root, c"thread-self/fd", flags, Mode::empty())?;
-        Ok(Self { root, own })
+        let own_pid = rustix::process::getpid().as_raw_nonzero().get();
+        Ok(Self { root, own, own_pid, links: [const { OnceCell::new() }; LINKS_KEPT] })
     }
 
     /// The number of its file system.
@@ -60,9 +72,22 @@ impl Proc {
 
     /// How the kernel names what a descriptor of ours refers to; how long that is.
     pub(crate) fn name_of<F: AsFd>(&self, descriptor: F, into: &mut [u8]) -> Result<usize, Errno> {
+        let number = descriptor.as_fd().as_raw_fd();
         let mut buffer = [0; NAME_BYTES_MAX];
-        let name = format(&mut buffer, format_args!("{}", descriptor.as_fd().as_raw_fd()));
-        link(&self.own, name, into)
+        let name = format(&mut buffer, format_args!("{number}"));
+        let Some(kept) = usize::try_from(number).ok().and_then(|number| self.links.get(number)) else {
+            return link(&self.own, name, into);
+        };
+        let itself = match kept.get() {
+            Some(itself) => itself,
+            None => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let opened = rustix::fs::openat(&self.own, name, flags, Mode::empty())?;
+                kept.get_or_init(|| opened)
+            }
+        };
+        // An empty name is the link itself (readlinkat(2)).
+        link(itself, c"", into)
     }
 
     /// How the kernel names the directory that a relative name starts from; how long that is.
@@ -80,6 +105,9 @@ impl Proc {
     /// is well below the limit is free, the table is not full.
     pub(crate) fn room(&self, thread: u32) -> Result<Room, Errno> {
         let limit = descriptors_max(thread)?;
+        if limit > SELDOM_USED + MARGIN && self.lacks(thread, SELDOM_USED) {
+            return Ok(Room::Enough);
+        }
         let Some(number) = limit.checked_sub(1 + MARGIN.min(limit / 2)) else { return Ok(Room::Scarce) };
         let mut buffer = [0; NAME_BYTES_MAX];
         let name = format(&mut buffer, format_args!("{thread}/fd/{number}"));
@@ -89,6 +117,16 @@ impl Proc {
             Ok(_) => Ok(Room::Scarce),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Whether it is certain that a thread has no descriptor of this number. Where the kernel has kcmp(2), which knows
+    /// without making an inode of `/proc` for the answer; its table is the thread's own, also where it shares none.
+    fn lacks(&self, thread: u32, number: u64) -> bool {
+        let own = self.root.as_raw_fd();
+        // SAFETY: kcmp(2) takes numbers, and reads no memory of ours.
+        let result = unsafe { libc::syscall(libc::SYS_kcmp, self.own_pid, thread, KCMP_FILE, own, number) };
+        // There is one of the two, ours: so it is the other that is none.
+        crate::sys::answer(result) == Err(Errno::BADF)
     }
 
     /// The umask that the thread's own opens are made with. Slow: the kernel writes the whole status for it.
@@ -164,6 +202,33 @@ mod tests {
         assert_eq!(proc.name_of(&base, &mut [0; 1]), Err(Errno::NAMETOOLONG));
         assert_eq!(proc.base(own, -1).unwrap_err(), Errno::BADF);
         assert_eq!(proc.base(own, i32::MAX).unwrap_err(), Errno::NOENT);
+    }
+
+    #[test]
+    fn a_number_that_came_to_mean_another_file_has_the_name_of_that_one() {
+        let proc = Proc::of_this_thread().unwrap();
+        let open = |path| rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let mut descriptor = open(c"/proc");
+        for (path, name) in
+            [(c"/dev/null", "/dev/null"), (c"/", "/"), (c"/dev", "/dev"), (c"/proc/version", "/proc/version")]
+        {
+            rustix::io::dup3(open(path), &mut descriptor, rustix::io::DupFlags::CLOEXEC).unwrap();
+            let mut told = [0; 64];
+            let length = proc.name_of(&descriptor, &mut told).unwrap();
+            assert_eq!(told.get(..length), Some(name.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_there_is_not_said_to_be_free() {
+        let proc = Proc::of_this_thread().unwrap();
+        let own = std::process::id();
+        let number = proc.root.as_raw_fd();
+        assert!(!proc.lacks(own, u64::try_from(number).unwrap()));
+        assert!(!proc.lacks(u32::MAX / 2, SELDOM_USED), "of nobody nothing is known");
+        // SAFETY: kcmp(2) takes numbers, and reads no memory of ours.
+        let same = unsafe { libc::syscall(libc::SYS_kcmp, own, own, KCMP_FILE, number, number) };
+        assert_eq!(proc.lacks(own, 1 << 24), same == 0, "where the kernel can be asked, it answers");
     }
 
     #[test]

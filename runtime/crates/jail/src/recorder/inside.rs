@@ -206,6 +206,10 @@ impl Recorder<'_> {
         }
         drop(processes);
         let kin = look::kin(told.tid)?;
+        // A thread of one that is known: while a thread waits, the number of its process is its own.
+        if let Some(id) = shared.processes().find(kin.process) {
+            return self.work.listener.is_waiting(told.id).then_some(Who { id, pid: kin.process });
+        }
         let handle = look::handle(kin.process);
         // Only now is it certain that all this was said of the thread that waits.
         if !self.work.listener.is_waiting(told.id) {

@@ -188,19 +188,12 @@ fn readlink(path: &str) -> Option<Bounded> {
     Some(Bounded { bytes: target.into_bytes(), cut: false })
 }
 
-/// As much of a file of `/proc/PROCESS` as the buffer takes.
+/// As much of a file of `/proc/PROCESS` as the buffer takes; of one that is written at once: no list with a line for each
+/// of something.
 fn read<'a>(process: i32, name: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let file =
         rustix::fs::open(format!("/proc/{process}/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut filled = 0;
-    // A file of /proc gives at most a page at a time.
-    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
-        match rustix::io::read(&file, room) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(Errno::INTR) => {}
-            Err(_) => return None,
-        }
-    }
-    buffer.get(..filled)
+    // Such a file is read to the end, or to that of the buffer, by one call.
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buffer)).ok()?;
+    buffer.get(..length)
 }

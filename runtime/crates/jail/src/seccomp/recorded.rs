@@ -25,7 +25,9 @@ const CLONE_THREAD: u32 = 0x0001_0000;
 const LOCK_NB: u32 = 4;
 const F_OFD_SETLK: u32 = 37;
 const F_SETLEASE: u32 = 1024;
-/// `ARCH_SET_FS`: with it each program on x86-64 sets up its thread-local storage, static Go included.
+/// `ARCH_SET_FS`: with it each program on x86-64 sets up its thread-local storage, static Go included. Who has a C library
+/// makes one of its first calls right afterwards; who has none, as static Go, has its storage where it was linked to, in
+/// the lowest 4 GiB, unless it was linked to no place, and then a loader of some C library began it.
 const ARCH_SET_FS: u32 = 0x1002;
 
 /// When the recorder is told of an allowed call.
@@ -34,7 +36,7 @@ enum When {
     Always,
     /// When it opens so that something can be changed: the number of the argument with the flags.
     Writing(u8),
-    /// When it sets up thread-local storage.
+    /// When it sets up thread-local storage, at an address that a program without a C library has.
     Storage,
     /// When a process begins to share its umask and directory, or a thread does not (`CLONE_FS`).
     Shares,
@@ -152,7 +154,9 @@ fn tell(entry: &mut Entry, when: &When, record: Record) {
             "flock" => (vec![case(vec![bits(1, LOCK_NB)], told)], untold),
             _ => ([F_OFD_SETLK, F_SETLEASE].map(|command| case(vec![is(1, command)], told)).to_vec(), untold),
         },
-        When::Storage => (vec![case(vec![is(0, ARCH_SET_FS)], told)], untold),
+        When::Storage => {
+            (vec![case(vec![is(0, ARCH_SET_FS), Condition { half: Half::High, ..is(1, 0) }], told)], untold)
+        }
         When::Address(address) => {
             let high = Condition { half: Half::High, ..is(*address, 0) };
             (vec![case(vec![is(*address, 0), high], untold)], told)
@@ -211,8 +215,8 @@ pub(crate) fn number_of(wanted: &str) -> Option<u32> {
 /// comes from guests, and a call that it never makes is one that nobody makes by its hand.
 const RECORDER: &[Call] = calls![
     SYS_ioctl SYS_read SYS_pread64 SYS_write SYS_close SYS_openat SYS_openat2 SYS_readlinkat SYS_statx SYS_fstat
-    SYS_newfstatat SYS_fstatfs SYS_ppoll SYS_prlimit64 SYS_getdents64 SYS_lseek SYS_fcntl SYS_umask SYS_process_vm_readv SYS_pidfd_open
-    SYS_pidfd_send_signal SYS_epoll_ctl SYS_sendmsg SYS_futex SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise
+    SYS_newfstatat SYS_fstatfs SYS_ppoll SYS_prlimit64 SYS_getdents64 SYS_lseek SYS_fcntl SYS_umask SYS_process_vm_readv SYS_kcmp
+    SYS_pidfd_open SYS_pidfd_send_signal SYS_epoll_ctl SYS_sendmsg SYS_futex SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise
     SYS_brk SYS_clock_gettime SYS_getrandom SYS_getpid SYS_gettid SYS_tgkill SYS_rt_sigaction SYS_rt_sigprocmask
     SYS_rt_sigreturn SYS_sigaltstack SYS_sched_yield SYS_restart_syscall SYS_exit SYS_exit_group
 ];

@@ -137,8 +137,7 @@ impl Observer {
             self.free = left.map(|left_bytes| (free_now(), left_bytes));
         }
         if self.limits.pids.is_some() && !self.holds(Group::holds_pids) {
-            // The init is not the guest's.
-            seen.sampled_threads = Some(sample.threads.saturating_sub(1));
+            seen.sampled_threads = Some(sample.threads);
         }
         seen.descriptors = sample.descriptors;
         sample.scanned

@@ -19,7 +19,7 @@ const BYTES_PER_KIB: u64 = 1024;
 pub(super) struct Sample {
     /// Processes, the init included.
     pub(super) processes: u64,
-    /// Threads of all processes, the init's included: what a pids limit counts.
+    /// Threads of all processes but the init: what a pids limit counts.
     pub(super) threads: u64,
     /// Memory that is the session's own, bytes; shared pages count once, as far as the kernel tells.
     pub(super) memory_bytes: u64,
@@ -81,13 +81,16 @@ impl Sampler {
         for pid in &pids {
             let Some(stat) = Stat::read(*pid) else { continue };
             sample.processes += 1;
-            sample.threads += stat.threads;
+            if *pid != self.init {
+                sample.threads += stat.threads;
+            }
             now.insert((*pid, stat.start), stat.times);
             if questions.memory_bytes.is_some() || questions.descriptors.is_some() {
                 let place = Place::of(*pid, &stat);
                 let status = Status::read(&place);
                 sample.memory_bytes += status.memory_bytes;
-                if questions.descriptors.is_some_and(|limit| status.table_size >= limit) {
+                let many = questions.descriptors.is_some_and(|limit| status.table_size >= limit);
+                if many && !self.is_ours(*pid, &place) {
                     sample.descriptors = sample.descriptors.max(place.descriptors().count() as u64);
                 }
                 places.push(place);
@@ -98,6 +101,12 @@ impl Sampler {
         }
         sample.cpu_ms = self.account(now).saturating_mul(1000) / self.ticks_per_s;
         sample
+    }
+
+    /// Whether a process is the init, or a child of it that has not executed its program yet: what it has open is the
+    /// init's.
+    fn is_ours(&self, pid: u32, place: &Place) -> bool {
+        pid == self.init || place.parent == self.init && place.borrows_memory()
     }
 
     /// Adds what is in files to what processes map, and counts exactly once that could be too much.
