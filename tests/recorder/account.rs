@@ -57,6 +57,7 @@ pub(crate) struct Account {
     /// asked for.
     pub(crate) log: String,
     records: Vec<Value>,
+    traced: bool,
 }
 
 impl Account {
@@ -65,10 +66,14 @@ impl Account {
         format!("{}\n--- log\n{cut}", self.ended.told())
     }
 
-    /// Fails unless each of these is in the log, its words in one record.
+    /// Fails unless each of these is in the log, its words in one record. A recorder that traces opens nothing itself.
     pub(crate) fn shows(&self, wanted: &[&[&str]]) -> Told {
         wanted.iter().try_for_each(|words| {
-            let has = self.log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            let as_traced = |word: &&str| {
+                if self.traced { word.replace("fs.open performed", "fs.open observed") } else { (*word).to_owned() }
+            };
+            let words: Vec<String> = words.iter().map(as_traced).collect();
+            let has = self.log.lines().any(|line| words.iter().all(|word| line.contains(word.as_str())));
             must(has, || format!("no record with {words:?} in {}", self.told()))
         })
     }
@@ -120,7 +125,11 @@ pub(crate) fn account(stage: &Stage, ended: Ended) -> Result<Account, Stop> {
     let shown = stage.answers(0, &["log", "show", "last", "--json"])?.out();
     let records: Vec<Value> = shown.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let log = records.iter().map(line).collect();
-    let account = Account { ended, log, records };
+    let traces = |record: &Value| record.pointer("/o/recorder/grade").and_then(Value::as_str) == Some("trace");
+    let (traced, expected) = (records.iter().any(traces), !stage.before.is_empty());
+    let off = records.iter().any(|record| record.pointer("/o/recorder/scope").and_then(Value::as_str) == Some("off"));
+    let account = Account { ended, log, records, traced };
+    must(traced == (expected && !off), || format!("another recorder than there should be: {}", account.told()))?;
     must(sound, || format!("{}{}", verified.told(), account.told()))?;
     Ok(account)
 }

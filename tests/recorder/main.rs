@@ -3,6 +3,7 @@
 
 mod account;
 mod omissions;
+mod traced;
 mod waits;
 mod walks;
 mod work;
@@ -12,7 +13,7 @@ use stockade_tests::story::run_trials;
 
 fn main() -> ExitCode {
     run_trials("recorder", |person| {
-        let parts = [walks::stories(), omissions::stories(), waits::stories(), work::stories()];
+        let parts = [walks::stories(), omissions::stories(), waits::stories(), work::stories(), traced::stories()];
         parts.into_iter().flatten().map(|story| story.trial(person, account::THEATRE)).collect()
     })
 }

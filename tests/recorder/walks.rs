@@ -34,6 +34,11 @@ pub(crate) fn stories() -> Vec<Story> {
     all
 }
 
+/// One of them.
+pub(crate) fn here() -> Vec<Story> {
+    stories().into_iter().take(1).collect()
+}
+
 fn compare(stage: &mut Stage, mode: &str, enter: &str, record: Record) -> Told {
     let wished = binaries::variable("STOCKADE_WALKS").and_then(|count| count.to_str()?.parse().ok());
     let count: u64 = wished.unwrap_or(WALKS);

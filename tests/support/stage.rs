@@ -34,6 +34,8 @@ pub struct Stage {
     pub environment: Vec<Variable>,
     /// Longest time for one step.
     pub patience: Duration,
+    /// Words before the binary under test: a program that starts it in other circumstances. Mostly none.
+    pub before: Vec<String>,
     usual: Vec<Variable>,
 }
 
@@ -58,7 +60,7 @@ impl Stage {
     #[must_use]
     pub fn on(scene: Scene) -> Self {
         let usual = usual_environment(&scene);
-        Self { scene, environment: Vec::new(), patience: PATIENCE, usual }
+        Self { scene, environment: Vec::new(), patience: PATIENCE, before: Vec::new(), usual }
     }
 
     /// A program, its names filled in, that starts in the workspace.
@@ -100,7 +102,8 @@ impl Stage {
         if binaries::under_test()?.is_none() {
             return Err(Stop::Skip("controls only".to_owned()));
         }
-        self.plain(&[&["{bin}/stockade"], words].concat())
+        let before: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        self.plain(&[&before[..], &["{bin}/stockade"], words].concat())
     }
 
     /// Runs the binary under test where user namespaces are forbidden: inside one whose own limit is 0.

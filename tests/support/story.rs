@@ -90,6 +90,23 @@ impl Story {
         self
     }
 
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same story on a stage that this changes first, under a name that begins with this.
+    #[must_use]
+    pub fn on(self, place: &str, change: fn(&mut Stage)) -> Self {
+        let Self { name, gap, tell } = self;
+        let changed = move |stage: &mut Stage| {
+            change(stage);
+            tell(stage)
+        };
+        Self { name: format!("{place}::{name}"), gap, tell: Box::new(changed) }
+    }
+
     /// The test of it, as a person.
     pub fn trial(self, person: Person, theatre: Theatre) -> Trial {
         let name = match self.gap {

@@ -101,6 +101,7 @@ def late(name):
     return {**made, "records": [*made["records"], GOOD[name]]}
 
 
+TRACED = {"grade": "trace", "scope": "changes", "why": "somebody else listens"}
 LESS = {"grade": "notify", "scope": "all-opens", "why": "no ADDFD"}
 SEEN = {f"open_{name}": opened(name, "W", ev="observed", ino=[1, 7]) for name in ("made", "seen", "held")}
 NONE = [name for name, record in GOOD.items() if record[0] not in ("proc.start", "proc.exec", "proc.call", "fs.open", "fs.change", "net.ask")]
@@ -110,6 +111,10 @@ DOUBLES = [
     ("recorded: nothing is wrong", log(), 0),
     ("recorded: by a lesser recorder", log(LESS, **SEEN), 0),
     ("recorded: performed by a lesser recorder", log(LESS), 3),
+    ("recorded: by a tracer", log(TRACED, **SEEN), 0),
+    ("recorded: performed by a tracer", log(TRACED), 3),
+    ("recorded: by a tracer, who left out an open", log(TRACED, **{**SEEN, "open_made": None}), 3),
+    ("recorded: by a tracer, who left out an end", log(TRACED, **{**SEEN, "exit_2": None}), 3),
     ("no recorder", UNRECORDED, 0),
     ("no recorder, and says so", {**UNRECORDED, "recorder": {"grade": "outcome-only", "scope": "off", "why": "x"}}, 0),
     ("no recorder, and its records", log(None), 3),

@@ -306,6 +306,7 @@ fn recorded(options: &Options, wall: &mut ProcessWall) -> Result<Option<Events>>
     let events = wall.take_recorder()?;
     let reached = match events.as_ref().map_or(RecorderGrade::OutcomeOnly, Events::grade) {
         RecorderGrade::OutcomeOnly => RecordFloor::OutcomeOnly,
+        RecorderGrade::Trace => RecordFloor::Traced,
         RecorderGrade::Notify => RecordFloor::Observed,
         RecorderGrade::NotifyAndOpen => RecordFloor::Performed,
     };
@@ -334,7 +335,7 @@ fn opening(options: &Options, plan: &Plan, wall: &ProcessWall, watched: log::Rec
         profile: options.profile.name().to_string(),
         profile_h: digest(&options.profile.canonical_bytes()),
         plan_h: digest(&plan.canonical_bytes()),
-        filter_h: records::filter_digest(plan, enforced)?,
+        filter_h: records::filter_digest(plan, enforced, watched.grade)?,
         mode: match options.mode {
             Mode::Review => log::Mode::Review,
             Mode::Direct => log::Mode::Direct,

@@ -85,6 +85,7 @@ pub fn recorder(enforced: &jail::Enforced, recording: Recording, events: Option<
     use jail::enforced::State;
     let (grade, word) = match events.map_or(Grade::OutcomeOnly, Events::grade) {
         Grade::OutcomeOnly => (log::RecorderGrade::OutcomeOnly, Grade::OutcomeOnly),
+        Grade::Trace => (log::RecorderGrade::Trace, Grade::Trace),
         Grade::Notify => (log::RecorderGrade::Notify, Grade::Notify),
         Grade::NotifyAndOpen => (log::RecorderGrade::NotifyAddfd, Grade::NotifyAndOpen),
     };
@@ -161,17 +162,22 @@ pub fn outcome(ran: &Ran, main: Option<u64>, [out, err]: [Option<log::Stream>; 2
 }
 
 /// The digest of the filter of system calls that is in force: the one that a plan installs, or, where the machine refused
-/// the recorder, the one without it.
+/// the recorder, the one without it. Where it traces, the one that guests have.
 ///
 /// # Errors
 /// Bug: the list does not compile.
-pub fn filter_digest(plan: &Plan, enforced: &jail::Enforced) -> Result<Option<Digest>> {
+pub fn filter_digest(plan: &Plan, enforced: &jail::Enforced, grade: log::RecorderGrade) -> Result<Option<Digest>> {
     let sockets = plan
         .call
         .iter()
         .find_map(|step| if let jail::plan::CallStep::Seccomp { sockets } = step { Some(*sockets) } else { None });
     let Some(sockets) = sockets else { return Ok(None) };
-    let filter =
-        jail::seccomp::compile(sockets, enforced.record(plan)).map_err(|e| crate::backend::process::failed(&e))?;
+    let compile = match grade {
+        log::RecorderGrade::Trace => jail::seccomp::compile_traced,
+        log::RecorderGrade::OutcomeOnly | log::RecorderGrade::Notify | log::RecorderGrade::NotifyAddfd => {
+            jail::seccomp::compile
+        }
+    };
+    let filter = compile(sockets, enforced.record(plan)).map_err(|e| crate::backend::process::failed(&e))?;
     Ok(Some(Digest(stockade_audit::merkle::sha256(filter.bytes()))))
 }

@@ -9,7 +9,7 @@
 use crate::channel::protocol;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
-use crate::plan::{CallStep, Plan, Rlimit, SessionStep, Sockets, Wall};
+use crate::plan::{CallStep, Plan, Record, Rlimit, SessionStep, Sockets, Wall};
 use crate::recorder::{self, Gate, Installed, Waiting};
 use crate::rlimit::Raised;
 use crate::seccomp::{self, Filter};
@@ -21,6 +21,10 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
+mod traced;
+
+pub(crate) use traced::Traced;
+
 /// Search path of a guest that has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 /// Stack of the child until exec. Only the pages that it touches exist.
@@ -30,12 +34,14 @@ const STACK_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Steps {
     steps: Vec<Step>,
-    list: Option<(Filter, Sockets)>,
+    list: Option<(Filter, Sockets, Record)>,
     wall: Wall,
     stack: Vec<u8>,
     lifetime: Lifetime,
     /// The limit of open files, which the init raised for itself.
     raised: Option<Raised>,
+    /// Where the recorder traces.
+    traced: Option<Traced>,
 }
 
 /// How a call's process is kept from outliving the init.
@@ -70,7 +76,7 @@ impl Steps {
                     if plan.wall == Wall::Landlock {
                         steps.extend(plan.session.iter().filter_map(own_landlock));
                     }
-                    list = Some((seccomp::compile(*sockets, plan.record())?, *sockets));
+                    list = Some((seccomp::compile(*sockets, plan.record())?, *sockets, plan.record()));
                 }
             }
         }
@@ -78,7 +84,7 @@ impl Steps {
             Wall::Namespaces => Lifetime::PidNamespace,
             Wall::Landlock => Lifetime::DeathSignal,
         };
-        Ok(Self { steps, list, wall: plan.wall, stack: vec![0; STACK_BYTES], lifetime, raised: None })
+        Ok(Self { steps, list, wall: plan.wall, stack: vec![0; STACK_BYTES], lifetime, raised: None, traced: None })
     }
 
     /// Takes the list of system calls on, for this process and every call, and reports the layers of the call steps:
@@ -96,10 +102,11 @@ impl Steps {
         if recorder.is_some() {
             self.raised = Some(rlimit::raise_open_files()?);
         }
-        let installed = match self.list.take() {
-            Some((list, sockets)) => recorder::install(&list, sockets, self.wall, recorder)?,
+        let mut installed = match self.list.take() {
+            Some((list, sockets, record)) => recorder::install(&list, (sockets, record), self.wall, recorder)?,
             None => Installed::without_a_list(),
         };
+        self.traced = installed.traced.take();
         layers.extend_from_slice(&installed.layers);
         Ok((layers, installed))
     }
@@ -133,6 +140,9 @@ impl Steps {
             stage: AtomicU8::new(u8::MAX),
             errno: AtomicI32::new(0),
         };
+        if let Some(traced) = &self.traced {
+            return traced.start(&order, child, gate);
+        }
         gate.shut();
         let started = start(&mut self.stack, run, (&raw const order).cast_mut().cast(), child);
         if !order.passed.load(Ordering::Acquire) {

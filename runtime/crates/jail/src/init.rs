@@ -11,7 +11,7 @@ use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::probe;
 use crate::pty;
-use crate::recorder::{Installed, LOOK_FIRST, ProcessId, Shared};
+use crate::recorder::{Desk, Installed, LOOK_FIRST, ProcessId, Shared};
 use crate::setup::{self, Built, Sources};
 use crate::sys::{self, Side};
 use crate::tree;
@@ -190,7 +190,10 @@ enum Phase {
 struct Init {
     wall: Wall,
     steps: Steps,
+    /// Readable when a child has ended.
     children: OwnedFd,
+    /// Where the recorder traces: it alone waits for children.
+    desk: Option<Arc<Desk>>,
     calls: Vec<Call>,
     victims: Option<Victims>,
     /// The processes, which the recorder's thread has a hand in too.
@@ -237,7 +240,8 @@ impl Init {
         let mut steps = Steps::compile(plan)?;
         let (confined, installed) = steps.irrevocably_confine(recorder)?;
         layers.extend(confined);
-        let Installed { shared, exits, handed, .. } = installed;
+        let Installed { shared, exits, handed, desk, .. } = installed;
+        let children = desk.as_ref().map_or(Ok(children), |desk| desk.bell()).map_err(fail("prepare"))?;
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
         let mut descriptors: Vec<_> = outlet.iter().flatten().map(OwnedFd::as_fd).collect();
@@ -247,7 +251,7 @@ impl Init {
         let recorder = handed.as_ref().map(|handed| handed.grade);
         let made = outlet.iter().map(Option::is_some).collect();
         control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made, recorder }), &descriptors)?;
-        Ok(Self { wall: plan.wall, steps, children, calls: Vec::new(), victims, shared, exits, look: None })
+        Ok(Self { wall: plan.wall, steps, children, desk, calls: Vec::new(), victims, shared, exits, look: None })
     }
 
     /// Serves until the supervisor closes the control channel.
@@ -346,7 +350,8 @@ impl Init {
             Ok(pid) => pid,
             Err((stage, errno)) => return refuse(&channel, stage, errno),
         };
-        self.look = Some(LOOK_FIRST);
+        // A tracer sees everybody.
+        self.look = self.desk.is_none().then_some(LOOK_FIRST);
         if let Some(master) = &terminal {
             tell(&channel, &Message::Started(main.unsigned_abs()), &[master.as_fd()])?;
         }
@@ -383,7 +388,7 @@ impl Init {
                 position += 1;
                 continue;
             };
-            if self.tree_is_gone(call.main)? {
+            if self.tree_is_gone(call.main, call.process)? {
                 let call = self.calls.remove(position);
                 // What the recorder has of this call is in the ring before its end is said.
                 self.shared.processes().settle(call.process);
@@ -397,7 +402,7 @@ impl Init {
 
     /// Kills the tree of a call whose main process ended. Alone, a call takes everything with it; beside others, its
     /// session and what descends from it: a process that left both ends with the last call at the latest.
-    fn tree_is_gone(&mut self, main: i32) -> Result<bool, JailError> {
+    fn tree_is_gone(&mut self, main: i32, call: ProcessId) -> Result<bool, JailError> {
         if self.calls.len() == 1 {
             // Whatever lives here descends from the init: without a child of its own there is nothing to kill.
             if self.reap()? {
@@ -411,7 +416,7 @@ impl Init {
         }
         let killed = tree::kill_session(main);
         self.reap()?;
-        Ok(killed == 0)
+        Ok(killed == 0 && !self.is_behind(call))
     }
 
     /// The supervisor is gone: nothing may stay.

@@ -5,6 +5,7 @@
 //! and performs opens for writing on behalf of the guest; it writes each event into a ring of shared memory before it
 //! answers, so that an event is never lost with the init. Outside, the supervisor ([`Events`]) reads the ring.
 //! The guest's memory is so parsed in a process that is confined as the guest is, and never in the supervisor.
+//! Where the kernel gives it no listener, it traces guests instead ([`trace`]).
 
 mod calls;
 pub mod event;
@@ -22,6 +23,7 @@ mod outside;
 mod processes;
 mod ring;
 mod shared;
+mod trace;
 mod way;
 
 pub use event::{
@@ -34,7 +36,9 @@ pub(crate) use outside::Handed;
 pub use outside::{Events, Grade};
 pub(crate) use ring::Ends;
 pub(crate) use shared::{LOOK_FIRST, Shared};
+pub(crate) use trace::{Decided, Desk, Done, be_traced, make};
 
+use crate::child::Traced;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::plan::{Record, Sockets, Wall};
@@ -43,6 +47,7 @@ use processes::Processes;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use trace::{Begun, Tracing};
 
 /// A list of system calls that is in force, and the recorder behind it.
 #[derive(Debug)]
@@ -55,6 +60,9 @@ pub(crate) struct Installed {
     pub(crate) exits: Option<OwnedFd>,
     /// For the supervisor.
     pub(crate) handed: Option<Handed>,
+    /// Where the recorder traces: who hears of ends, and what a call's process needs.
+    pub(crate) desk: Option<Arc<Desk>>,
+    pub(crate) traced: Option<Traced>,
 }
 
 impl Installed {
@@ -67,7 +75,7 @@ impl Installed {
 /// Takes the list on, with the recorder listening where there is one and the machine allows it.
 pub(crate) fn install(
     filter: &Filter,
-    sockets: Sockets,
+    (sockets, record): (Sockets, Record),
     wall: Wall,
     waiting: Option<Waiting>,
 ) -> Result<Installed, JailError> {
@@ -92,8 +100,15 @@ pub(crate) fn install(
                 Errno::BUSY => "somebody outside listens to this process already, and the kernel allows one",
                 _ => "the kernel does not tell a process of another's system calls",
             };
-            // Without a listener what it is told of would be refused: the same list without a recorder.
-            return Ok(unrecorded(Some(seccomp::compile(sockets, Record::Off)?.install()?), why));
+            let handed = Handed { ends, executables, grade: Grade::Trace };
+            return match trace::begin((sockets, record), waiting, &shared)? {
+                Begun::Traces(tracing) => traced(tracing, shared, handed, why),
+                // Without a listener what it is told of would be refused: the same list without a recorder.
+                Begun::Not(why_not) => {
+                    let list = seccomp::compile(sockets, Record::Off)?.install()?;
+                    Ok(unrecorded(Some(list), &format!("{why}; {why_not}")))
+                }
+            };
         }
     };
     let (grade, why) = match (wall, wait) {
@@ -105,10 +120,26 @@ pub(crate) fn install(
     };
     waiting.go(listener, filter.clone(), Arc::clone(&shared), grade)?;
     let layers = vec![LayerState::active(Layer::Seccomp), grade.layer(why)];
-    Ok(Installed { layers, shared, exits: Some(exits), handed: Some(Handed { ends, executables, grade }) })
+    Ok(Installed {
+        layers,
+        shared,
+        exits: Some(exits),
+        handed: Some(Handed { ends, executables, grade }),
+        desk: None,
+        traced: None,
+    })
+}
+
+fn traced(tracing: Tracing, shared: Arc<Shared>, handed: Handed, why: &str) -> Result<Installed, JailError> {
+    let Tracing { list, of_guests, desk } = tracing;
+    let traced = Traced::new(Arc::clone(&desk), of_guests)
+        .map_err(|errno| JailError::os("prepare", "the recorder", errno.raw_os_error()))?;
+    let layers = vec![list, Grade::Trace.layer(why)];
+    // Ends are told by the desk.
+    Ok(Installed { layers, shared, exits: None, handed: Some(handed), desk: Some(desk), traced: Some(traced) })
 }
 
 fn unrecorded(list: Option<LayerState>, why: &str) -> Installed {
     let layers = list.into_iter().chain([Grade::OutcomeOnly.layer(why)]).collect();
-    Installed { layers, shared: Arc::new(Shared::unrecorded()), exits: None, handed: None }
+    Installed { layers, shared: Arc::new(Shared::unrecorded()), exits: None, handed: None, desk: None, traced: None }
 }

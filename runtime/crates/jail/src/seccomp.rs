@@ -17,6 +17,7 @@ mod interpreter;
 mod peer;
 mod recorded;
 mod table;
+mod traced;
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
@@ -29,6 +30,8 @@ use table::{Case, Condition, Entry, Half, Verdict};
 
 pub(crate) use recorded::{REMOVEXATTRAT, SETXATTRAT, WRITING, name, number_of as number};
 pub(crate) use table::Answer;
+pub use traced::of_guests as compile_traced;
+pub(crate) use traced::{Lists, lists as compile_for_a_tracer};
 
 /// `BPF_MAXINSNS`: the kernel takes no longer program.
 const INSTRUCTIONS_MAX: usize = 4096;
@@ -84,6 +87,11 @@ pub fn compile(sockets: Sockets, record: Record) -> Result<Filter, JailError> {
 /// Compiles the list of the recorder's own thread.
 pub(crate) fn of_the_recorder() -> Result<Filter, JailError> {
     of_entries(&recorded::of_the_recorder())
+}
+
+/// Compiles the list of the same thread where it traces.
+pub(crate) fn of_the_tracer() -> Result<Filter, JailError> {
+    of_entries(&recorded::of_the_tracer())
 }
 
 /// Compiles a table.

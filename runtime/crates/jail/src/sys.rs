@@ -4,6 +4,7 @@
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicI32;
 
 /// Flags and changes of mount_setattr(2).
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,6 +100,19 @@ pub(crate) unsafe fn fork(flags: i32) -> Result<Side, Errno> {
     // SAFETY: without CLONE_VM the child runs on a copy of this stack (a null stack pointer says so), and no flag that
     // would make the kernel read the remaining arguments is given: the caller promised both.
     let result = unsafe { libc::syscall(libc::SYS_clone, i64::from(flags), 0_usize, 0_usize, 0_usize, 0_usize) };
+    let pid = answer(result)?;
+    Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).expect("a pid is an i32")) })
+}
+
+/// fork(2) that also writes the child's number into `child`, before the child runs.
+///
+/// # Safety
+/// As of [`fork`]; or the child touches nothing that another thread may hold locked in this moment.
+pub(crate) unsafe fn fork_telling(child: &AtomicI32) -> Result<Side, Errno> {
+    let flags = i64::from(libc::SIGCHLD | libc::CLONE_PARENT_SETTID);
+    // SAFETY: as in `fork`; the third argument is on every architecture where the kernel writes the number to, an aligned
+    // i32 that lives through the call.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, child.as_ptr(), 0_usize, 0_usize) };
     let pid = answer(result)?;
     Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).expect("a pid is an i32")) })
 }
@@ -278,6 +292,13 @@ impl SharedMemory {
             return Err(last_errno());
         }
         NonNull::new(start.cast()).map(|start| Self { start, bytes }).ok_or(Errno::FAULT)
+    }
+
+    /// Leaves it out of copies of this process.
+    pub(crate) fn keep_from_children(&self) -> Result<(), Errno> {
+        // SAFETY: start and length are those of the mapping; of what is in it nothing changes (madvise(2)).
+        let result = unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, libc::MADV_DONTFORK) };
+        answer(i64::from(result)).map(drop)
     }
 
     pub(crate) fn start(&self) -> *mut u8 {

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Scratch, again_as_ordinary_user, c, collect, command, guest, landlock_plan, plan, run, sh, start, try_run,
+    Scratch, again_as_ordinary_user, again_below_a_listener, c, collect, command, guest, landlock_plan, plan, run, sh,
+    start, try_run,
 };
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -17,6 +18,11 @@ use stockade_jail::{ErrorKind, Fault, Status, Stdio};
 #[test]
 fn as_an_ordinary_user() {
     again_as_ordinary_user("as_an_ordinary_user");
+}
+
+#[test]
+fn where_the_recorder_traces_it_is_the_same() {
+    again_below_a_listener(&["--skip", "as_an_ordinary_user", "--skip", "where_the_recorder_traces"]);
 }
 
 #[test]

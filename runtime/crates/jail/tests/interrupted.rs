@@ -3,12 +3,17 @@
 
 mod common;
 
-use common::{Scratch, again_as_ordinary_user, collect, command, plan, start};
+use common::{Scratch, again_as_ordinary_user, again_below_a_listener, collect, command, plan, start};
 use stockade_jail::{Status, Stdio};
 
 #[test]
 fn as_an_ordinary_user() {
     again_as_ordinary_user("as_an_ordinary_user");
+}
+
+#[test]
+fn where_the_recorder_traces_it_is_the_same() {
+    again_below_a_listener(&["--skip", "as_an_ordinary_user", "--skip", "where_the_recorder_traces"]);
 }
 
 #[test]

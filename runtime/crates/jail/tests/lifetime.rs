@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Scratch, again_as_ordinary_user, command, landlock_plan, options, plan, run, sh, start};
+use common::{
+    Scratch, again_as_ordinary_user, again_below_a_listener, command, landlock_plan, options, plan, run, sh, start,
+};
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
@@ -12,6 +14,11 @@ use stockade_jail::{Pool, Sandbox, Status, Stdio};
 #[test]
 fn as_an_ordinary_user() {
     again_as_ordinary_user("as_an_ordinary_user");
+}
+
+#[test]
+fn where_the_recorder_traces_it_is_the_same() {
+    again_below_a_listener(&["--skip", "as_an_ordinary_user", "--skip", "where_the_recorder_traces"]);
 }
 
 /// Every process of the machine that descends from one.

@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Scratch, again_as_ordinary_user, collect, command, landlock_plan, plan, recording, start};
+use common::{
+    Scratch, again_as_ordinary_user, again_below_a_listener, collect, command, landlock_plan, plan, recording, start,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use stockade_jail::plan::{Plan, Record};
@@ -16,6 +18,11 @@ use stockade_jail::{Sandbox, Status, Stdio};
 #[test]
 fn as_an_ordinary_user() {
     again_as_ordinary_user("as_an_ordinary_user");
+}
+
+#[test]
+fn where_the_recorder_traces_it_tells_the_same() {
+    again_below_a_listener(&["--skip", "as_an_ordinary_user", "--skip", "where_the_recorder_traces"]);
 }
 
 /// A sandbox that records, and what it recorded.
@@ -123,7 +130,7 @@ fn paths_opened(events: &[Event]) -> Vec<String> {
 fn a_call_is_told_from_its_birth_to_its_end() {
     let scratch = Scratch::new();
     let recorded = Recorded::start(&plan(scratch.path()));
-    assert!(recorded.events.grade() >= Grade::Notify);
+    assert!(recorded.events.grade() >= Grade::Trace);
     let (status, _, events) = recorded.run(&["/usr/bin/true"]);
     assert_eq!(status, Status::Exited(0));
     let [started, executed, ended] = events.as_slice() else { panic!("{events:?}") };
@@ -426,51 +433,14 @@ fn a_process_that_is_stopped_or_killed_while_it_waits_holds_nobody_up() {
 fn a_listener_of_the_guests_own_is_refused_and_told() {
     let scratch = Scratch::new();
     let recorded = Recorded::start(&plan(scratch.path()));
-    let (status, output, events) = recorded.run(&["python3", "-c", &listening("print(fd, ctypes.get_errno())")]);
+    let (status, output, events) = recorded.run(&[
+        "python3",
+        "-c",
+        &common::listening(libc::SYS_listen, "0x7fff0000", "print(fd, ctypes.get_errno())"),
+    ]);
     assert_eq!((status, output.as_str()), (Status::Exited(0), "-1 1\n"));
     let told = |event: &Event| matches!(event.what, Happened::Call { name: "seccomp", errno: Some(1), .. });
     assert!(events.iter().any(told), "{events:?}");
-}
-
-/// A program that takes on a list which allows everything, with a listener, and then does this.
-fn listening(then: &str) -> String {
-    format!(
-        "import ctypes, os, sys\nc = ctypes.CDLL(None, use_errno=True)\n\
-         class F(ctypes.Structure): _fields_ = [('c', ctypes.c_ushort), ('t', ctypes.c_ubyte), ('f', ctypes.c_ubyte), ('k', ctypes.c_uint)]\n\
-         class P(ctypes.Structure): _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.POINTER(F))]\n\
-         f = (F * 1)(F(6, 0, 0, 0x7fff0000))\nc.prctl(38, 1, 0, 0, 0)\n\
-         fd = c.syscall(317, 1, 8, ctypes.byref(P(1, f)))\n{then}\n"
-    )
-}
-
-#[test]
-#[ignore = "the inside of the next test: somebody listens to its process"]
-fn somebody_listens_already() {
-    let scratch = Scratch::new();
-    let mut sandbox = start(&plan(scratch.path()));
-    let layers = sandbox.enforced().to_string();
-    assert!(sandbox.take_recorder().expect("nothing to map").is_none(), "{layers}");
-    assert!(layers.contains("recorder: absent: outcome-only: somebody outside listens"), "{layers}");
-    assert_eq!(sandbox.enforced().record(&plan(scratch.path())), Record::Off);
-    assert_eq!(sandbox.enforced().grade, stockade_jail::Grade::Full);
-    common::sh(&sandbox, "true | false; echo x > /w/x; python3 -c 'import os; os.umask(0)'");
-}
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a test that runs itself below a listener")]
-fn below_somebody_who_listens_there_is_no_recorder_and_all_else_is_as_it_was() {
-    let exec = "os.set_inheritable(fd, True); os.execv(sys.argv[1], [sys.argv[1], '--ignored', '--exact', 'somebody_listens_already'])";
-    let output = std::process::Command::new("python3")
-        .args(["-c", &listening(exec)])
-        .arg(std::env::current_exe().expect("a running test has a file"))
-        .output()
-        .expect("python3 runs");
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Scratch, again_as_ordinary_user, command, plan, start};
+use common::{Scratch, again_as_ordinary_user, again_below_a_listener, command, plan, start};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -12,6 +12,11 @@ use stockade_jail::{Running, Sandbox, Status, Stdio};
 #[test]
 fn as_an_ordinary_user() {
     again_as_ordinary_user("as_an_ordinary_user");
+}
+
+#[test]
+fn where_the_recorder_traces_it_is_the_same() {
+    again_below_a_listener(&["--skip", "as_an_ordinary_user", "--skip", "where_the_recorder_traces"]);
 }
 
 /// Somebody at a terminal.

@@ -197,6 +197,9 @@ impl fmt::Display for Recording {
 pub enum RecordFloor {
     /// No recorder is needed: what was changed is found by comparing, and who did it is not known.
     OutcomeOnly,
+    /// The same as the next, from a recorder that stops each process to look at it (ptrace(2)): as true, but to be seen by
+    /// the process, and dearer for each that is started.
+    Traced,
     /// What a process says it opens, at the moment when it says so.
     Observed,
     /// What was opened, since the recorder opened it on the process's behalf.
@@ -208,6 +211,7 @@ impl RecordFloor {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OutcomeOnly => "outcome-only",
+            Self::Traced => "traced",
             Self::Observed => "observed",
             Self::Performed => "performed",
         }

@@ -425,6 +425,10 @@ fn of_two_recordings_the_larger_holds() {
     assert_eq!(joined("record = \"all-opens\"\n", "record = \"off\"\n"), (Recording::AllOpens, none));
     let floors = joined("record_floor = \"observed\"\n", "record_floor = \"performed\"\n");
     assert_eq!(floors, (Recording::Changes, RecordFloor::Performed));
+    let floors = joined("record_floor = \"traced\"\n", "record_floor = \"outcome-only\"\n");
+    assert_eq!(floors, (Recording::Changes, RecordFloor::Traced));
+    let floors = joined("record_floor = \"traced\"\n", "record_floor = \"observed\"\n");
+    assert_eq!(floors, (Recording::Changes, RecordFloor::Observed));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{Init, Phase};
 use crate::error::JailError;
-use crate::recorder::{ProcessId, status};
+use crate::recorder::{Done, ProcessId, status};
 use crate::wire::{EXITS_MAX, ProcessExit};
 use crate::{sys, tree};
 use rustix::io::Errno;
@@ -28,6 +28,11 @@ impl Init {
 
     /// Reaps everything that has ended. `true`: there is no child left.
     pub(super) fn reap(&mut self) -> Result<bool, JailError> {
+        if let Some(desk) = self.desk.clone() {
+            let (ended, none_left) = desk.take();
+            ended.into_iter().for_each(|done| self.heard(done));
+            return Ok(none_left);
+        }
         loop {
             match self.reap_one() {
                 Ok(true) => {}
@@ -52,6 +57,21 @@ impl Init {
         self.shared.processes().end(process, Some(status(reaped.status)));
         self.account(&reaped, process, Owner { call, session });
         Ok(true)
+    }
+
+    /// What the tracer reaped, and wrote down.
+    fn heard(&mut self, done: Done) {
+        let Done { reaped, process, call } = done;
+        // A process that could not become its call: whoever asked for it has been told why.
+        let is_none = process == call && self.calls.iter().all(|known| known.process != call);
+        if !is_none {
+            self.account(&reaped, process, Owner { call: Some(call), session: None });
+        }
+    }
+
+    /// Whether ends of a call were not heard of yet that a tracer will tell of.
+    pub(super) fn is_behind(&self, call: ProcessId) -> bool {
+        self.desk.is_some() && self.shared.processes().ends(call)
     }
 
     /// Books an ended process on its call: that of which it is known to be, that of its session, else the oldest one.

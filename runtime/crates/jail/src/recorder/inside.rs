@@ -17,6 +17,7 @@ use super::name::{self, Last};
 use super::open::{self, Opener, Outcome, PATH_BYTES_MAX, Why};
 use super::outside::Grade;
 use super::shared::{Shared, Unchanged};
+use super::trace;
 use crate::error::JailError;
 use crate::plan::Wall;
 use crate::seccomp::{self, Answer, Filter};
@@ -34,7 +35,14 @@ const NO_RECORDER: i32 = 124;
 
 /// A recorder that has what it needs, and waits for the list to be installed. Dropped, it ends.
 #[derive(Debug)]
-pub(crate) struct Waiting(SyncSender<Work>);
+pub(crate) struct Waiting(SyncSender<Way>);
+
+/// How a recorder works.
+#[derive(Debug)]
+enum Way {
+    Listens(Work),
+    Traces(trace::Work),
+}
 
 /// What a recorder works with.
 #[derive(Debug)]
@@ -68,20 +76,35 @@ impl Waiting {
         grade: Grade,
     ) -> Result<(), JailError> {
         let work = Work { listener: Listener::new(listener), filter, shared, grade };
-        self.0.send(work).map_err(|_| JailError::bug("reach", "the recorder's thread"))
+        self.give(Way::Listens(work))
+    }
+
+    /// Begins to trace, instead.
+    pub(super) fn trace(self, work: trace::Work) -> Result<(), JailError> {
+        self.give(Way::Traces(work))
+    }
+
+    fn give(self, way: Way) -> Result<(), JailError> {
+        self.0.send(way).map_err(|_| JailError::bug("reach", "the recorder's thread"))
     }
 }
 
 /// Ends the process when it is dropped: a recorder that panics takes the sandbox with it.
-struct EndsTheInit;
+#[derive(Default)]
+struct EndsTheInit {
+    /// Nobody needs a recorder.
+    dismissed: bool,
+}
 
 impl Drop for EndsTheInit {
     fn drop(&mut self) {
-        sys::exit_now(NO_RECORDER);
+        if !self.dismissed {
+            sys::exit_now(NO_RECORDER);
+        }
     }
 }
 
-fn live(wall: Wall, say: &SyncSender<Result<(), JailError>>, work: &Receiver<Work>) {
+fn live(wall: Wall, say: &SyncSender<Result<(), JailError>>, work: &Receiver<Way>) {
     let (opener, prepared) = match prepare(wall) {
         Ok(opener) => (Some(opener), Ok(())),
         Err(error) => (None, Err(error)),
@@ -90,9 +113,13 @@ fn live(wall: Wall, say: &SyncSender<Result<(), JailError>>, work: &Receiver<Wor
     let Some(opener) = opener.filter(|_| heard) else { return };
     // Not given any work where the machine refuses a listener.
     let Ok(work) = work.recv() else { return };
-    let _ends = EndsTheInit;
-    match run(&work, opener) {
-        Ok(()) | Err(_) => {}
+    let mut ends = EndsTheInit::default();
+    match work {
+        Way::Listens(work) => match run(&work, opener) {
+            Ok(()) | Err(_) => {}
+        },
+        // Without an error, there is nobody to trace.
+        Way::Traces(work) => ends.dismissed = trace::run(&work, opener.proc()).is_ok(),
     }
 }
 

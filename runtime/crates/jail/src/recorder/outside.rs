@@ -25,6 +25,8 @@ const GATHER: Duration = Duration::from_millis(3);
 pub enum Grade {
     /// Nothing: what changed is found out by comparing files.
     OutcomeOnly,
+    /// Processes are stopped at each call before the kernel does it; names are what the guest said.
+    Trace,
     /// Each call is told of before the kernel does it; names are what the guest said.
     Notify,
     /// The same, and files are opened for writing on behalf of the guest: names are what was opened.
@@ -35,6 +37,7 @@ impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::OutcomeOnly => "outcome-only",
+            Self::Trace => "trace",
             Self::Notify => "notify",
             Self::NotifyAndOpen => "notify+addfd",
         })
@@ -46,7 +49,7 @@ impl Grade {
     pub(crate) fn layer(self, why: &str) -> LayerState {
         match self {
             Self::NotifyAndOpen => LayerState::active(Layer::Recorder).detail(self.to_string()),
-            Self::Notify => LayerState::degraded(Layer::Recorder, format!("{self}: {why}")),
+            Self::Trace | Self::Notify => LayerState::degraded(Layer::Recorder, format!("{self}: {why}")),
             Self::OutcomeOnly => LayerState::absent(Layer::Recorder, format!("{self}: {why}")),
         }
     }

@@ -174,6 +174,21 @@ impl Processes {
         self.by_pid.get(&pid).copied()
     }
 
+    /// Whether a process is there: it runs, or waits to be reaped.
+    pub(super) fn is_there(&self, id: ProcessId) -> bool {
+        let Some(process) = self.live.get(&id) else { return false };
+        match &process.handle {
+            Some(handle) => look::is_there(handle.as_fd()),
+            None => sys::kill(process.pid, 0) != Err(Errno::SRCH),
+        }
+    }
+
+    /// Whether a process of a call has ended, and that was not written down yet.
+    pub(crate) fn ends(&self, call: ProcessId) -> bool {
+        let ended = |process: &Process| process.handle.as_ref().is_some_and(|handle| look::has_ended(handle.as_fd()));
+        self.live.values().any(|process| process.call == call && ended(process))
+    }
+
     /// The main process of the call of a process.
     pub(crate) fn call_of(&self, id: ProcessId) -> Option<ProcessId> {
         self.live.get(&id).map(|process| process.call)

@@ -98,7 +98,10 @@ pub(crate) fn make() -> Result<(Writer, Ends), Errno> {
     rustix::fs::ftruncate(&memory, u64::try_from(Memory::BYTES).map_err(|_| Errno::FBIG)?)?;
     rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let writer = Writer { memory: Memory::map(memory.as_fd())?, wake: wake.try_clone().map_err(io)?, head: 0, lost: 0 };
+    let mapped = Memory::map(memory.as_fd())?;
+    // A copy of the init is a guest soon.
+    mapped.0.keep_from_children()?;
+    let writer = Writer { memory: mapped, wake: wake.try_clone().map_err(io)?, head: 0, lost: 0 };
     Ok((writer, Ends { memory, wake }))
 }
 

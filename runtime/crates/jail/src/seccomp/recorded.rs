@@ -225,8 +225,20 @@ const RECORDER_LEGACY: &[Call] = calls![SYS_open SYS_stat SYS_lstat SYS_readlink
 #[cfg(not(target_arch = "x86_64"))]
 const RECORDER_LEGACY: &[Call] = &[];
 
+/// What it needs besides where it traces: to stop, to let go on, and to hear of both.
+const TRACER: &[Call] = calls![SYS_ptrace SYS_wait4 SYS_kill];
+
 /// The table of the recorder's thread.
 pub(super) fn of_the_recorder() -> Vec<Entry> {
+    thread(&[RECORDER, RECORDER_LEGACY])
+}
+
+/// The table of the same thread where it traces.
+pub(super) fn of_the_tracer() -> Vec<Entry> {
+    thread(&[RECORDER, RECORDER_LEGACY, TRACER])
+}
+
+fn thread(calls: &[&[Call]]) -> Vec<Entry> {
     let why = "the recorder's thread";
     let one = |call: &Call| Entry {
         name: name_of(*call),
@@ -235,7 +247,7 @@ pub(super) fn of_the_recorder() -> Vec<Entry> {
         otherwise: Verdict::Allow,
         why,
     };
-    let mut entries: Vec<Entry> = RECORDER.iter().chain(RECORDER_LEGACY).map(one).collect();
+    let mut entries: Vec<Entry> = calls.iter().copied().flatten().map(one).collect();
     entries.sort_by_key(|entry| entry.number);
     entries
 }

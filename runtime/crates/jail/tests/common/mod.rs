@@ -282,3 +282,38 @@ pub(crate) fn again_as_ordinary_user(this_test: &str) {
         Err(error) => eprintln!("SKIPPED: the tests as an ordinary user need setpriv: {error}"),
     }
 }
+
+/// A program of Python that takes on a list which answers a call so and allows all else, with a listener, and then does
+/// this.
+pub(crate) fn listening(number: libc::c_long, answer: &str, then: &str) -> String {
+    let seccomp = libc::SYS_seccomp;
+    format!(
+        "import ctypes, os, sys\nc = ctypes.CDLL(None, use_errno=True)\n\
+         class F(ctypes.Structure): _fields_ = [('c', ctypes.c_ushort), ('t', ctypes.c_ubyte), ('f', ctypes.c_ubyte), ('k', ctypes.c_uint)]\n\
+         class P(ctypes.Structure): _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.POINTER(F))]\n\
+         f = (F * 4)(F(0x20, 0, 0, 0), F(0x15, 0, 1, {number}), F(6, 0, 0, {answer}), F(6, 0, 0, 0x7fff0000))\n\
+         c.prctl(38, 1, 0, 0, 0)\n\
+         fd = c.syscall({seccomp}, 1, 8, ctypes.byref(P(4, f)))\n{then}\n"
+    )
+}
+
+/// Runs tests of this binary again in a process that somebody listens to already: the kernel gives no listener there, and
+/// its recorders trace.
+pub(crate) fn again_below_a_listener(arguments: &[&str]) {
+    below_a_listener(libc::SYS_listen, "0x7fff0000", arguments);
+}
+
+/// The same where a call is answered so.
+#[expect(clippy::disallowed_methods, reason = "a test that runs itself below a listener")]
+pub(crate) fn below_a_listener(number: libc::c_long, answer: &str, arguments: &[&str]) {
+    let exec = "assert fd > 0\nos.set_inheritable(fd, True)\nos.execv(sys.argv[1], sys.argv[1:])";
+    let output = std::process::Command::new("python3")
+        .args(["-c", &listening(number, answer, exec)])
+        .arg(std::env::current_exe().expect("a running test has a file"))
+        .args(arguments)
+        .output()
+        .expect("python3 runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains(" 0 passed"), "nothing was tried: {text}");
+}

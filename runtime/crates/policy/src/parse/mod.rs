@@ -258,7 +258,7 @@ fn recording(fields: &mut Fields<'_>) -> Option<At<Recording>> {
 }
 
 fn record_floor(fields: &mut Fields<'_>) -> Option<At<RecordFloor>> {
-    let values = [RecordFloor::Performed, RecordFloor::Observed, RecordFloor::OutcomeOnly];
+    let values = [RecordFloor::Performed, RecordFloor::Observed, RecordFloor::Traced, RecordFloor::OutcomeOnly];
     one_of(fields, "record_floor", &values, RecordFloor::as_str)
 }
 
