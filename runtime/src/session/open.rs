@@ -187,7 +187,6 @@ impl Session {
         };
         let control = control(&options, &wall, account)?;
         let Options { id, profile, via, .. } = options;
-        let (known, hidden) = (Known::default(), Hidden::default());
         Ok(Self {
             id,
             profile,
@@ -200,8 +199,8 @@ impl Session {
             secrets,
             layer: prepared.layer,
             via,
-            known,
-            hidden,
+            known: Known::default(),
+            hidden: Hidden::default(),
         })
     }
 }

@@ -58,13 +58,12 @@ impl LogReader {
     /// As [`LogReader::each`]; an error of `out` names the log's directory.
     pub fn export_ocsf(&self, after: Option<&Self>, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
         let openings = self.openings_to_show(disclose)?;
-        let mut exporter = Exporter { openings, origin: self.origin(), sandbox: json!(null), ..Exporter::default() };
+        let mut exporter = Exporter { openings, sandbox: json!(null), ..Exporter::default() };
         for log in [Some(self), after].into_iter().flatten() {
             exporter.origin = log.origin();
             log.each_bytes(&mut |n, bytes| {
-                let leaf = log.leaf(n, bytes)?;
-                exporter.learn(&leaf);
-                log.write_line(out, &exporter.event(&leaf, bytes))
+                exporter.learn(&log.leaf(n, bytes)?);
+                log.write_line(out, &exporter.event(&log.leaf(n, bytes)?, bytes))
             })?;
         }
         Ok(())
