@@ -43,6 +43,30 @@ fn the_ocsf_export_holds_against_the_published_schema() {
 }
 
 #[test]
+fn what_followed_a_session_is_in_its_exports() {
+    let state = State::new(End::Closed);
+    let before = ["--jsonl", "--ocsf"].map(|format| state.answer(&["log", "export", "last", format]).lines().count());
+    state.answer(&["log", "redact", "last", "1", "--reason", "a name of a person"]);
+    let exports = ["--jsonl", "--ocsf", "--otlp"].map(|format| state.answer(&["log", "export", "last", format]));
+    let [jsonl, ocsf, otlp] = &exports;
+    // The name of the other log has a line of its own.
+    assert_eq!([jsonl.lines().count(), ocsf.lines().count()], [before[0] + 2, before[1] + 1]);
+    let name = format!("/s/{}/after\"", state.sid);
+    assert!(jsonl.lines().any(|line| line.starts_with("{\"log\":") && line.contains(&name)), "{jsonl}");
+    for export in &exports {
+        let lines: Vec<&str> = export.lines().filter(|line| line.contains("a name of a person")).collect();
+        assert_eq!(lines.len(), 1, "{export}");
+    }
+    assert!(ocsf.lines().last().is_some_and(|line| line.contains(&name)), "{ocsf}");
+    if let Some(said) = validated("ocsf", ocsf, &state) {
+        assert!(said.contains("of OCSF 1.8.0 are valid"), "{said}");
+    }
+    if let Some(said) = validated("otlp", otlp, &state) {
+        assert!(said.contains("24 spans"), "{said}");
+    }
+}
+
+#[test]
 fn the_otlp_export_parses_as_the_protocol_and_its_spans_fit_together() {
     let state = State::new(End::Closed);
     let plain = state.answer(&["log", "export", "last", "--otlp"]);

@@ -189,6 +189,7 @@ impl<'a> Scribe<'a> {
 
     pub(crate) fn open(&self, p: u64, path: &[u8], fl: &str) {
         self.add(FsOpen {
+            path_h: None,
             p,
             path: LogPath(path.to_vec()),
             fl: fl.into(),
@@ -203,7 +204,17 @@ impl<'a> Scribe<'a> {
 
     pub(crate) fn change(&self, p: u64, op: FsOp, path: &[u8], to: Option<&[u8]>) {
         let to = to.map(|to| LogPath(to.to_vec()));
-        self.add(FsChange { p, op, path: LogPath(path.to_vec()), to, value: None, cut: None, times: None });
+        self.add(FsChange {
+            path_h: None,
+            to_h: None,
+            p,
+            op,
+            path: LogPath(path.to_vec()),
+            to,
+            value: None,
+            cut: None,
+            times: None,
+        });
     }
 
     pub(crate) fn exit(&self, p: u64, pp: Option<u64>, cause: Cause, status: i32) {
@@ -231,7 +242,7 @@ impl<'a> Scribe<'a> {
     ) {
         let lines = Some(Lines { add: 2, del: 1 });
         let (b, a) = (before.map(file), after.map(file));
-        self.add(FsOutcome { path: LogPath(path.to_vec()), op, b, a, lines, ino: None, mark });
+        self.add(FsOutcome { path_h: None, path: LogPath(path.to_vec()), op, b, a, lines, ino: None, mark });
     }
 
     pub(crate) fn end(&self, p: Option<u64>, status: i32, out: &[u8]) {
@@ -249,6 +260,7 @@ impl<'a> Scribe<'a> {
 /// A file with this content.
 fn file(content: &[u8]) -> FileState {
     FileState {
+        to_h: None,
         ty: FileType::File,
         mode: 0o644,
         z: Some(content.len() as u64),

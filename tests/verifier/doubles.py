@@ -7,12 +7,17 @@ RECORDER = {"grade": "notify+addfd", "scope": "changes"}
 FILE, SOCKET = {"ty": "file", "mode": 420, "z": 0}, {"ty": "socket", "mode": 493}
 
 
+def whole(name, more):
+    """The hash of a whole name, which stands behind what a record has of it."""
+    return {f"{name}_h": more.pop(f"{name}_h")} if f"{name}_h" in more else {}
+
+
 def opened(path, fl="W", ev="performed", **more):
-    return "fs.open", {"p": 2, "path": path, "fl": fl, **more}, "c1", ev
+    return "fs.open", {"p": 2, "path": path, **whole("path", more), "fl": fl, **more}, "c1", ev
 
 
 def changed(op, path, **more):
-    return "fs.change", {"p": 2, "op": op, "path": path, **more}, "c1", "observed"
+    return "fs.change", {"p": 2, "op": op, "path": path, **whole("path", more), **more}, "c1", "observed"
 
 
 def ask(op, addr, **more):
@@ -21,7 +26,7 @@ def ask(op, addr, **more):
 
 def outcome(path, op="created", **more):
     states = {"created": {"a": FILE}, "deleted": {"b": FILE}}.get(op, {"b": FILE, "a": {**FILE, "z": 1}})
-    return "fs.outcome", {"path": path, "op": op, **{**states, **more}}, "c1", "outcome"
+    return "fs.outcome", {"path": path, **whole("path", more), "op": op, **{**states, **more}}, "c1", "outcome"
 
 
 def start(p, **more):
@@ -47,6 +52,7 @@ def gone(c):
     return ("net.close", {"c": c, "up": 1, "down": 1, "us": 1, "why": "done"}, None)
 
 
+H, H2 = "0a" * 32, "0b" * 32
 RESULT = {"cause": "exit", "status": 0, "wall_us": 1, "cpu_us": 1, "p": 1}
 GOOD = {
     "call": ("call", {"tool": "exec", "via": "cli"}, "c1"),
@@ -150,6 +156,20 @@ DOUBLES = [
     ("9: cut when it was opened to be read", log(open_seen=opened("seen", "R|TRUNC")), 0),
     ("9: not opened", log(open_seen=opened("seen", errno=13)), 3),
     ("9: a name that is cut", log(open_seen=opened("seen", cut=1)), 3),
+    ("9: a name that is cut, with its hash", log(open_seen=opened("seen", cut=1, path_h=H), out_seen=outcome("seen", "modified", path_h=H)), 0),
+    ("9: a name that is cut, with another hash", log(open_seen=opened("seen", cut=1, path_h=H), out_seen=outcome("seen", "modified", path_h=H2)), 3),
+    ("9: a name that is cut, and one that is not", log(open_seen=opened("seen", cut=1, path_h=H)), 3),
+    ("9: a long name, where others are not known whole", log(open_seen=opened("else", cut=1), out_seen=outcome("seen", "modified", path_h=H)), 0),
+    ("9: a long name, where others were opened to be read", log(open_seen=opened("else", "R", cut=1), out_seen=outcome("seen", "modified", path_h=H)), 3),
+    ("9: a long name, where others are not known whole, behind it", log(open_seen=[outcome("seen", "modified", path_h=H), changed("mkdir", "d", cut=1)], out_seen=None), 3),
+    ("9: a long name of a file with others, where others are not known whole, behind it", log(
+        open_seen=[outcome("seen", "modified", path_h=H, ino=[9, 8]), changed("mkdir", "d", cut=1)], out_seen=None), 0),
+    ("9: renamed, both names cut", log(rename=changed("rename", "old", path_h=H, to="new", to_h=H2, cut=2), out_old=outcome("old", "deleted", path_h=H),
+                                       out_new=outcome("new", path_h=H2)), 0),
+    ("9: renamed above, where the name is cut", log(open_seen=changed("rename", "se", path_h=H2, to="x", cut=1), out_seen=outcome("seen", "modified", path_h=H)), 0),
+    ("9: renamed elsewhere, where the name is cut", log(open_seen=changed("rename", "sx", path_h=H2, to="x", cut=1), out_seen=outcome("seen", "modified", path_h=H)), 3),
+    ("9: a link whose target is cut", log(mkdir=changed("symlink", "d", to="far", to_h=H, cut=1)), 0),
+    ("9: a link whose target is not known", log(mkdir=changed("symlink", "d", to="far", cut=1)), 3),
     ("9: a change whose name is cut", log(mkdir=changed("mkdir", "d", cut=1)), 3),
     ("9: an outcome before its event", log(mkdir=[GOOD["out d"], GOOD["mkdir"]], out_d=None), 3),
     ("9: only linked from", log(mkdir=changed("link", "x", to="d")), 3),
@@ -173,6 +193,10 @@ DOUBLES = [
     ("10: made in what was renamed", log(open_made=opened("new/m", "W", was="absent"), out_made=None), 0),
     ("10: made in what was removed", log(open_made=opened("q/m", "W", was="absent"), out_made=None, mkdir=[GOOD["mkdir"], changed("rmdir", "q")]), 3),
     ("10: made, with a name that is cut", log(open_made=opened("made", "W", was="absent", cut=1), out_made=None), 0),
+    ("10: made, with the hash of a name that is cut", log(open_made=opened("made", "W", was="absent", cut=1, path_h=H), out_made=None), 3),
+    ("10: made and found, with the hash of a name that is cut", log(open_made=opened("made", "W", was="absent", cut=1, path_h=H), out_made=outcome("made", path_h=H)), 0),
+    ("10: made, with a name as long as one that is not known", log(
+        open_made=opened("made", "W", was="absent", cut=1, path_h=H), out_made=None, mkdir=[GOOD["mkdir"], changed("chmod", "x", cut=1)]), 0),
     # Rule 11.
     ("11: nobody asked", log(connect=None), 3),
     ("11: asked for another", log(connect=ask("connect", "198.18.0.9:80")), 3),
@@ -191,6 +215,10 @@ DOUBLES = [
     ("once is not several times", log(open_seen=opened("seen", times=1)), 2),
     ("more cut than there is", log(open_seen=opened("seen", cut=2)), 2),
     ("nothing cut", log(exec_2=execed(2, exe="/bin/tool", cut=0)), 2),
+    ("the hash of a name that is not cut", log(open_seen=opened("seen", path_h=H)), 2),
+    ("two hashes of one cut name", log(rename=changed("rename", "old", path_h=H, to="new", to_h=H2, cut=1)), 2),
+    ("the hash of no name", log(mkdir=changed("mkdir", "d", to_h=H, cut=1)), 2),
+    ("the hash of no target", log(out_d=outcome("d", a={**FILE, "to_h": H})), 2),
     ("an inode without a device", log(open_seen=opened("seen", ino=[1])), 2),
     ("a mode of a type", log(open_seen=opened("seen", mode=0o100644)), 2),
     ("it was something else", log(open_seen=opened("seen", was="there")), 2),

@@ -120,7 +120,7 @@ def is_path(v):
 
 def is_change(v):
     """The states that it is between, and a path that does not climb."""
-    if not is_object("path:path op:op b?:state a?:state lines?:lines ino?:inode mark?:mark")(v):
+    if not is_object("path:path path_h?:hex op:op b?:state a?:state lines?:lines ino?:inode mark?:mark")(v):
         return False
     path = v["path"].encode() if type(v["path"]) is str else unbase64(v["path"]["b64"], url=True)
     has = {"created": (False, True), "deleted": (True, False)}.get(v["op"], (True, True))
@@ -179,7 +179,7 @@ TYPES = {
     "op": one_of("created modified deleted metadata retyped"), "ty": one_of("file dir symlink fifo socket device"),
     "layer": is_object("name:str state:state3 why?:text"), "blob": is_object("h:hex c:hex z:num"),
     "stream": is_object("z:num cut?:some blob?:blob"),
-    "state": is_object("ty:ty mode:bits z?:num h?:hex g?:git to?:path"), "git": matches("[0-9a-f]{40}"),
+    "state": lambda v: is_object("ty:ty mode:bits z?:num h?:hex g?:git to?:path to_h?:hex")(v) and ("to" in v or "to_h" not in v), "git": matches("[0-9a-f]{40}"),
     "lines": is_object("add:num del:num"),
     "change": is_change, "bits": number(0o10000),
     "recorder": is_object("grade:grade scope:scope why?:text"), "grade": one_of("notify+addfd notify trace outcome-only"),
@@ -200,8 +200,8 @@ KINDS = {
     "proc.start": "p:num pp?:num pid:num32",
     "proc.exec": "p:num exe?:path h?:hex asked?:path cut?:cut4",
     "proc.call": "p:num call:str args:args errno?:int times?:times",
-    "fs.open": "p:num path:path fl:flags mode?:bits errno?:int ino?:inode was?:absent cut?:cut1 times?:times",
-    "fs.change": "p:num op:fsop path:path to?:path value?:num cut?:cut2 times?:times",
+    "fs.open": "p:num path:path path_h?:hex fl:flags mode?:bits errno?:int ino?:inode was?:absent cut?:cut1 times?:times",
+    "fs.change": "p:num op:fsop path:path path_h?:hex to?:path to_h?:hex value?:num cut?:cut2 times?:times",
     "net.ask": "p:num op:ask addr:str times?:times",
     "proc.exit": "p:num pp?:num pid:num32 exe?:path failed?:some cause:cause status:int cpu_us?:num rss_kib?:num",
     "limit": "which:str max:num seen:num", "fs.outcome": None,
@@ -223,6 +223,10 @@ LEVELS = one_of("claimed observed confirmed performed outcome")
 SESSION_KINDS = list(KINDS)[:list(KINDS).index("gap") + 1]
 OBJECTS = {kind: is_object(spec) if spec else TYPES["act"] for kind, spec in KINDS.items()}
 OBJECTS["fs.outcome"] = is_change
+# Only a name that is there, and cut, has a hash of the whole.
+for kind in ("fs.open", "fs.change"):
+    OBJECTS[kind] = lambda v, form=OBJECTS[kind]: (
+        form(v) and ("to" in v or "to_h" not in v) and ("path_h" in v) + ("to_h" in v) <= v.get("cut", 0))
 BELONGS = {"session": set(SESSION_KINDS), "after": {"apply", "discard", "undo", "redact", "recovery"},
            "ledger": {kind for kind in KINDS if kind.startswith("ledger.")} | {"recovery"}}
 TYPES.update(kind=lambda v: type(v) is str and v in KINDS, ev=LEVELS, obj=lambda v: True, one=lambda v: v == 1)

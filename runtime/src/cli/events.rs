@@ -122,6 +122,7 @@ mod tests {
         check(ProcStart { p: 1, pp: None, pid: 7 }, "p1 pid 7, the call's own");
         check(ProcStart { p: 2, pp: Some(1), pid: 8 }, "p2 pid 8 by p1");
         let open = FsOpen {
+            path_h: None,
             p: 2,
             path: "src/x".into(),
             fl: "W|CREAT".into(),
@@ -135,6 +136,8 @@ mod tests {
         check(open.clone(), "p2 W|CREAT src/x made it");
         check(FsOpen { errno: Some(13), was: None, ..open }, "p2 W|CREAT src/x: permission denied");
         let change = FsChange {
+            path_h: None,
+            to_h: None,
             p: 3,
             op: FsOp::Rename,
             path: "a".into(),

@@ -2,6 +2,7 @@
 //! It never decides what is allowed; it holds the order in which things happen.
 
 mod control;
+mod names;
 pub mod open;
 mod outlet;
 mod recorder;
@@ -25,7 +26,7 @@ use crate::session::recorder::{Recorder, Told};
 use crate::session::scrubbed::Scrubbed;
 use crate::session::settle::{Known, Settled};
 use crate::session::tee::Tee;
-use crate::workspace::{Layer, Mode};
+use crate::workspace::{Hidden, Layer, Mode};
 use std::sync::Arc;
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
@@ -53,6 +54,8 @@ pub struct Session {
     secrets: Option<Secrets>,
     layer: Layer,
     known: Known,
+    /// Names in the layer that have a secret in them, and how the log tells them.
+    hidden: Hidden,
     via: &'static str,
 }
 
@@ -124,7 +127,8 @@ impl Session {
         let logged = self.journal.commit(claim, permit)?;
         let before = settle::before(&self.layer)?;
         let Run { id, number, ran, output } = self.run(logged, io)?;
-        let settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
+        let mut settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
+        self.hide(&id, &mut settled)?;
         let told = self.told(number, &ran)?;
         let processes = told.processes;
         let receipt = self.seal(&id, &ran, told, &settled, output)?;
@@ -225,6 +229,15 @@ impl Session {
         }
     }
 
+    /// What changed, in the names that the log has for it: asked with the secrets of this moment, as for what is recorded.
+    fn hide(&mut self, id: &CallId, settled: &mut Settled) -> Result<()> {
+        let patterns = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns());
+        let hits = names::hide(&mut settled.outcomes, patterns.as_ref(), &mut self.hidden);
+        // Before any record has them, so that an act after the session tells them as the session did.
+        self.layer.keep_hidden(&mut self.hidden).map_err(settle::failed)?;
+        self.journal.scribe().scrubbed(id, told(hits, "the name of a changed file"))
+    }
+
     /// Everything that was seen, then the result: a result in the log has all its records before it.
     fn seal(&self, id: &CallId, ran: &Ran, told: Told, settled: &Settled, output: Output) -> Result<Receipt> {
         let mut seen: Vec<Record> = Vec::new();
@@ -244,6 +257,10 @@ impl Session {
             && self.recorder.is_none()
         {
             self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
+        }
+        if settled.unnameable > 0 {
+            let why = "directories have entries too deep to be named: what changed there is not known";
+            self.journal.gap(settled.unnameable as u64, why)?;
         }
         self.journal.seal(id, records::outcome(ran, told.main, output))
     }

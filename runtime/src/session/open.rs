@@ -13,7 +13,7 @@ use crate::session::outlet::{self, Blueprint, Secrets};
 use crate::session::recorder::Recorder;
 use crate::session::settle::{self, Guards, Known};
 use crate::session::{Session, digest, records};
-use crate::workspace::{Changes, Layer, Method, Mode, Treatment};
+use crate::workspace::{Changes, Hidden, Layer, Method, Mode, Treatment};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -187,7 +187,6 @@ impl Session {
         };
         let control = control(&options, &wall, account)?;
         let Options { id, profile, via, .. } = options;
-        let known = Known::default();
         Ok(Self {
             id,
             profile,
@@ -200,7 +199,8 @@ impl Session {
             secrets,
             layer: prepared.layer,
             via,
-            known,
+            known: Known::default(),
+            hidden: Hidden::default(),
         })
     }
 }

@@ -32,7 +32,16 @@ pub fn file_outcome(
         }
     };
     let (b, a) = (before.map(file_state), after.map(file_state));
-    Some(log::FsOutcome { path: LogPath(path.as_bytes().to_vec()), op, b, a, lines: None, ino: None, mark })
+    Some(log::FsOutcome {
+        path_h: None,
+        path: LogPath(path.as_bytes().to_vec()),
+        op,
+        b,
+        a,
+        lines: None,
+        ino: None,
+        mark,
+    })
 }
 
 /// The same, with what was measured of it.
@@ -60,7 +69,7 @@ fn file_state(node: &Node) -> log::FileState {
         Content::Socket => (log::FileType::Socket, None, None, None),
         Content::Device => (log::FileType::Device, None, None, None),
     };
-    log::FileState { ty, mode: node.mode, z, h, g: None, to }
+    log::FileState { to_h: None, ty, mode: node.mode, z, h, g: None, to }
 }
 
 /// The layers of enforcement, in the order in which they were set up.

@@ -3,9 +3,9 @@
 
 use crate::error::Result;
 use crate::journal::{Act, After};
-use crate::session::records;
 use crate::session::settle::{Guards, failed};
-use crate::workspace::{Applied, AppliedFile, Changes, Freshness, Layer, Plan, RelPath, Selection};
+use crate::session::{names, records};
+use crate::workspace::{Applied, AppliedFile, Changes, Freshness, Hidden, Layer, Plan, RelPath, Selection};
 use stockade_audit::record::FsOutcome;
 use stockade_policy::{AbsolutePath, Profile};
 
@@ -15,6 +15,8 @@ pub struct Review {
     layer: Layer,
     profile: Profile<AbsolutePath>,
     changes: Changes,
+    /// Names that the session's log tells without a secret.
+    hidden: Hidden,
 }
 
 impl Review {
@@ -24,7 +26,8 @@ impl Review {
     /// Host: something cannot be read.
     pub fn of(layer: Layer, profile: Profile<AbsolutePath>) -> Result<Self> {
         let changes = layer.changes(Freshness::Rehash).map_err(failed)?;
-        Ok(Self { layer, profile, changes })
+        let hidden = layer.hidden().map_err(failed)?;
+        Ok(Self { layer, profile, changes, hidden })
     }
 
     /// The layer.
@@ -60,7 +63,7 @@ impl Review {
         let outcome = |change: &crate::workspace::Change| {
             records::file_outcome(&change.path, change.before(), change.after(), guards.mark(&change.path))
         };
-        let files: Vec<FsOutcome> = plan.takes().iter().filter_map(outcome).collect();
+        let files = self.told(plan.takes().iter().filter_map(outcome));
         carry_out(log, Act::Apply, &files, || self.layer.execute(plan).map_err(failed))
     }
 
@@ -72,8 +75,12 @@ impl Review {
         let Some(number) = self.layer.last_apply().map_err(failed)? else { return Ok(None) };
         let back =
             |file: AppliedFile| records::file_outcome(&file.path, file.after.as_ref(), file.before.as_ref(), None);
-        let files: Vec<FsOutcome> = self.layer.applied(number).map_err(failed)?.into_iter().filter_map(back).collect();
+        let files = self.told(self.layer.applied(number).map_err(failed)?.into_iter().filter_map(back));
         carry_out(log, Act::Undo, &files, || self.layer.undo(number).map_err(failed)).map(Some)
+    }
+
+    fn told(&self, files: impl Iterator<Item = FsOutcome>) -> Vec<FsOutcome> {
+        files.map(|file| names::recall(file, &self.hidden)).collect()
     }
 
     /// Drops what was not applied, and everything kept for undoing.
@@ -84,7 +91,7 @@ impl Review {
         let outcome = |change: &crate::workspace::Change| {
             records::file_outcome(&change.path, change.after(), change.before(), None)
         };
-        let files: Vec<FsOutcome> = self.changes.list().iter().filter_map(outcome).collect();
+        let files = self.told(self.changes.list().iter().filter_map(outcome));
         log.begin(Act::Discard, &files)?;
         self.layer.discard().map_err(failed)?;
         log.end(Act::Discard, files.len())?;

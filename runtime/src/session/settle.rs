@@ -26,6 +26,8 @@ pub enum Before {
 pub struct Settled {
     /// Each file's way from before the call to after it.
     pub outcomes: Vec<log::FsOutcome>,
+    /// Directories with entries that are too deep to be named: what changed there is not known.
+    pub unnameable: usize,
     /// Everything that waits to be applied: how many changes, and how many of them need more than ordinary consent.
     pub waiting: Waiting,
     /// Held or protected files that were taken out of a workspace that is used directly; they wait for review.
@@ -65,7 +67,8 @@ pub fn after(layer: &Layer, profile: &Profile<AbsolutePath>, before: Before, kno
             let waiting = Waiting { changes: changes.list().len(), marked };
             let mut outcomes = known.advance(layer, &changes, &guards)?;
             name_inodes(&mut outcomes, changes.list());
-            Ok(Settled { outcomes, waiting, quarantined: Vec::new() })
+            let unnameable = changes.unnameable().len();
+            Ok(Settled { outcomes, unnameable, waiting, quarantined: Vec::new() })
         }
         Before::Direct(before) => {
             let none = Changes::default();
@@ -75,7 +78,8 @@ pub fn after(layer: &Layer, profile: &Profile<AbsolutePath>, before: Before, kno
             name_inodes(&mut outcomes, &report.changes);
             let quarantined: Vec<RelPath> = report.quarantined.into_iter().map(|(path, _)| path).collect();
             let waiting = Waiting { changes: quarantined.len(), marked: quarantined.len() };
-            Ok(Settled { outcomes, waiting, quarantined })
+            let unnameable = report.unnameable;
+            Ok(Settled { outcomes, unnameable, waiting, quarantined })
         }
     }
 }

@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most entries of a workspace that is used directly.
 const ENTRIES_MAX: usize = 10 * CHANGES_MAX;
 
-/// The stat of every entry of a workspace at one time.
+/// The stat of every entry of a workspace at one time, and how many directories have entries too deep to be named.
 #[derive(Debug, Clone)]
-pub struct Snapshot(BTreeMap<RelPath, Stat>);
+pub struct Snapshot(BTreeMap<RelPath, Stat>, usize);
 
 /// An existing entry that the policy holds or protects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct DirectReport {
     pub changes: Vec<Change>,
     /// Held or protected entries that were taken out, and now wait in the layer.
     pub quarantined: Vec<(RelPath, Treatment)>,
+    /// Directories with entries too deep to be named: what changed there is not known.
+    pub unnameable: usize,
     /// The workspace afterwards: the `before` of the next call.
     pub after: Snapshot,
 }
@@ -70,11 +72,11 @@ impl Layer {
     /// A directory cannot be read, or there are too many entries.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let mut entries = BTreeMap::new();
-        self.walk_host(|path, stat| {
+        let unnameable = self.walk_host(|path, stat| {
             entries.insert(path.clone(), *stat);
             Descend::Yes
         })?;
-        Ok(Snapshot(entries))
+        Ok(Snapshot(entries, unnameable))
     }
 
     /// Compares the workspace with `before`, and takes out what is new and not free: it waits in the layer, where
@@ -115,7 +117,8 @@ impl Layer {
             self.quarantine(path).named("take out of the workspace", || path)?;
             after.0.remove(path);
         }
-        Ok(DirectReport { changes, quarantined, after })
+        let unnameable = after.1;
+        Ok(DirectReport { changes, quarantined, unnameable, after })
     }
 
     /// The entries that exist now and are not free, outermost first, and the directories above them.
@@ -136,9 +139,10 @@ impl Layer {
         Ok(matches)
     }
 
-    fn walk_host(&self, mut visit: impl FnMut(&RelPath, &Stat) -> Descend) -> Result<()> {
+    /// How many directories have entries that are too deep to be named is what comes back.
+    fn walk_host(&self, mut visit: impl FnMut(&RelPath, &Stat) -> Descend) -> Result<usize> {
         let mut todo: Vec<Option<RelPath>> = vec![None];
-        let mut count = 0;
+        let (mut count, mut unnameable) = (0, 0);
         while let Some(path) = todo.pop() {
             let shown = || path.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
             let dir = match self.host.walk(path.as_ref()) {
@@ -147,7 +151,10 @@ impl Layer {
                 other => other.named("open in the workspace", shown)?,
             };
             for name in dir.names().named("list in the workspace", shown)? {
-                let Ok(child) = RelPath::child(path.as_ref(), &name) else { continue };
+                let Ok(child) = RelPath::child(path.as_ref(), &name) else {
+                    unnameable += 1;
+                    break;
+                };
                 let Some(stat) = dir.stat(&name).named("look at", || &child)? else { continue };
                 count += 1;
                 if count > ENTRIES_MAX {
@@ -159,7 +166,7 @@ impl Layer {
                 }
             }
         }
-        Ok(())
+        Ok(unnameable)
     }
 
     /// Moves an entry to the same path in the layer. What waited there before gives way to what is newer.

@@ -100,6 +100,14 @@ impl Layer {
         Ok(layer)
     }
 
+    /// The workspace of a session, without opening its layer; `None` where there is none any more.
+    #[must_use]
+    pub fn workspace_of(state: &Path) -> Option<PathBuf> {
+        let meta = state::read_meta(state).ok()?;
+        let bytes = super::path::decode_bytes(&meta.workspace).filter(|bytes| bytes.first() == Some(&b'/'))?;
+        Some(PathBuf::from(OsStr::from_bytes(&bytes)))
+    }
+
     /// Opens the layer of a session, and settles an apply that was interrupted (see [`Self::recover`]).
     ///
     /// # Errors
@@ -244,7 +252,17 @@ impl Layer {
         for name in ["layer.json", "layer.new"] {
             copy::remove_tree(&self.home, name.as_bytes()).named("discard", shown)?;
         }
-        for name in ["layer", "apply", "seen.jsonl", "seen.new", "settled.jsonl", "baseline.jsonl", "baseline.new"] {
+        for name in [
+            "layer",
+            "apply",
+            "seen.jsonl",
+            "seen.new",
+            "settled.jsonl",
+            "baseline.jsonl",
+            "baseline.new",
+            "hidden.jsonl",
+            "hidden.new",
+        ] {
             copy::remove_tree(&self.home, name.as_bytes()).named("discard", shown)?;
         }
         self.home.sync().named("sync", shown)

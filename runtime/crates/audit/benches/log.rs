@@ -54,10 +54,11 @@ fn session(root: &Path, n: u8) -> (PathBuf, SessionLog) {
 
 /// A typical leaf: about 250 bytes.
 fn change(n: u64) -> Record {
-    let a = FileState { ty: FileType::File, mode: 0o644, z: Some(1234), h: None, g: None, to: None };
+    let a = FileState { to_h: None, ty: FileType::File, mode: 0o644, z: Some(1234), h: None, g: None, to: None };
     let path = LogPath(format!("src/module{}/part{}/file{n}.rs", n % 97, n % 1009).into_bytes());
     let call = CallId::new("c1").expect("plain");
     Record::new(FsOutcome {
+        path_h: None,
         path,
         op: Change::Modified,
         b: Some(a.clone()),
@@ -230,6 +231,7 @@ fn recorded(n: u64) -> Record {
             ProcExec { p: n - PROCESSES + 1, exe: Some("/usr/bin/cc".into()), h: None, asked: None, cut: None }.into()
         }
         _ if n.is_multiple_of(2) => FsOpen {
+            path_h: None,
             p,
             path: path(n / 2),
             fl: "W|CREAT|TRUNC".into(),

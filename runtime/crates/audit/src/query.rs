@@ -25,7 +25,7 @@ use crate::frame::Commit;
 use crate::merkle::{Hash, inclusion_path, leaf_hash, root_of, sha256};
 use crate::note::{NOTE_BYTES_MAX, SignedCheckpoint, Vkey};
 use crate::proof::TlogProof;
-use crate::record::{BlobRef, Digest, Leaf, parse_head, parse_leaf};
+use crate::record::{BlobRef, Digest, Leaf, SessionOpen, parse_head, parse_leaf};
 use crate::scan::{WalkEnd, walk};
 use crate::system::SystemDisk;
 pub use filter::{FIELDS, Filter, FilterError};
@@ -111,6 +111,12 @@ impl LogReader {
         let vkey = ledger.renamed(&after_origin(self.vkey.name()))?;
         let there = self.disk.list(&dir).is_ok_and(|names| !names.is_empty());
         there.then(|| Self { disk: Arc::clone(&self.disk), dir, vkey })
+    }
+
+    /// What a session's first leaf says; `None` where it cannot be read, and of logs that are no session's.
+    #[must_use]
+    pub fn opening(&self) -> Option<SessionOpen> {
+        list::first_leaf(&*self.disk, &self.dir).map(|(_, open)| open)
     }
 
     /// Identity of the log.

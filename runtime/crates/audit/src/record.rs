@@ -3,6 +3,7 @@
 
 mod body;
 mod files;
+mod fit;
 mod glance;
 mod leaf;
 mod ledger;
@@ -16,6 +17,7 @@ mod values;
 
 pub use body::*;
 pub use files::*;
+pub use fit::{PATH_BYTES_MAX, TARGET_BYTES_MAX};
 pub(crate) use glance::Glance;
 pub use leaf::{Head, Leaf, LeafError, parse_head, parse_leaf};
 pub(crate) use leaf::{Place, write_leaf};

@@ -61,7 +61,9 @@ pub enum ProfileCommand {
 /// How `learn` runs, and what is left to do.
 const LEARN: &str = "The command runs with the rights to read and execute what its user may, in a copy of the \
     workspace that is dropped at the end, with the network of --from alone. Every reason in the printed profile is empty, \
-    and `stockade profile check` refuses it, line by line, until somebody has said why each grant is needed.";
+    and `stockade profile check` refuses it, line by line, until somebody has said why each grant is needed. Learned are programs, files that are read and written, and hosts. Not \
+    learned, and said so in the profile, is what no recorder sees: which variables of the environment were looked at \
+    (pass on what is needed with [[grant.env]]), secrets, limits, and what another run would do.";
 
 /// Arguments of `profile learn`.
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `stockade log export`: all records, for other programs.
+//! `stockade log export`: all records of a session and of what followed it, for other programs.
 //! It never sends a terminal what could command it.
 
 use super::show::visible_json;
@@ -13,15 +13,15 @@ use stockade_audit::query::{Disclose, LogReader};
 ///
 /// # Errors
 /// Host: the log cannot be read, or standard output fails.
-pub(super) fn export(log: &LogReader, format: &ExportFormat, disclose: bool) -> Result<()> {
+pub(super) fn export(log: &LogReader, after: Option<&LogReader>, format: &ExportFormat, disclose: bool) -> Result<()> {
     let disclose = if disclose { Disclose::Yes } else { Disclose::No };
     let write = |out: &mut dyn Write| {
         if format.ocsf {
-            log.export_ocsf(out, disclose)
+            log.export_ocsf(after, out, disclose)
         } else if format.otlp {
-            log.export_otlp(out, disclose)
+            log.export_otlp(after, out, disclose)
         } else {
-            log.export_jsonl(out, disclose)
+            log.export_jsonl(after, out, disclose)
         }
     };
     // A file or a program gets the bytes that were hashed; a screen gets what cannot command it.

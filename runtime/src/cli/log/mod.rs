@@ -21,7 +21,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use stockade_audit::note::Vkey;
 use stockade_audit::query::{End, FIELDS, Filter, LogReader};
-use stockade_audit::record::Leaf;
+use stockade_audit::record::{Leaf, RecorderGrade};
+use stockade_audit::text::printable;
 
 /// Does what the subcommand says.
 ///
@@ -49,7 +50,10 @@ pub(super) fn log(command: &LogCommand, context: &Context) -> Result<u8> {
         LogCommand::Prove { session, number } => {
             print(&open(&state, session)?.prove(*number).map_err(failed)?.to_text())?;
         }
-        LogCommand::Export { session, format, disclose } => export::export(&open(&state, session)?, format, *disclose)?,
+        LogCommand::Export { session, format, disclose } => {
+            let log = open(&state, session)?;
+            export::export(&log, after(&state, &log).as_ref(), format, *disclose)?;
+        }
         LogCommand::Redact { session, number, reason } => redact::redact(&state, session, *number, reason, context)?,
     }
     Ok(0)
@@ -64,6 +68,20 @@ fn open(state: &State, session: &str) -> Result<LogReader> {
 fn after(state: &State, log: &LogReader) -> Option<LogReader> {
     let ledger = std::fs::read_to_string(state.root().join("ledger").join("vkey")).ok()?;
     log.after(&Vkey::parse(&ledger)?)
+}
+
+/// What is to be said of a session whose processes nothing recorded.
+fn unrecorded(log: &LogReader) -> Option<String> {
+    let open = log.opening()?;
+    let recorder = open.recorder.as_ref().filter(|recorder| recorder.grade != RecorderGrade::OutcomeOnly);
+    recorder.is_none().then(|| {
+        let why = open.recorder.map(|recorder| recorder.why).unwrap_or_default();
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", printable(&why)) };
+        format!(
+            "nothing recorded what the processes of this session did{why}; with record = \"changes\" in its profile, the \
+             next one's are"
+        )
+    })
 }
 
 /// The filter that terms of the command line make.

@@ -386,6 +386,7 @@ mod tests {
         let bad = "a\u{1b}]52;c;x\u{7}\u{202e}b".replace("\\u{1b}", "\u{1b}");
         let path = LogPath(bad.clone().into_bytes());
         let open = FsOpen {
+            path_h: None,
             p: 1,
             path,
             fl: "W|\u{9b}2J".into(),
@@ -418,6 +419,8 @@ mod tests {
         let call = ProcCall { p: 4, call: "ptrace".into(), args: vec![16, 1, 1 << 40], errno: Some(1), times: Some(2) };
         says(call, "calls ptrace(16, 1, 0x10000000000) → EPERM ×2");
         let rename = FsChange {
+            path_h: None,
+            to_h: None,
             p: 1,
             op: FsOp::Rename,
             path: "a".into(),

@@ -4,7 +4,7 @@
 use super::say::{Beside, Said, say};
 use super::show::visible_json;
 use super::words::{cut, since};
-use super::{each, filter, unfinished};
+use super::{each, filter, unfinished, unrecorded};
 use crate::cli::style::Tone;
 use crate::cli::{Context, print, tell};
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ pub(super) fn timeline(log: &LogReader, terms: &[OsString], json: bool, context:
         let said = say(&leaf, &beside);
         print(&if json { object(&leaf, &said)? } else { line(&leaf, &said, context) })
     })?;
-    if let Some(unfinished) = unfinished(end) {
-        tell(&format!("stockade: {unfinished}"));
+    for remark in [unfinished(end).map(str::to_owned), unrecorded(log)].into_iter().flatten() {
+        tell(&format!("stockade: {remark}"));
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 
 use super::say::{Beside, used};
 use super::show::visible_json;
-use super::unfinished;
-use super::words::{cut, ending, errno, list, operation, paths, since, socket, span};
+use super::words::{cut, ending, errno, list, no_program, operation, paths, since, socket, span};
+use super::{unfinished, unrecorded};
 use crate::cli::style::{Colour, Tone};
 use crate::cli::{Context, print, tell};
 use crate::error::{Error, Result};
@@ -66,8 +66,8 @@ pub(super) fn tree(log: &LogReader, call: Option<&str>, names: Names, json: bool
         page.processes(&tree.below(None));
     }
     print(&page.out)?;
-    if let Some(unfinished) = unfinished(end) {
-        tell(&format!("stockade: {unfinished}"));
+    for remark in [unfinished(end).map(str::to_owned), unrecorded(log)].into_iter().flatten() {
+        tell(&format!("stockade: {remark}"));
     }
     Ok(())
 }
@@ -135,7 +135,7 @@ impl Page<'_> {
 
     fn process(&self, process: &Process) -> String {
         let name = self.colour.paint(Tone::Strong, &format!("p{}", process.p));
-        let ran = process.execs.last().map_or_else(|| "(no program of its own)".to_owned(), |exec| self.ran(exec));
+        let ran = process.execs.last().map_or_else(|| no_program(process), |exec| self.ran(exec));
         let ran = if process.execs.is_empty() { program(process).unwrap_or(ran) } else { ran };
         let (tone, how) = match &process.ended {
             Some((_, exit)) if exit.status == 0 => (Tone::Good, ending(exit.cause, exit.status)),

@@ -4,22 +4,26 @@
 use super::say::{Beside, say};
 use super::show::{members, visible_json};
 use super::tree::process_object;
-use super::words::{bytes, change, cut, file_type, mark, since};
-use super::{after, open};
-use crate::cli::style::{Colour, Tone, visible};
-use crate::cli::{Context, print};
+use super::words::{bytes, change, cut, file_type, mark, no_program, since};
+use super::{after, open, unrecorded};
+use crate::cli::style::{Colour, Tone};
+use crate::cli::{Context, print, tell};
 use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal::failed;
+use crate::workspace::Layer;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use stockade_audit::query::{Filter, Found, Glob, LogReader, Process, Why, process_of};
-use stockade_audit::record::{Act, Apply, Body, Discard, FileState, FsOutcome, LogPath, Undo};
+use stockade_audit::record::{Act, Apply, Body, Discard, FileState, FsOutcome, LogPath, PATH_BYTES_MAX, Undo};
+use stockade_audit::text::printable_bytes;
 
 /// Characters of a sentence that are shown.
 const SENTENCE_CHARS: usize = 180;
+/// Other paths that are named where nothing was done to the one that was asked for.
+const NAMESAKES_MAX: usize = 5;
 
 /// Says why.
 ///
@@ -27,12 +31,12 @@ const SENTENCE_CHARS: usize = 180;
 /// Host: the log cannot be read.
 pub(super) fn why(state: &State, session: &str, path: &Path, json: bool, context: &Context) -> Result<()> {
     let log = open(state, session)?;
-    let found = log.why(&Glob::new(path.as_os_str().as_bytes())).map_err(failed)?;
+    let (path, found) = look(state, session, &log, path)?;
     let leaves = found.iter().flat_map(|why| why.because.iter().chain(&why.events)).map(|found| &found.leaf);
     let execs = found.iter().flat_map(|why| why.who.iter().flatten()).flat_map(|process| &process.execs);
     let digests = leaves.flat_map(|leaf| &leaf.disclosed).chain(execs.flat_map(|exec| &exec.disclosed)).copied();
     let beside = Beside { openings: log.opened(digests).map_err(failed)?, ..Beside::default() };
-    let later = later(state, &log, path)?;
+    let later = later(state, &log, &path)?;
     if json {
         let whys: Vec<serde_json::Value> = found.iter().map(|why| object(why, &beside)).collect();
         let later: Vec<serde_json::Value> = later.iter().map(|found| members(&found.bytes)).collect();
@@ -40,8 +44,17 @@ pub(super) fn why(state: &State, session: &str, path: &Path, json: bool, context
             .map_err(|e| Error::bug(format!("write JSON: {e}")))?;
         return print(&visible_json(&text));
     }
+    let remark = unrecorded(&log);
     if found.is_empty() {
-        return print(&format!("nothing in this session changed {}\n", visible(&path.display().to_string())));
+        print(&format!("nothing in this session changed {}\n", printable_bytes(&path)))?;
+        let namesakes = namesakes(&log, &path)?;
+        if !namesakes.is_empty() {
+            tell(&format!("stockade: it did something to {}", namesakes.join(", ")));
+        }
+        if let Some(remark) = remark {
+            tell(&format!("stockade: {remark}"));
+        }
+        return Ok(());
     }
     let mut page = Page { out: String::new(), beside: &beside, colour: context.colour };
     found.iter().for_each(|why| page.why(why));
@@ -49,13 +62,55 @@ pub(super) fn why(state: &State, session: &str, path: &Path, json: bool, context
         let said = say(&found.leaf, &beside);
         page.line(said.verb, &said.what, Some(found));
     }
-    print(&page.out)
+    print(&page.out)?;
+    if let Some(remark) = remark {
+        tell(&format!("stockade: {remark}"));
+    }
+    Ok(())
+}
+
+/// The path as the log has it, and what is known of it: as it was said; from the root, where it lies in the workspace; or
+/// from the directory that we are in, where that does.
+fn look(state: &State, session: &str, log: &LogReader, path: &Path) -> Result<(Vec<u8>, Vec<Why>)> {
+    let workspace = Layer::workspace_of(&state.layer(&state.find(session)?));
+    let here = std::env::current_dir().ok();
+    let inside = |path: &Path| Some(path.strip_prefix(workspace.as_ref()?).ok()?.to_path_buf());
+    let said = if path.is_absolute() {
+        None
+    } else {
+        Some(path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>())
+    };
+    let from_here = here.filter(|_| said.is_some()).and_then(|here| inside(&here.join(path)));
+    let ways = [inside(path), said, from_here, Some(path.to_path_buf())];
+    let mut first = None;
+    for way in ways.into_iter().flatten() {
+        let (kept, _) = LogPath::kept(way.as_os_str().as_bytes(), PATH_BYTES_MAX);
+        let found = log.why(&Glob::new(&kept.0)).map_err(failed)?;
+        if !found.is_empty() {
+            return Ok((kept.0, found));
+        }
+        first.get_or_insert(kept.0);
+    }
+    Ok((first.unwrap_or_default(), Vec::new()))
+}
+
+/// Paths of the log with the same last name.
+fn namesakes(log: &LogReader, path: &[u8]) -> Result<Vec<String>> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = log.why(&Glob::new([b"**/", name].concat())).map_err(failed)?;
+    let mut paths: Vec<String> = found.iter().map(|why| why.path.printable()).collect();
+    paths.dedup();
+    paths.truncate(NAMESAKES_MAX);
+    Ok(paths)
 }
 
 /// What was applied, discarded or taken back of it afterwards; the times are those of the follow-up log.
-fn later(state: &State, log: &LogReader, path: &Path) -> Result<Vec<Found>> {
+fn later(state: &State, log: &LogReader, path: &[u8]) -> Result<Vec<Found>> {
     let Some(after) = after(state, log) else { return Ok(Vec::new()) };
-    let term = [b"path=", path.as_os_str().as_bytes()].concat();
+    let term = [b"path=", path].concat();
     let filter = Filter::of_terms([term]).map_err(|error| Error::bug(error.to_string()))?;
     after.query(&filter).map_err(failed)
 }
@@ -143,7 +198,7 @@ impl Page<'_> {
 }
 
 fn program(process: &Process) -> String {
-    process.program().map_or_else(|| "(no program of its own)".to_owned(), LogPath::printable)
+    process.program().map_or_else(|| no_program(process), LogPath::printable)
 }
 
 /// The change that a record tells of.

@@ -2,6 +2,7 @@
 //! It never passes on a character that commands a terminal.
 
 use nix::errno::Errno;
+use stockade_audit::query::Process;
 use stockade_audit::record::{Cause, Change, FileType, FsOp, LogPath, Mark, SocketOp, Via};
 use stockade_audit::text::printable;
 
@@ -174,6 +175,13 @@ pub(super) fn cut(text: &str, chars_max: usize) -> String {
 /// `3 files`, `1 file`.
 pub(super) fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// What stands for the program of a process of which none is known.
+pub(super) fn no_program(process: &Process) -> String {
+    // A beginning is the recorder's to tell: without it, nobody looked.
+    let text = if process.started.is_some() { "(no program of its own)" } else { "(program not recorded)" };
+    text.to_owned()
 }
 
 #[cfg(test)]

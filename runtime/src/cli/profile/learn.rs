@@ -65,7 +65,9 @@ pub(super) fn learn(args: &LearnArgs, context: &Context) -> Result<u8> {
         is_directory: &|path| path.is_dir(),
     };
     let command = args.argv.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
-    let text = propose(&Title { name: &args.name, command: &command, session: id.as_str() }, &observed, &facts);
+    let from = args.from.as_deref().unwrap_or(BASE);
+    let title = Title { name: &args.name, command: &command, from, session: id.as_str() };
+    let text = propose(&title, &observed, &facts);
     put(&text, args.output.as_deref())?;
     if ended != 0 {
         tell(&format!(

@@ -31,6 +31,8 @@ pub(super) struct Facts<'a> {
 pub(super) struct Title<'a> {
     pub(super) name: &'a str,
     pub(super) command: &'a str,
+    /// The profile that the run had besides.
+    pub(super) from: &'a str,
     pub(super) session: &'a str,
 }
 
@@ -45,6 +47,14 @@ pub(super) fn propose(title: &Title<'_>, observed: &Observed, facts: &Facts<'_>)
         "# Each grant below was needed in that run. Why, nobody has said yet: until every reason is filled in,",
     );
     line(&mut out, "# `stockade profile check` refuses this file and names each line.");
+    line(
+        &mut out,
+        &format!(
+            "# Not learned, since no recorder sees it: variables of the environment (the run had those of {} and no others; what",
+            title.from
+        ),
+    );
+    line(&mut out, "# it needs besides is a [[grant.env]]), secrets, limits, and what another run of it would do.");
     line(&mut out, "profile     = 1");
     line(&mut out, &format!("name        = {}", quoted(title.name)));
     line(&mut out, &format!("description = {}", quoted(&format!("learned from a run of {}", program(title.command)))));
@@ -255,6 +265,7 @@ mod tests {
 
     fn open(path: &str, fl: &str, errno: i32) -> Leaf {
         leaf(FsOpen {
+            path_h: None,
             p: 1,
             path: path.into(),
             fl: fl.into(),
@@ -268,7 +279,17 @@ mod tests {
     }
 
     fn change(op: FsOp, path: &str) -> Leaf {
-        leaf(FsChange { p: 1, op, path: path.into(), to: None, value: None, cut: None, times: None })
+        leaf(FsChange {
+            path_h: None,
+            to_h: None,
+            p: 1,
+            op,
+            path: path.into(),
+            to: None,
+            value: None,
+            cut: None,
+            times: None,
+        })
     }
 
     /// A machine on which these directories are there, and a base that grants /usr and reading the workspace.
@@ -297,7 +318,7 @@ mod tests {
             is_directory: &|path| directories.iter().any(|known| Path::new(known) == path),
         };
         propose(
-            &Title { name: "learned", command: "/usr/bin/make all\n[[grant.read]]", session: "01X" },
+            &Title { name: "learned", command: "/usr/bin/make all\n[[grant.read]]", from: "base", session: "01X" },
             &observed,
             &facts,
         )

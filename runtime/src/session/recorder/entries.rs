@@ -2,8 +2,8 @@
 //! It never writes, and never waits for anything.
 
 use super::words::{self, Name};
-use crate::secrets::scrub::{Hit, Patterns, Scrubber};
-use crate::session::records;
+use crate::secrets::scrub::{Hit, Patterns};
+use crate::session::{names, records};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use stockade_audit::disclose::Disclosed;
@@ -11,7 +11,7 @@ use stockade_audit::record::{
     self as log, CallId, Digest, Evidence, FsChange, FsOpen, LogPath, NetAsk, ProcCall, ProcExec, ProcStart, Record,
     Was,
 };
-use stockade_jail::recorder::{Bounded, CallNumber, Event, Executable, Happened, How, Origin, ProcessId};
+use stockade_jail::recorder::{Bounded, CallNumber, Event, Executable, Happened, How, Origin, Peer, ProcessId};
 use stockade_jail::{ProcessExit, Status};
 
 /// Repeats that are counted instead of written, at most: beyond, all counts are written and counting begins anew.
@@ -142,6 +142,7 @@ impl Entries {
                     p: id.0,
                     cut: words::cut([&name]),
                     path: name.path,
+                    path_h: name.hash,
                     fl: words::flags(flags),
                     mode: words::makes(flags).then_some(mode & 0o7777),
                     errno,
@@ -153,15 +154,15 @@ impl Entries {
             }
             Happened::Read { path } => {
                 let name = self.name(id, &path);
-                let (p, cut, fl) = (id.0, words::cut([&name]), words::flags(0));
+                let (p, cut, fl, path_h) = (id.0, words::cut([&name]), words::flags(0), name.hash);
                 let (mode, errno, ino, was, times) = (None, None, None, None, None);
-                let open = FsOpen { p, path: name.path, fl, mode, errno, ino, was, cut, times };
+                let open = FsOpen { p, path: name.path, path_h, fl, mode, errno, ino, was, cut, times };
                 self.folded(id, how, Repeat::Open(open));
             }
             Happened::Name { change, path, to } => {
                 let op = words::change(change);
                 let to = to.map(|to| {
-                    if op == log::FsOp::Symlink { words::target(&self.clean(id, to)) } else { self.name(id, &to) }
+                    if op == log::FsOp::Symlink { words::name(&self.clean(id, to)) } else { self.name(id, &to) }
                 });
                 self.changed(id, how, op, &path, to, None);
             }
@@ -169,6 +170,10 @@ impl Entries {
                 self.changed(id, how, words::property(property), &path, None, value);
             }
             Happened::Socket { asked, peer } => {
+                let peer = match peer {
+                    Peer::Unix(said) => Peer::Unix(self.clean(id, said)),
+                    Peer::Internet(_) | Peer::Other(_) | Peer::Unknown => peer,
+                };
                 let ask = NetAsk { p: id.0, op: words::asked(asked), addr: words::peer(&peer), times: None };
                 self.folded(id, how, Repeat::Ask(ask));
             }
@@ -341,7 +346,9 @@ impl Entries {
     ) {
         let name = self.name(id, path);
         let cut = words::cut([Some(&name), to.as_ref()].into_iter().flatten());
-        let change = FsChange { p: id.0, op, path: name.path, to: to.map(|to| to.path), value, cut, times: None };
+        let to_h = to.as_ref().and_then(|to| to.hash);
+        let (path, path_h, to) = (name.path, name.hash, to.map(|to| to.path));
+        let change = FsChange { p: id.0, op, path, path_h, to, to_h, value, cut, times: None };
         self.folded(id, how, Repeat::Change(change));
     }
 
@@ -403,17 +410,15 @@ impl Entries {
     }
 
     fn name(&mut self, id: ProcessId, said: &Bounded) -> Name {
-        let said = self.clean(id, said.clone());
-        words::name(&said, &self.workspace)
+        // What is written is what must have no secret in it, and what the outcomes of the call are told by.
+        let place = words::place(said, &self.workspace);
+        words::name(&self.clean(id, place))
     }
 
     /// The same without the secrets that the session knows.
     fn clean(&mut self, id: ProcessId, said: Bounded) -> Bounded {
         let Some(patterns) = &self.patterns else { return said };
-        let mut scrubber = Scrubber::new(Arc::clone(patterns));
-        let mut bytes = scrubber.push_slice(&said.bytes).into_owned();
-        bytes.extend_from_slice(&scrubber.finish());
-        let hits = scrubber.take_hits();
+        let (bytes, hits) = names::without(patterns, &said.bytes);
         let call = self.processes.get(&id).and_then(|process| self.calls.get(&process.call));
         if let Some(call) = call.filter(|_| !hits.is_empty()) {
             self.out.push(Entry::Scrubbed(call.id.clone(), hits, "a record of the recorder"));

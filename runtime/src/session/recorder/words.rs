@@ -3,12 +3,10 @@
 
 use crate::journal::address;
 use nix::libc;
-use stockade_audit::record::{Evidence, FsOp, LogPath, SocketOp};
+use stockade_audit::record::{Digest, Evidence, FsOp, LogPath, PATH_BYTES_MAX, SocketOp};
 use stockade_audit::text::base64url;
 use stockade_jail::recorder::{Asked, Bounded, How, NameChange, Peer, Property};
 
-/// Bytes of one path in a record at most, as the log spells it: two of them fit beside the rest of a leaf.
-const PATH_BYTES_MAX: usize = 3500;
 /// What stands for a name that could not be read.
 const UNREADABLE: &[u8] = b"?";
 
@@ -17,15 +15,17 @@ const UNREADABLE: &[u8] = b"?";
 pub(super) struct Name {
     /// As the log has it.
     pub(super) path: LogPath,
-    /// Whether that is all of it.
-    pub(super) whole: bool,
+    /// The hash of the whole, where the log has its beginning alone.
+    pub(super) hash: Option<Digest>,
+    /// Whether the whole was seen.
+    seen: bool,
 }
 
-/// A name as the log has it: relative to the workspace where it lies in it.
-pub(super) fn name(said: &Bounded, workspace: &[u8]) -> Name {
+/// Where a name leads, relative to the workspace where that lies in it.
+pub(super) fn place(said: &Bounded, workspace: &[u8]) -> Bounded {
     if !said.bytes.starts_with(b"/") {
         // Where it begins could not be read; or it names no file at all, like a pipe.
-        return fitting(if said.bytes.is_empty() { UNREADABLE } else { &said.bytes }, false);
+        return Bounded { bytes: said.bytes.clone(), cut: true };
     }
     let path = plain(&said.bytes);
     let inside = match path.strip_prefix(workspace) {
@@ -34,12 +34,16 @@ pub(super) fn name(said: &Bounded, workspace: &[u8]) -> Name {
         Some(rest) => rest.strip_prefix(b"/"),
         None => None,
     };
-    fitting(inside.unwrap_or(&path), !said.cut)
+    let bytes = inside.map(<[u8]>::to_vec).unwrap_or(path);
+    Bounded { bytes, cut: said.cut }
 }
 
-/// What a symbolic link points to: text, and no name yet.
-pub(super) fn target(said: &Bounded) -> Name {
-    fitting(if said.bytes.is_empty() { UNREADABLE } else { &said.bytes }, !said.cut && !said.bytes.is_empty())
+/// A name as a record has it.
+pub(super) fn name(place: &Bounded) -> Name {
+    let bytes = if place.bytes.is_empty() { UNREADABLE } else { &place.bytes };
+    let seen = !place.cut && !place.bytes.is_empty();
+    let (path, hash) = LogPath::kept(bytes, PATH_BYTES_MAX);
+    Name { path, hash: hash.filter(|_| seen), seen }
 }
 
 /// An absolute path without `.`, `..` and empty components.
@@ -59,26 +63,9 @@ fn plain(path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// As much of a path as a record has room for.
-fn fitting(path: &[u8], whole: bool) -> Name {
-    let mut kept = path.get(..path.len().min(PATH_BYTES_MAX)).unwrap_or(path);
-    while spelled_bytes(kept) > PATH_BYTES_MAX {
-        kept = kept.get(..kept.len() / 2).unwrap_or_default();
-    }
-    Name { path: LogPath(kept.to_vec()), whole: whole && kept.len() == path.len() }
-}
-
-/// How long a path is in a leaf.
-fn spelled_bytes(path: &[u8]) -> usize {
-    match std::str::from_utf8(path) {
-        Ok(text) => text.bytes().map(|byte| if byte < 0x20 || matches!(byte, b'"' | b'\\') { 6 } else { 1 }).sum(),
-        Err(_) => path.len().div_ceil(3) * 4,
-    }
-}
-
 /// How many of these are not whole; `None` where all are.
 pub(super) fn cut<'a>(names: impl IntoIterator<Item = &'a Name>) -> Option<u64> {
-    let cut = names.into_iter().filter(|name| !name.whole).count() as u64;
+    let cut = names.into_iter().filter(|name| !name.seen || name.hash.is_some()).count() as u64;
     (cut > 0).then_some(cut)
 }
 
@@ -179,10 +166,14 @@ mod tests {
         Bounded { bytes: bytes.to_vec(), cut: false }
     }
 
+    fn told(said: &Bounded, workspace: &[u8]) -> Name {
+        name(&place(said, workspace))
+    }
+
     #[track_caller]
-    fn named(said: &[u8], expected: &[u8], whole: bool) {
-        let name = name(&bounded(said), b"/home/ada/w");
-        assert_eq!((name.path.0.as_slice(), name.whole), (expected, whole));
+    fn named(said: &[u8], expected: &[u8], seen: bool) {
+        let name = told(&bounded(said), b"/home/ada/w");
+        assert_eq!((name.path.0.as_slice(), name.seen), (expected, seen));
     }
 
     #[test]
@@ -199,19 +190,23 @@ mod tests {
         named(b"x", b"x", false);
         named(b"pipe:[1]", b"pipe:[1]", false);
         named(b"", b"?", false);
-        let root = name(&bounded(b"/a/b"), b"/");
+        let root = told(&bounded(b"/a/b"), b"/");
         assert_eq!(root.path.0, b"a/b");
-        let cut = name(&Bounded { bytes: b"/home/ada/w/a".to_vec(), cut: true }, b"/home/ada/w");
-        assert_eq!((cut.path.0.as_slice(), cut.whole), (&b"a"[..], false));
+        let cut = told(&Bounded { bytes: b"/home/ada/w/a".to_vec(), cut: true }, b"/home/ada/w");
+        assert_eq!((cut.path.0.as_slice(), cut.seen), (&b"a"[..], false));
     }
 
     #[test]
     fn no_name_is_too_long_for_a_record() {
         for byte in [b'x', 1, b'"', 0xff] {
             let long = [b"/".to_vec(), vec![byte; 4095]].concat();
-            let name = name(&bounded(&long), b"/w");
-            assert!(!name.whole && spelled_bytes(&name.path.0) <= PATH_BYTES_MAX && name.path.0.len() > 400, "{byte}");
+            let name = told(&bounded(&long), b"/w");
+            assert!(name.seen && name.hash.is_some() && name.path.0.len() > 400, "{byte}");
+            let cut_before = told(&Bounded { bytes: long, cut: true }, b"/w");
+            assert_eq!((cut_before.path, cut_before.hash), (name.path.clone(), None));
             let record = stockade_audit::record::FsChange {
+                path_h: name.hash,
+                to_h: name.hash,
                 p: u64::MAX,
                 op: FsOp::Removexattr,
                 path: name.path.clone(),

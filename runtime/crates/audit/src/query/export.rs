@@ -13,11 +13,12 @@ use std::io::Write;
 
 impl LogReader {
     /// Writes one leaf a line, as it is in the log; with [`Disclose::Yes`], openings as extra lines `{"opening":…}` right
-    /// after the leaf that has their digests.
+    /// after the leaf that has their digests. Behind the session's leaves follow those of its follow-up log, after a line
+    /// `{"log":"NAME"}`: its leaves are numbered anew.
     ///
     /// # Errors
     /// As [`LogReader::each`]; an error of `out` names the log's directory.
-    pub fn export_jsonl(&self, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
+    pub fn export_jsonl(&self, after: Option<&Self>, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
         let openings = match disclose {
             Disclose::No => HashMap::new(),
             Disclose::Yes => self.disclosed()?,
@@ -36,7 +37,9 @@ impl LogReader {
             }
             Ok(())
         })?;
-        Ok(())
+        let Some(after) = after else { return Ok(()) };
+        self.write_line(out, &serde_json::json!({ "log": after.origin() }))?;
+        after.export_jsonl(None, out, Disclose::No)
     }
 
     /// Openings by digest; none when they are not to be shown.

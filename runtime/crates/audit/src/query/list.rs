@@ -115,7 +115,7 @@ fn unknown(disk: &dyn Disk, sessions: &Path, known: &HashSet<SessionId>) -> Vec<
 }
 
 /// When a session was opened, and its first leaf.
-fn first_leaf(disk: &dyn Disk, dir: &Path) -> Option<(u64, SessionOpen)> {
+pub(super) fn first_leaf(disk: &dyn Disk, dir: &Path) -> Option<(u64, SessionOpen)> {
     let reader = disk.read(&crate::chain::segment_path(dir, 0), 0).ok()?;
     let mut bytes = Vec::new();
     reader.take(4 * frame::LEAF_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;

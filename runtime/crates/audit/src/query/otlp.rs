@@ -19,20 +19,26 @@ const BATCH: usize = 512;
 
 impl LogReader {
     /// Writes one OTLP export request a line: first logs, then traces. With [`Disclose::Yes`], calls and processes have
-    /// their command lines.
+    /// their command lines. The log records of the follow-up log come behind the session's, and belong to the session's span.
     ///
     /// # Errors
     /// As [`LogReader::each`]; an error of `out` names the log's directory.
-    pub fn export_otlp(&self, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
+    pub fn export_otlp(&self, after: Option<&Self>, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
         let openings = self.openings_to_show(disclose)?;
         let mut story = Story { openings, ..Story::default() };
         let mut batch = Vec::new();
-        self.each_bytes(&mut |n, bytes| {
-            let leaf = self.leaf(n, bytes)?;
-            story.learn(&leaf);
-            batch.push(story.log_record(&leaf, bytes));
-            if batch.len() == BATCH { self.write_line(out, &story.logs(&mut batch)) } else { Ok(()) }
-        })?;
+        for log in [Some(self), after].into_iter().flatten() {
+            story.origin = log.origin();
+            log.each_bytes(&mut |n, bytes| {
+                let leaf = log.leaf(n, bytes)?;
+                // What comes afterwards makes no span of the session longer.
+                if std::ptr::eq(log, self) {
+                    story.learn(&leaf);
+                }
+                batch.push(story.log_record(&leaf, bytes));
+                if batch.len() == BATCH { log.write_line(out, &story.logs(&mut batch)) } else { Ok(()) }
+            })?;
+        }
         if !batch.is_empty() {
             self.write_line(out, &story.logs(&mut batch))?;
         }
@@ -44,7 +50,9 @@ impl LogReader {
 }
 
 #[derive(Default)]
-struct Story {
+struct Story<'a> {
+    /// The log whose records are told.
+    origin: &'a str,
     openings: HashMap<Hash, Disclosed>,
     tree: Tree,
     open: Option<(Mark, SessionOpen)>,
@@ -70,7 +78,7 @@ fn attributes<const N: usize>(list: [Option<Json>; N]) -> Vec<Json> {
     list.into_iter().flatten().collect()
 }
 
-impl Story {
+impl Story<'_> {
     fn learn(&mut self, leaf: &Leaf) {
         self.last_ns = leaf.wall_ns;
         self.tree.take(leaf);
@@ -110,6 +118,7 @@ impl Story {
         let request = if let Body::NetRequest(request) = &leaf.body { Some(request) } else { None };
         let status = if let Body::NetReply(reply) = &leaf.body { reply.status } else { None };
         let own = attributes([
+            attribute("stockade.log.name", string(self.origin)),
             attribute("stockade.record.number", int(leaf.n)),
             attribute("stockade.evidence", string(leaf.evidence.word())),
             attribute("stockade.call.id", leaf.call.as_ref().and_then(|call| string(call.as_str()))),

@@ -58,6 +58,9 @@ pub struct FileState {
     /// Target of a symbolic link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<LogPath>,
+    /// SHA-256 of the whole target, where the record has its beginning alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_h: Option<Digest>,
 }
 
 /// Why a change needs more than an ordinary consent.
@@ -86,6 +89,9 @@ pub struct Lines {
 pub struct FsOutcome {
     /// Path, relative to the workspace unless it starts with a slash.
     pub path: LogPath,
+    /// SHA-256 of the whole path, where the record has its beginning alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_h: Option<Digest>,
     /// What happened to it.
     pub op: Change,
     /// Before. Left out when it was not there.

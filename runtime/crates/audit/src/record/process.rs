@@ -106,6 +106,9 @@ pub struct FsOpen {
     pub p: u64,
     /// Performed: what the kernel opened. Else what the process said. Relative to the workspace unless it starts with a slash.
     pub path: LogPath,
+    /// SHA-256 of the whole path, where the record has its beginning alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_h: Option<Digest>,
     /// Flags of open(2) that matter, in this order, joined with `|`: `R` or `W` or `RW`, `APPEND`, `CREAT`, `EXCL`,
     /// `TRUNC`, `TMPFILE`, `NOFOLLOW`.
     pub fl: String,
@@ -181,9 +184,15 @@ pub struct FsChange {
     pub op: FsOp,
     /// The name. Relative to the workspace unless it starts with a slash.
     pub path: LogPath,
+    /// SHA-256 of the whole path, where the record has its beginning alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_h: Option<Digest>,
     /// The new name, the old one of a link, or what a symbolic link points to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<LogPath>,
+    /// SHA-256 of the whole of that, where the record has its beginning alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_h: Option<Digest>,
     /// Mode, owner and group as `uid * 2^32 + gid`, or length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,

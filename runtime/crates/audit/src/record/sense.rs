@@ -6,6 +6,7 @@ use super::{Act, Body, Change, FileState, FsOutcome, LogPath};
 /// Permission bits, set-id and sticky bits; the type of a file has its own member.
 const MODE_MAX: u32 = 0o7777;
 const OTHER_BITS: &str = "a mode with other bits than those of permissions";
+const HASH_OF_NOTHING: &str = "the hash of a name that is not there";
 /// What `fs.open` says of flags beyond the way to access, in this order.
 const OPEN_FLAGS: [&str; 6] = ["APPEND", "CREAT", "EXCL", "TRUNC", "TMPFILE", "NOFOLLOW"];
 /// What `proc.call` keeps of the arguments of a system call.
@@ -28,15 +29,20 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
             [&exec.exe, &exec.asked].into_iter().flatten().find_map(of_path).or_else(|| of_cut(exec.cut, 4))
         }
         Body::FsOpen(open) => {
+            let hashed = [open.path_h.is_some(), false];
             of_path(&open.path).or_else(|| of_flags(&open.fl)).or_else(|| of_cut(open.cut, 1)).or_else(|| {
                 let mode = open.mode.is_some_and(|mode| mode > MODE_MAX);
-                mode.then_some(OTHER_BITS).or_else(|| of_times(open.times))
+                let unlike = of_hashes(open.cut, hashed).or_else(|| of_times(open.times));
+                mode.then_some(OTHER_BITS).or(unlike)
             })
         }
         Body::FsChange(change) => {
             let paths = [Some(&change.path), change.to.as_ref()];
             let found = paths.into_iter().flatten().find_map(of_path);
-            found.or_else(|| of_cut(change.cut, 2)).or_else(|| of_times(change.times))
+            let hashed = [change.path_h.is_some(), change.to_h.is_some()];
+            let nobody = change.to.is_none() && change.to_h.is_some();
+            let found = found.or_else(|| of_cut(change.cut, 2)).or_else(|| of_hashes(change.cut, hashed));
+            found.or_else(|| nobody.then_some(HASH_OF_NOTHING)).or_else(|| of_times(change.times))
         }
         Body::ProcCall(call) => {
             let more = call.args.len() > ARGUMENTS_MAX;
@@ -90,7 +96,8 @@ fn of_change(change: &FsOutcome) -> Option<&'static str> {
 
 fn of_state(state: &FileState) -> Option<&'static str> {
     let target = || state.to.as_ref().and_then(of_path);
-    (state.mode > MODE_MAX).then_some(OTHER_BITS).or_else(target)
+    let nothing = state.to.is_none() && state.to_h.is_some();
+    (state.mode > MODE_MAX).then_some(OTHER_BITS).or_else(target).or_else(|| nothing.then_some(HASH_OF_NOTHING))
 }
 
 fn of_path(path: &LogPath) -> Option<&'static str> {
@@ -109,6 +116,12 @@ fn of_flags(fl: &str) -> Option<&'static str> {
 
 fn of_cut(cut: Option<u64>, max: u64) -> Option<&'static str> {
     cut.is_some_and(|cut| cut == 0 || cut > max).then_some("more cut short than it has")
+}
+
+/// Only a name that is cut short has a hash of the whole.
+fn of_hashes(cut: Option<u64>, hashed: [bool; 2]) -> Option<&'static str> {
+    let hashes = hashed.into_iter().filter(|hashed| *hashed).count() as u64;
+    (hashes > cut.unwrap_or(0)).then_some("the hash of a name that is not cut short")
 }
 
 /// A record stands for one event, or says for how many more than one.

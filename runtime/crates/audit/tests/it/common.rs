@@ -65,7 +65,15 @@ pub(crate) fn call_id(n: u64) -> CallId {
 }
 
 pub(crate) fn file(hash: u8) -> FileState {
-    FileState { ty: FileType::File, mode: 0o644, z: Some(7), h: Some(Digest([hash; 32])), g: None, to: None }
+    FileState {
+        ty: FileType::File,
+        mode: 0o644,
+        z: Some(7),
+        h: Some(Digest([hash; 32])),
+        g: None,
+        to: None,
+        to_h: None,
+    }
 }
 
 /// The records of one good call, in order.
@@ -91,6 +99,7 @@ pub(crate) fn call_records(n: u64) -> Vec<Record> {
         .into()),
         of(Outcome { cause: Cause::Exit, status: 0, wall_us: 20, cpu_us: 10, p: Some(n), out: None, err: None }.into()),
         of(FsOutcome {
+            path_h: None,
             path: LogPath(format!("src/f{n}.rs").into_bytes()),
             op: Change::Modified,
             b: Some(file(1)),

@@ -75,7 +75,7 @@ fn check_rest(disk: &MemDisk, told: &Told, there: bool, acknowledged: usize, wha
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let log = LogReader::open_on(shared, Path::new(DIR)).unwrap_or_else(|error| panic!("{what}: {error}"));
         let mut out = Vec::new();
-        let exported = log.export_jsonl(&mut out, stockade_audit::query::Disclose::No);
+        let exported = log.export_jsonl(None, &mut out, stockade_audit::query::Disclose::No);
         exported.unwrap_or_else(|error| panic!("{what}: {error}"));
         hashes = out.split(|b| *b == b'\n').map(leaf_hash).collect();
     }

@@ -24,6 +24,7 @@ fn write_paths(root: &Path, changes: u64) -> PathBuf {
             _ => format!("{n}/b.rs").into_bytes(),
         };
         let change = FsOutcome {
+            path_h: None,
             path: LogPath(path),
             op: Change::Created,
             b: None,

@@ -71,7 +71,7 @@ fn a_process_killed_while_it_writes_loses_nothing_acknowledged() {
         child.wait().expect("it ends");
         let log = LogReader::open(&scratch.0.join("s").join(sid(1).as_str())).expect("reader");
         let mut out = Vec::new();
-        log.export_jsonl(&mut out, stockade_audit::query::Disclose::No).expect("export");
+        log.export_jsonl(None, &mut out, stockade_audit::query::Disclose::No).expect("export");
         let there: std::collections::HashSet<String> =
             out.split(|b| *b == b'\n').map(|leaf| hex(&leaf_hash(leaf))).collect();
         assert!(acknowledged.len() > 10, "{}", acknowledged.len());

@@ -116,7 +116,7 @@ fn export_shows_values_only_when_told_to() {
     let log = LogReader::open(&dir).expect("reader");
     let export = |disclose| {
         let mut out = Vec::new();
-        log.export_jsonl(&mut out, disclose).expect("export");
+        log.export_jsonl(None, &mut out, disclose).expect("export");
         String::from_utf8(out).expect("JSON is UTF-8")
     };
     assert!(!export(Disclose::No).contains("\"cargo\""));

@@ -39,11 +39,32 @@ fn exit(p: u64, pp: Option<u64>, exe: Option<&str>) -> ProcExit {
 
 fn opened(p: u64, path: &str, fl: &str) -> FsOpen {
     let ino = Some([1, p * 1000 + path.len() as u64]);
-    FsOpen { p, path: path.into(), fl: fl.into(), mode: None, errno: Some(0), ino, was: None, cut: None, times: None }
+    FsOpen {
+        path_h: None,
+        p,
+        path: path.into(),
+        fl: fl.into(),
+        mode: None,
+        errno: Some(0),
+        ino,
+        was: None,
+        cut: None,
+        times: None,
+    }
 }
 
 fn changed(p: u64, op: FsOp, path: &str, to: Option<&str>) -> FsChange {
-    FsChange { p, op, path: path.into(), to: to.map(Into::into), value: None, cut: None, times: None }
+    FsChange {
+        path_h: None,
+        to_h: None,
+        p,
+        op,
+        path: path.into(),
+        to: to.map(Into::into),
+        value: None,
+        cut: None,
+        times: None,
+    }
 }
 
 fn outcome(path: &str, op: Change) -> FsOutcome {
@@ -52,7 +73,7 @@ fn outcome(path: &str, op: Change) -> FsOutcome {
         Change::Deleted => (Some(file(1)), None),
         Change::Modified | Change::Metadata | Change::Retyped => (Some(file(1)), Some(file(2))),
     };
-    FsOutcome { path: path.into(), op, b, a, lines: None, ino: None, mark: None }
+    FsOutcome { path_h: None, path: path.into(), op, b, a, lines: None, ino: None, mark: None }
 }
 
 fn ask(p: u64, op: SocketOp, addr: &str) -> NetAsk {

@@ -40,6 +40,7 @@ impl Story {
 
     fn open(&mut self, p: u64, path: &str, fl: &str) {
         let open = FsOpen {
+            path_h: None,
             p,
             path: path.into(),
             fl: fl.into(),
@@ -55,7 +56,17 @@ impl Story {
 
     fn change(&mut self, p: u64, op: FsOp, path: &str, to: Option<&str>) {
         let to = to.map(LogPath::from);
-        self.add(FsChange { p, op, path: path.into(), to, value: None, cut: None, times: None });
+        self.add(FsChange {
+            path_h: None,
+            to_h: None,
+            p,
+            op,
+            path: path.into(),
+            to,
+            value: None,
+            cut: None,
+            times: None,
+        });
     }
 
     fn exit(&mut self, p: u64, pp: Option<u64>) {
@@ -75,6 +86,7 @@ impl Story {
 
     fn outcome(&mut self, path: &str) {
         self.add(FsOutcome {
+            path_h: None,
             path: path.into(),
             op: Change::Created,
             b: None,

@@ -65,6 +65,7 @@ fn acts_after_the_close_are_verified_too() {
     let dir = write_session(&scratch.0, &ledger, sid(1), 2);
     let mut after = AfterLog::open(&dir, Arc::clone(&ledger)).expect("after");
     let change = FsOutcome {
+        path_h: None,
         path: "a".into(),
         op: Change::Created,
         b: None,

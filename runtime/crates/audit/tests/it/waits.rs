@@ -67,7 +67,7 @@ fn kept(disk: &MemDisk) -> u64 {
     let rest: Arc<dyn Disk> = Arc::new(disk.after_power_cut(&mut Dice(0)));
     let log = LogReader::open_on(rest, Path::new(DIR)).expect("it is on disk");
     let mut out = Vec::new();
-    log.export_jsonl(&mut out, stockade_audit::query::Disclose::No).expect("it can be read");
+    log.export_jsonl(None, &mut out, stockade_audit::query::Disclose::No).expect("it can be read");
     out.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
@@ -190,7 +190,7 @@ fn of_records_that_do_not_fit_those_before_are_in_the_file() {
     let killed: Arc<dyn Disk> = Arc::new(disk.after_kill());
     let mut out = Vec::new();
     let log = LogReader::open_on(killed, Path::new(DIR)).expect("it can be read");
-    log.export_jsonl(&mut out, stockade_audit::query::Disclose::No).expect("it can be read");
+    log.export_jsonl(None, &mut out, stockade_audit::query::Disclose::No).expect("it can be read");
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 2);
 }
 

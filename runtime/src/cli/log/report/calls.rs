@@ -2,7 +2,7 @@
 //! It never draws a process longer than the log has it.
 
 use super::super::say::used;
-use super::super::words::{bytes, count, cut, ending, errno, list, operation, paths, since, socket, span};
+use super::super::words::{bytes, count, cut, ending, errno, list, no_program, operation, paths, since, socket, span};
 use super::page::{Page, Tint};
 use super::{Report, Values};
 use crate::error::Result;
@@ -75,7 +75,7 @@ impl Report<'_> {
         if let Some(cwd) = self.beside.value(&called.disclosed, "cwd") {
             page.raw(" · in ").code(&cwd);
         }
-        page.raw(" · by ").text(&called.call.via).raw("</div>\n");
+        page.raw(" · through ").text(&called.call.via).raw("</div>\n");
         for limit in &called.limits {
             page.raw("<div>").chip(Tint::Bad, "limit").raw(" ");
             page.text(&format!("{} is {}, {} were used", limit.which, limit.max, limit.seen)).raw("</div>\n");
@@ -97,15 +97,16 @@ impl Report<'_> {
     }
 
     fn process(&self, page: &mut Page, depth: usize, process: &Process) {
-        page.raw("<tr><td class=\"mono\"><span class=\"indent\">");
+        page.raw("<tr><td class=\"mono\"><div class=\"twig\"><span class=\"indent\">");
         for _ in 0..depth.min(LEVELS_MAX) {
             page.raw("│ ");
         }
-        page.raw("</span>");
+        page.raw("</span><span>");
         if depth > LEVELS_MAX {
             page.raw("<span class=\"soft\">level ").number(depth as u64).raw("</span> ");
         }
-        page.raw("<b>p").number(process.p).raw("</b> ").text(&self.command(process)).raw("</td><td class=\"bar\">");
+        page.raw("<b>p").number(process.p).raw("</b> ").text(&self.command(process));
+        page.raw("</span></div></td><td class=\"bar\">");
         self.bar(page, process);
         page.raw("</td><td class=\"time\">");
         page.text(&process.since().map_or_else(String::new, |mark| since(mark.mono_ns)))
@@ -129,7 +130,7 @@ impl Report<'_> {
 
     /// The words of its last execution, else the program.
     fn command(&self, process: &Process) -> String {
-        let program = process.program().map_or_else(|| "(no program of its own)".to_owned(), LogPath::printable);
+        let program = process.program().map_or_else(|| no_program(process), LogPath::printable);
         let words = process.execs.last().and_then(|exec| self.beside.argv(&exec.disclosed)).unwrap_or_default();
         let rest = words.split_once(' ').map_or("", |(_, rest)| rest);
         cut(format!("{program} {rest}").trim_end(), COMMAND_CHARS)

@@ -233,7 +233,7 @@ impl Report<'_> {
 /// Records as a table.
 pub(super) fn table_of(page: &mut Page, lines: &[Line]) {
     page.raw(
-        "<div class=\"wide\"><table><tr><th class=\"num\">time</th><th>call</th><th>process</th><th></th><th>what</th>",
+        "<div class=\"wide\"><table class=\"lines\"><tr><th class=\"num\">time</th><th>call</th><th>process</th><th></th><th>what</th>",
     );
     page.raw("<th>evidence</th><th class=\"num\">record</th></tr>\n");
     for line in lines {

@@ -10,6 +10,7 @@ fn digest(byte: u8) -> Digest {
 
 fn state(ty: FileType, path: Option<LogPath>) -> FileState {
     FileState {
+        to_h: path.is_some().then_some(digest(0xef)),
         ty,
         mode: 0o7777,
         z: path.is_none().then_some(u64::MAX),
@@ -32,7 +33,16 @@ fn blob() -> BlobRef {
 
 fn changes() -> Vec<FsOutcome> {
     let strange = || LogPath(b"a/\xff\xfe".to_vec());
-    let change = |path: &str, op, b, a, mark| FsOutcome { path: path.into(), op, b, a, lines: None, ino: None, mark };
+    let change = |path: &str, op, b, a, mark| FsOutcome {
+        path_h: None,
+        path: path.into(),
+        op,
+        b,
+        a,
+        lines: None,
+        ino: None,
+        mark,
+    };
     vec![
         change("src/a.rs", Change::Created, None, Some(state(FileType::File, None)), None),
         change(
@@ -43,6 +53,7 @@ fn changes() -> Vec<FsOutcome> {
             Some(Mark::Held),
         ),
         FsOutcome {
+            path_h: None,
             path: strange(),
             op: Change::Retyped,
             b: Some(state(FileType::Symlink, Some(strange()))),
@@ -189,6 +200,7 @@ fn recorded() -> Vec<Body> {
     let exec = ProcExec { p: 1, exe: Some("/bin/sh".into()), h: Some(digest(1)), asked: Some(strange()), cut: Some(4) };
     let call = ProcCall { p: 1, call: "ptrace".into(), args: vec![0, u64::MAX, 2], errno: Some(1), times: Some(2) };
     let open = FsOpen {
+        path_h: Some(digest(3)),
         p: 1,
         path: strange(),
         fl: "RW|APPEND|CREAT|EXCL|TRUNC|TMPFILE|NOFOLLOW".into(),
@@ -200,6 +212,8 @@ fn recorded() -> Vec<Body> {
         times: Some(u64::MAX),
     };
     let change = FsChange {
+        path_h: Some(digest(3)),
+        to_h: Some(digest(4)),
         p: 1,
         op: FsOp::Rename,
         path: "a".into(),
@@ -208,7 +222,7 @@ fn recorded() -> Vec<Body> {
         cut: Some(2),
         times: Some(2),
     };
-    let bare = FsChange { to: None, value: None, cut: None, times: None, ..change.clone() };
+    let bare = FsChange { path_h: None, to: None, to_h: None, value: None, cut: None, times: None, ..change.clone() };
     let op = |op| FsChange { op, ..bare.clone() }.into();
     let ask = |op, addr: &str, times| NetAsk { p: 1, op, addr: addr.into(), times }.into();
     let mut bodies = vec![
@@ -219,6 +233,7 @@ fn recorded() -> Vec<Body> {
         ProcCall { args: vec![], errno: None, times: None, ..call.clone() }.into(),
         call.into(),
         FsOpen {
+            path_h: None,
             mode: None,
             errno: None,
             ino: None,
@@ -248,6 +263,7 @@ fn recorded() -> Vec<Body> {
 fn flags_have_one_order_and_one_way_to_access() {
     for fl in ["", "CREAT", "W|W", "R|W", "W|EXCL|CREAT", "W|CREAT|CREAT", "W|", "W|APPEND|", "W|PATH", "rw"] {
         let open = FsOpen {
+            path_h: None,
             p: 1,
             path: "a".into(),
             fl: fl.into(),

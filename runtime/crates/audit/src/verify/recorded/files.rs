@@ -3,8 +3,11 @@
 
 use super::super::Findings;
 use super::LOG;
-use crate::record::{Evidence, FileType, FsChange, FsOp, FsOpen, FsOutcome, LogPath, NetAsk, SocketOp};
+use crate::record::{Digest, Evidence, FileType, FsChange, FsOp, FsOpen, FsOutcome, LogPath, NetAsk, SocketOp};
 use std::collections::{HashMap, HashSet};
+
+/// A name as records have it: what they keep of it and, where that is not all, a hash of the whole.
+type Name = (LogPath, Option<Digest>);
 
 /// What processes of one call did to files, and what of that is still to be found in its outcomes.
 #[derive(Debug)]
@@ -16,19 +19,25 @@ pub(super) struct Files {
     first: u64,
     last: u64,
     /// Names that were opened to be written, or changed.
-    touched: HashSet<LogPath>,
+    touched: HashSet<Name>,
     /// Names that were removed.
-    removed: HashSet<LogPath>,
+    removed: HashSet<Name>,
     /// Names from and to which something was renamed. What lies below them went along.
-    moved: HashSet<LogPath>,
+    moved: HashSet<Name>,
     /// Files that were opened to be written, where the recorder saw which they are.
     inodes: HashSet<[u64; 2]>,
     /// Last names of sockets that were bound to a path.
     bound: HashSet<Vec<u8>>,
     /// Files that were made, and where that is said. What has an outcome is taken out.
-    made: HashMap<LogPath, u64>,
+    made: HashMap<Name, u64>,
     /// Outcomes that another name of the same file may explain.
-    pending: Vec<(u64, [u64; 2])>,
+    pending: Vec<(u64, Name, [u64; 2])>,
+    /// The first record that could explain a change, and does not have its name, or not all of it.
+    vague: Option<u64>,
+    /// Renames whose names are longer than a record keeps: which names lie below is not to be seen.
+    far: Vec<(u64, LogPath)>,
+    /// How many names, longer than a record keeps, those may explain, and the first leaves of both.
+    doubts: Option<(u64, u64, u64)>,
 }
 
 impl Files {
@@ -45,6 +54,9 @@ impl Files {
             bound: HashSet::new(),
             made: HashMap::new(),
             pending: Vec::new(),
+            vague: None,
+            far: Vec::new(),
+            doubts: None,
         }
     }
 
@@ -55,32 +67,40 @@ impl Files {
             return;
         }
         self.inodes.extend(open.ino);
+        if !are_known(open.cut, [open.path_h, None]) {
+            self.vague.get_or_insert(n);
+            return;
+        }
         let inside = !open.path.0.starts_with(b"/");
-        if evidence >= Evidence::Performed && open.was.is_some() && inside && open.cut.is_none() {
-            self.made.insert(open.path.clone(), n);
+        let name = (open.path, open.path_h);
+        if evidence >= Evidence::Performed && open.was.is_some() && inside {
+            self.made.insert(name.clone(), n);
         }
-        if open.cut.is_none() {
-            self.touched.insert(open.path);
-        }
+        self.touched.insert(name);
     }
 
     pub(super) fn changed(&mut self, n: u64, change: FsChange) {
         self.count(n);
-        if change.cut.is_some() {
+        let FsChange { op, path, path_h, to, to_h, cut, .. } = change;
+        if !are_known(cut, [path_h, to_h]) {
+            self.vague.get_or_insert(n);
             return;
         }
-        let FsChange { op, path, to, .. } = change;
+        let name = (path, path_h);
         match op {
             FsOp::Rename | FsOp::Exchange => {
-                let both = [Some(path), to].into_iter().flatten();
+                let both = [Some(name), to.map(|to| (to, to_h))].into_iter().flatten();
                 both.for_each(|name| {
+                    if name.1.is_some() {
+                        self.far.push((n, name.0.clone()));
+                    }
                     self.moved.insert(name.clone());
                     self.touched.insert(name);
                 });
             }
             FsOp::Unlink | FsOp::Rmdir => {
-                self.removed.insert(path.clone());
-                self.touched.insert(path);
+                self.removed.insert(name.clone());
+                self.touched.insert(name);
             }
             FsOp::Link
             | FsOp::Symlink
@@ -92,7 +112,7 @@ impl Files {
             | FsOp::Truncate
             | FsOp::Setxattr
             | FsOp::Removexattr => {
-                self.touched.insert(path);
+                self.touched.insert(name);
             }
         }
     }
@@ -107,47 +127,71 @@ impl Files {
     }
 
     pub(super) fn outcome(&mut self, n: u64, outcome: FsOutcome, findings: &mut Findings) {
-        self.made.remove(&outcome.path);
         let socket = outcome.a.as_ref().is_some_and(|state| state.ty == FileType::Socket);
-        let known = self.touched.contains(&outcome.path)
-            || self.moves_along(&outcome.path)
-            || socket && self.bound.contains(last_name(&outcome.path.0))
+        let name = (outcome.path, outcome.path_h);
+        self.made.remove(&name);
+        let known = self.touched.contains(&name)
+            || self.moves_along(&name)
+            || socket && self.bound.contains(last_name(&name.0.0))
             || outcome.ino.is_some_and(|ino| self.inodes.contains(&ino));
         match outcome.ino {
             Some(ino) if known => {
                 self.inodes.insert(ino);
             }
-            Some(ino) => self.pending.push((n, ino)),
+            Some(ino) => self.pending.push((n, name, ino)),
             None if known => {}
-            None => self.unexplained(n, findings),
+            None => self.unexplained(n, &name, findings),
         }
     }
 
     /// The result of the call: there are no more outcomes.
-    pub(super) fn end(self, n: u64, findings: &mut Findings) {
-        for (outcome, ino) in &self.pending {
-            if !self.inodes.contains(ino) {
-                self.unexplained(*outcome, findings);
+    pub(super) fn end(mut self, n: u64, findings: &mut Findings) {
+        for (outcome, name, ino) in std::mem::take(&mut self.pending) {
+            if !self.inodes.contains(&ino) {
+                self.unexplained(outcome, &name, findings);
             }
         }
-        let gone = |path: &LogPath| self.removed.contains(path) || self.moved.contains(path) || self.moves_along(path);
-        let mut lost: Vec<u64> = self.made.iter().filter(|(path, _)| !gone(path)).map(|(_, leaf)| *leaf).collect();
+        let gone = |name: &Name| self.removed.contains(name) || self.moved.contains(name) || self.moves_along(name);
+        let lost = self.made.iter().filter(|(name, _)| !gone(name));
+        let mut lost: Vec<(u64, Name)> = lost.map(|(name, leaf)| (*leaf, name.clone())).collect();
         lost.sort_unstable();
-        for leaf in lost {
-            let text = format!("it made a file that is in no outcome of its call, which ends at leaf {n}");
-            findings.incomplete(LOG, leaf, text);
+        for (leaf, name) in lost {
+            if !self.is_in_doubt(leaf, &name) {
+                let text = format!("it made a file that is in no outcome of its call, which ends at leaf {n}");
+                findings.incomplete(LOG, leaf, text);
+            }
+        }
+        if let Some((names, first, perhaps)) = self.doubts {
+            let text = format!(
+                "call at leaf {}: {names} names, first at leaf {first}, are longer than a record keeps; whether what was \
+                 done to others of this kind, first at leaf {perhaps}, explains them is not to be seen",
+                self.call
+            );
+            findings.note(LOG, text);
         }
     }
 
     /// Whether a directory above a name was renamed.
-    fn moves_along(&self, path: &LogPath) -> bool {
+    fn moves_along(&self, (path, _): &Name) -> bool {
         let slashes = path.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         slashes
             .into_iter()
-            .any(|at| path.0.get(..at).is_some_and(|above| self.moved.contains(&LogPath(above.to_vec()))))
+            .any(|at| path.0.get(..at).is_some_and(|above| self.moved.contains(&(LogPath(above.to_vec()), None))))
     }
 
-    fn unexplained(&self, n: u64, findings: &mut Findings) {
+    /// Whether a name is too long to say that nothing explains it, where something may: then it is counted.
+    fn is_in_doubt(&mut self, n: u64, (path, hash): &Name) -> bool {
+        let along = |(_, moved): &&(u64, LogPath)| path.0.starts_with(&moved.0) || moved.0.starts_with(&path.0);
+        let perhaps = || self.vague.or_else(|| self.far.iter().find(along).map(|(leaf, _)| *leaf));
+        let Some(perhaps) = hash.and_then(|_| perhaps()) else { return false };
+        self.doubts.get_or_insert((0, n, perhaps)).0 += 1;
+        true
+    }
+
+    fn unexplained(&mut self, n: u64, name: &Name, findings: &mut Findings) {
+        if self.is_in_doubt(n, name) {
+            return;
+        }
         let Self { call, events, first, last, .. } = self;
         let text = match events {
             0 => format!("no process of its call, leaf {call}, did anything to files, and this one changed"),
@@ -168,6 +212,11 @@ impl Files {
         }
         (self.events, self.last) = (self.events + 1, n);
     }
+}
+
+/// Whether a record has all its names, or a hash of each that it has not.
+fn are_known(cut: Option<u64>, hashes: [Option<Digest>; 2]) -> bool {
+    cut.unwrap_or(0) == hashes.iter().flatten().count() as u64
 }
 
 /// The path of a unix socket's address.
