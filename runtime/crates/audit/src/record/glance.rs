@@ -27,6 +27,10 @@ impl<'a> Head<'a> {
                 let (p, rest) = process(object)?;
                 let (op, rest) = text(rest.strip_prefix(b",\"op\":")?)?;
                 let (path, rest) = text(rest.strip_prefix(b",\"path\":")?)?;
+                let rest = match rest.strip_prefix(b",\"path_h\":") {
+                    Some(hash) => text(hash)?.1,
+                    None => rest,
+                };
                 let to = match rest.strip_prefix(b",\"to\":") {
                     Some(to) => Some(text(to)?.0).filter(|_| op != b"symlink"),
                     None => None,
@@ -77,6 +81,12 @@ mod tests {
     use super::*;
     use crate::record::{parse_head, parse_leaf};
 
+    /// A rename of which both names are cut.
+    const LONG: &str = concat!(
+        r#"{"p":1,"op":"rename","path":"a","path_h":"0000000000000000000000000000000000000000000000000000000000000001","#,
+        r#""to":"b","to_h":"0000000000000000000000000000000000000000000000000000000000000002","cut":2}"#
+    );
+
     #[test]
     fn the_common_kinds_are_told_at_a_glance_and_an_escaped_path_is_not() {
         let told = |process, paths| Some(Glance { process, paths });
@@ -89,6 +99,7 @@ mod tests {
             ("fs.change", r#"{"p":1,"op":"rename","path":"a","to":"b"}"#, told(Some(1), [path("a"), path("b")])),
             ("fs.change", r#"{"p":1,"op":"symlink","path":"a","to":"b"}"#, told(Some(1), [path("a"), None])),
             ("fs.change", r#"{"p":1,"op":"rename","path":"a","to":"\\"}"#, None),
+            ("fs.change", LONG, told(Some(1), [path("a"), path("b")])),
             ("fs.outcome", r#"{"path":"","op":"deleted"}"#, told(None, [path(""), None])),
             ("undo", r#"{"file":{"path":"x","op":"deleted"}}"#, told(None, [path("x"), None])),
             ("undo", r#"{"begin":3}"#, None),

@@ -22,7 +22,8 @@ fn write(root: &Path, number: u8, name: impl Fn(u64) -> String) -> PathBuf {
     let change = |n: u64| {
         let path = LogPath(name(n).into_bytes());
         let (op, a) = (Change::Created, Some(file(2)));
-        Record::new(FsOutcome { path, path_h: None, op, b: None, a, lines: None, ino: None, mark: None }).of_call(&call_id(1))
+        Record::new(FsOutcome { path, path_h: None, op, b: None, a, lines: None, ino: None, mark: None })
+            .of_call(&call_id(1))
     };
     for start in (0..CHANGES).step_by(1000) {
         log.append_all(&(start..start + 1000).map(change).collect::<Vec<_>>()).expect("append");
