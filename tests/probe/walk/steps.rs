@@ -38,8 +38,11 @@ impl Walk {
     }
 
     /// Locks a file, closes it, and locks it through a second description that was there before: which works if the first
-    /// close was the last one.
+    /// close was the last one. Devices are everybody's, and so are their locks.
     fn hold_and_let_go(&mut self, descriptor: i64) {
+        if is_device(descriptor) {
+            return unheeded(call(libc::SYS_close, &mut [Arg::Int(descriptor)]));
+        }
         let path = c(&format!("/proc/self/fd/{descriptor}"));
         let second = call(libc::SYS_open, &mut [Arg::In(&path), Arg::Int(libc::O_RDONLY.into())]);
         let exclusive = i64::from(libc::LOCK_EX | libc::LOCK_NB);
@@ -239,6 +242,9 @@ impl Walk {
 
     pub(super) fn lock(&mut self) {
         let descriptor = self.slot();
+        if is_device(descriptor) {
+            return;
+        }
         if self.dice.below(2) == 0 {
             let how = i64::from(self.dice.of(&[libc::LOCK_EX, libc::LOCK_SH]) | libc::LOCK_NB);
             let answer = call(libc::SYS_flock, &mut [Arg::Int(descriptor), Arg::Int(how)]);
@@ -256,8 +262,7 @@ impl Walk {
         let (name, told) = self.any_name();
         let mut buffer = [0; 256];
         let answer = call(libc::SYS_stat, &mut [Arg::In(&name), Arg::Out(&mut buffer)]);
-        // st_mode of 64-bit Linux.
-        let mode = buffer.get(24..28).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
+        let mode = mode_of(&buffer);
         self.tell(&format!("stat {told:?} {mode:o}"), answer);
     }
 
@@ -398,4 +403,16 @@ impl Walk {
         };
         self.tell(&format!("copy {from} {to}"), answer);
     }
+}
+
+/// Whether a descriptor leads to a device.
+fn is_device(descriptor: i64) -> bool {
+    let mut buffer = [0; 256];
+    let looked = call(libc::SYS_fstat, &mut [Arg::Int(descriptor), Arg::Out(&mut buffer)]);
+    looked.is_ok() && mode_of(&buffer) & libc::S_IFMT == libc::S_IFCHR
+}
+
+/// `st_mode` in a `struct stat` of 64-bit Linux.
+fn mode_of(stat: &[u8]) -> u32 {
+    stat.get(24..28).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
