@@ -1,6 +1,7 @@
 //! Things that only trying can tell: carried out in a helper process that ends afterwards.
 //! It never changes anything outside that process: each experiment enters namespaces of its own first.
 
+use crate::seccomp::{self, Wait};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
@@ -28,6 +29,8 @@ pub enum Experiment {
     Proc,
     /// Mount a devpts.
     Terminals,
+    /// Be told of system calls, and have signals wait for the answer.
+    Listener,
 }
 
 /// What came of it.
@@ -47,8 +50,15 @@ pub enum Observation {
 
 impl Experiment {
     /// Each of them.
-    pub const ALL: [Self; 6] =
-        [Self::UserNamespace, Self::OtherNamespaces, Self::Mount, Self::Overlay, Self::Proc, Self::Terminals];
+    pub const ALL: [Self; 7] = [
+        Self::UserNamespace,
+        Self::OtherNamespaces,
+        Self::Mount,
+        Self::Overlay,
+        Self::Proc,
+        Self::Terminals,
+        Self::Listener,
+    ];
 }
 
 /// Carries an experiment out in this process, which is of no use for anything else afterwards: only for a fresh,
@@ -61,6 +71,7 @@ pub fn in_helper(experiment: Experiment) -> Observation {
         Experiment::Overlay => enter_all().and_then(|()| overlay()),
         Experiment::Proc => enter_all().and_then(|()| in_child(|| mount_new("proc", &[]))),
         Experiment::Terminals => enter_all().and_then(|()| mount_new("devpts", &[("newinstance", None)])),
+        Experiment::Listener => listen(),
     };
     match result {
         Ok(()) => Observation::Works,
@@ -151,6 +162,17 @@ fn overlay() -> Tried {
         ("userxattr", None),
     ];
     mount_new("overlay", &options)
+}
+
+/// The step of [`listen`] that fails where only the second half is missing.
+pub(super) const SIGNALS_WAIT: &str = "have signals wait for the answer";
+
+/// Asks for a listener.
+fn listen() -> Tried {
+    match seccomp::try_listener(Wait::Killable) {
+        Err(Errno::INVAL) if seccomp::try_listener(Wait::Interruptible).is_ok() => Err((SIGNALS_WAIT, libc::EINVAL)),
+        other => at("listen to system calls", other),
+    }
 }
 
 /// Carries a step out in a child, which is in the new pid namespace where this process is not.

@@ -1,6 +1,7 @@
 //! From facts and observations to findings: pure.
 //! It never looks at the machine.
 
+use super::experiment::SIGNALS_WAIT;
 use super::machine::{Container, Machine};
 use super::{Experiment, Finding, Observation, Subject};
 use crate::cgroup::Support;
@@ -29,6 +30,7 @@ pub(super) fn findings(machine: &Machine, observations: &[(Experiment, Observati
     all.push(id_mapped(machine));
     all.push(landlock(machine));
     all.push(seccomp(machine));
+    all.push(recorder(has_user, &seen(Experiment::Listener)));
     all.extend(unconditional(has_user));
     all.extend(limits(machine));
     all.push(yama(machine));
@@ -204,6 +206,26 @@ fn seccomp(machine: &Machine) -> Finding {
     }
 }
 
+/// Which recorder a session would have.
+fn recorder(has_user_namespace: bool, seen: &Observation) -> Finding {
+    let found = |state, detail: &str| finding(Subject::Layer(Layer::Recorder), state, detail.to_owned(), None);
+    let degraded = |why: &str| State::Degraded(why.to_owned());
+    match seen {
+        Observation::Works if has_user_namespace => found(State::Active, "notify+addfd"),
+        Observation::Works => found(degraded("without namespaces it opens nothing on behalf of a guest"), "notify"),
+        Observation::Refused { step, .. } if step == SIGNALS_WAIT => {
+            found(degraded("the kernel lets signals end a guest's wait (before Linux 5.19)"), "notify")
+        }
+        Observation::Refused { errno: libc::EBUSY, .. } => {
+            let why = "somebody outside listens to this process already, and the kernel allows one";
+            found(degraded(why), "trace, if that is allowed")
+        }
+        Observation::Refused { .. } => {
+            found(degraded("the kernel does not tell a process of another's system calls"), "trace, if that is allowed")
+        }
+    }
+}
+
 /// Layers that every Linux on which we start has.
 fn unconditional(has_user_namespace: bool) -> Vec<Finding> {
     let always = |layer| finding(Subject::Layer(layer), State::Active, "always there".to_owned(), None);
@@ -320,6 +342,22 @@ mod tests {
         let one = found.iter().find(|finding| finding.subject == subject).unwrap();
         assert_eq!(one.fix.is_some(), fix.is_some(), "{one:?}");
         assert!(fix.is_none_or(|part| one.fix.as_deref().unwrap().contains(part)), "{one:?}");
+    }
+
+    #[test]
+    fn each_recorder_is_told_from_what_the_kernel_answers() {
+        let refused = |step: &str, errno| Observation::Refused { step: step.to_owned(), errno };
+        for (has_user_namespace, seen, right) in [
+            (true, Observation::Works, "notify+addfd"),
+            (false, Observation::Works, "notify"),
+            (true, refused(SIGNALS_WAIT, libc::EINVAL), "notify"),
+            (true, refused("listen to system calls", libc::EBUSY), "trace, if that is allowed"),
+            (true, refused("listen to system calls", libc::EINVAL), "trace, if that is allowed"),
+        ] {
+            let found = recorder(has_user_namespace, &seen);
+            assert_eq!(found.detail, right, "{found:?}");
+            assert_eq!(found.state == State::Active, right == "notify+addfd", "{found:?}");
+        }
     }
 
     const USER: Subject = Subject::Layer(Layer::UserNamespace);
