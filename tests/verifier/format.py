@@ -230,7 +230,11 @@ for kind in ("fs.open", "fs.change"):
 BELONGS = {"session": set(SESSION_KINDS), "after": {"apply", "discard", "undo", "redact", "recovery"},
            "ledger": {kind for kind in KINDS if kind.startswith("ledger.")} | {"recovery"}}
 TYPES.update(kind=lambda v: type(v) is str and v in KINDS, ev=LEVELS, obj=lambda v: True, one=lambda v: v == 1)
-LEAF = is_object("v:one n:num t:num mt:num k:kind ev:ev tc?:call o:obj _sd?:[digest]")
+LEAF_MEMBERS = is_object("v:one n:num t:num mt:num ago?:some k:kind ev:ev tc?:call o:obj _sd?:[digest]")
+
+
+def LEAF(v):
+    return LEAF_MEMBERS(v) and v.get("ago", 0) <= v["mt"]
 
 
 def no_twins(pairs):

@@ -55,6 +55,15 @@ def respelt(old, new, index=1):
     return {"records": GOOD, "edit": edit}
 
 
+def happened(ago, mt):
+    """The second leaf, and all behind it, at this time; what the second tells of was so much earlier."""
+    def edit(leaves):
+        later = [{**leaf, "mt": mt} for leaf in leaves[1:]]
+        members = list(later[0].items())
+        return [leaves[0], dict(members[:4] + [("ago", ago)] + members[4:]), *later[1:]]
+    return {"records": GOOD, "edit": edit}
+
+
 def outcome(change):
     return instead(3, ("fs.outcome", change, "c1"))
 
@@ -190,6 +199,10 @@ RULES = [
     ("another index", edited(2, n=3), 2),
     ("a clock goes back", edited(2, t=1), 2),
     ("the monotonic clock goes back", edited(1, mt=5), 2),
+    ("it happened before it was written", happened(4, 9), 0),
+    ("it happened as the log was opened", happened(9, 9), 0),
+    ("it happened before the log was opened", happened(10, 9), 2),
+    ("it happened no time ago", happened(0, 9), 2),
     ("an unknown kind", edited(2, k="permits"), 2),
     ("an unknown level", edited(2, ev="sure"), 2),
     ("a name with a space", edited(2, tc="c 1"), 2),

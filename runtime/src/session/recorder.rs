@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use stockade_audit::record::{CallId, Digest, Record};
 use stockade_jail::ProcessExit;
-use stockade_jail::recorder::{CallNumber, Event, Events};
+use stockade_jail::recorder::{CallNumber, Event, Events, now_ns};
 
 /// Once something came, more is let gather for so long: one write for many events, and a short call's end finds all that
 /// there is to write.
@@ -220,9 +220,11 @@ impl Shared {
         let State { entries, scribe, .. } = state;
         let Some(scribe) = scribe else { return Ok(()) };
         let mut batch: Vec<Record> = Vec::with_capacity(BATCH);
+        let now_ns = now_ns();
         for entry in entries.drain() {
             match entry {
-                Entry::Record(record) => {
+                Entry::Record(mut record, happened_ns) => {
+                    record.ago_ns = now_ns.saturating_sub(happened_ns);
                     batch.push(*record);
                     if batch.len() < BATCH {
                         continue;

@@ -74,6 +74,8 @@ pub struct Record {
     pub body: Body,
     /// Values that go into the log as salted digests only; their openings lie beside it and can be erased.
     pub disclosed: Vec<Disclosed>,
+    /// How long ago it happened, ns; 0 for what is recorded as it happens.
+    pub ago_ns: u64,
 }
 
 impl Record {
@@ -81,7 +83,7 @@ impl Record {
     #[must_use]
     pub fn new(body: impl Into<Body>) -> Self {
         let body = body.into();
-        Self { evidence: body.usual_evidence(), call: None, body, disclosed: Vec::new() }
+        Self { evidence: body.usual_evidence(), call: None, body, disclosed: Vec::new(), ago_ns: 0 }
     }
 
     /// The same, belonging to a call.

@@ -27,7 +27,8 @@ mod trace;
 mod way;
 
 pub use event::{
-    Asked, Bounded, CallNumber, Event, Executable, FileId, Happened, How, NameChange, Origin, Peer, ProcessId, Property,
+    Asked, Bounded, CallNumber, Event, Executable, FileId, Happened, How, NameChange, Origin, Peer, ProcessId,
+    Property, now_ns,
 };
 pub(crate) use gate::Gate;
 pub(crate) use inside::Waiting;

@@ -373,7 +373,7 @@ mod tests {
     fn leaf(body: impl Into<Body>) -> Leaf {
         let body = body.into();
         let evidence = body.usual_evidence();
-        Leaf { n: 1, wall_ns: 0, mono_ns: 0, evidence, call: None, body, disclosed: Vec::new() }
+        Leaf { n: 1, wall_ns: 0, mono_ns: 0, ago_ns: 0, evidence, call: None, body, disclosed: Vec::new() }
     }
 
     fn says(body: impl Into<Body>, right: &str) {

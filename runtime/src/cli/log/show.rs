@@ -105,12 +105,12 @@ fn line(leaf: &Leaf, bytes: &[u8], context: &Context) -> String {
     let call = leaf.call.as_ref().map_or("", |call| call.as_str());
     let kind = context.colour.paint(tone(&leaf.body), &format!("{:13}", leaf.body.kind()));
     let says = cut(&visible(&events::said(&leaf.body).unwrap_or_else(|| summary(bytes))), SHOWN_CHARS);
-    format!("{:>6} {:>11} {kind} {call:6} {says}\n", leaf.n, since(leaf.mono_ns))
+    format!("{:>6} {:>11} {kind} {call:6} {says}\n", leaf.n, since(leaf.happened_ns()))
 }
 
 /// What a record says beyond its place and time.
 fn summary(bytes: &[u8]) -> String {
-    const PLACE: [&str; 8] = ["v", "n", "t", "mt", "k", "ev", "tc", "_sd"];
+    const PLACE: [&str; 9] = ["v", "n", "t", "mt", "ago", "k", "ev", "tc", "_sd"];
     let serde_json::Value::Object(members) = members(bytes) else { return String::new() };
     let own = members.iter().filter(|(name, _)| !PLACE.contains(&name.as_str()));
     own.flat_map(|(_, value)| match value.as_object() {

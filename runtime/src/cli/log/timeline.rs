@@ -55,14 +55,14 @@ fn line(leaf: &Leaf, said: &Said, context: &Context) -> String {
     let verb = context.colour.paint(said.tone, &format!("{:10}", said.verb));
     let place = context.colour.paint(Tone::Faint, &format!("#{} {}", leaf.n, leaf.evidence.word()));
     let what = cut(&said.what, SENTENCE_CHARS);
-    format!("{:>11} {call:6} {process:5} {verb} {what}  {place}\n", since(leaf.mono_ns))
+    format!("{:>11} {call:6} {process:5} {verb} {what}  {place}\n", since(leaf.happened_ns()))
 }
 
 fn object(leaf: &Leaf, said: &Said) -> Result<String> {
     let object = serde_json::json!({
         "n": leaf.n,
         "t": utc(leaf.wall_ns),
-        "since_start_ns": leaf.mono_ns,
+        "since_start_ns": leaf.happened_ns(),
         "k": leaf.body.kind(),
         "evidence": leaf.evidence.word(),
         "call": leaf.call.as_ref().map(|call| call.as_str()),

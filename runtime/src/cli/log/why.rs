@@ -136,7 +136,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn line(&mut self, title: &str, text: &str, place: Option<&Found>) {
         let place = place.map_or_else(String::new, |found| {
-            format!("  #{} {} {}", found.leaf.n, found.leaf.evidence.word(), since(found.leaf.mono_ns))
+            format!("  #{} {} {}", found.leaf.n, found.leaf.evidence.word(), since(found.leaf.happened_ns()))
         });
         let place = self.colour.paint(Tone::Faint, &place);
         let title = self.colour.paint(Tone::Faint, &format!("{title:8}"));

@@ -22,8 +22,8 @@ const HASHED_MAX: usize = 4096;
 /// What an event became.
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// A record.
-    Record(Box<Record>),
+    /// A record, and when it happened, by the clock of events.
+    Record(Box<Record>, u64),
     /// So many events are lost, or cannot be placed: why.
     Gap(u64, &'static str),
     /// Secrets that were taken out of a record of this call.
@@ -57,6 +57,8 @@ struct Process {
 struct End {
     status: Option<Status>,
     failed_execs: u64,
+    /// When, where that was seen.
+    at_ns: Option<u64>,
 }
 
 /// A call that was started.
@@ -81,6 +83,8 @@ pub(super) struct Entries {
     /// Events that came before anybody said which call they are of.
     early: VecDeque<Event>,
     folded: usize,
+    /// When that happened which is written down now; `None` for now.
+    at_ns: Option<u64>,
     out: Vec<Entry>,
 }
 
@@ -95,6 +99,7 @@ impl Entries {
             hashes: HashMap::new(),
             early: VecDeque::new(),
             folded: 0,
+            at_ns: None,
             out: Vec::new(),
         }
     }
@@ -124,7 +129,8 @@ impl Entries {
             self.early.push_back(event);
             return;
         }
-        let Event { process: id, how, what, .. } = event;
+        let Event { process: id, how, what, at_ns, .. } = event;
+        self.at_ns = Some(at_ns);
         match what {
             Happened::Started { origin, pid } => self.started(id, origin, pid),
             Happened::Lost(lost) => self.out.push(Entry::Gap(lost, "the recorder had no room for them")),
@@ -135,7 +141,9 @@ impl Entries {
                 let hashed = running.as_ref().and_then(|(_, executable)| self.hashed(executable, hash));
                 self.executed(id, how, running.map(|(path, _)| path), hashed, [asked, argv, cwd]);
             }
-            Happened::Ended { status, failed_execs } => self.ended(id, End { status, failed_execs }),
+            Happened::Ended { status, failed_execs } => {
+                self.ended(id, End { status, failed_execs, at_ns: Some(at_ns) })
+            }
             Happened::Opened { path, flags, mode, errno, file, made } => {
                 let name = self.name(id, &path);
                 let open = FsOpen {
@@ -195,7 +203,7 @@ impl Entries {
         }
         if let Some(id) = main {
             let seen = self.processes.get(&id).and_then(|process| process.ended);
-            let end = seen.unwrap_or(End { status: exit.map(|exit| exit.status), failed_execs: 0 });
+            let end = seen.unwrap_or(End { status: exit.map(|exit| exit.status), ..End::default() });
             self.write_end(id, end, exit);
         }
         self.forget();
@@ -309,6 +317,7 @@ impl Entries {
     }
 
     fn write_end(&mut self, id: ProcessId, end: End, used: Option<&ProcessExit>) {
+        self.at_ns = end.at_ns;
         self.write_repeats(id);
         let Some(process) = self.processes.get(&id) else { return };
         let (cause, status) = end.status.map_or((log::Cause::Error, 0), records::cause);
@@ -387,7 +396,10 @@ impl Entries {
     fn write(&mut self, id: ProcessId, record: Record) {
         let call = self.processes.get(&id).and_then(|process| self.calls.get(&process.call));
         match call {
-            Some(call) => self.out.push(Entry::Record(Box::new(record.of_call(&call.id)))),
+            Some(call) => {
+                let record = Box::new(record.of_call(&call.id));
+                self.out.push(Entry::Record(record, self.at_ns.unwrap_or(u64::MAX)));
+            }
             None => self.out.push(Entry::Gap(1, "it is of a call that nobody started")),
         }
     }

@@ -78,7 +78,7 @@ fn take(entries: &mut Entries, events: impl IntoIterator<Item = Event>) {
 #[track_caller]
 fn records(entries: &mut Entries) -> Vec<Record> {
     let record = |entry| match entry {
-        Entry::Record(record) => *record,
+        Entry::Record(record, _) => *record,
         other @ (Entry::Gap(..) | Entry::Scrubbed(..)) => panic!("{other:?}"),
     };
     entries.drain().map(record).collect()
@@ -176,6 +176,33 @@ fn a_flood_of_names_does_not_grow_what_is_remembered() {
 }
 
 #[test]
+fn a_record_is_told_of_the_time_of_its_event() {
+    let mut entries = session();
+    let at = |at_ns, event| Event { at_ns, ..event };
+    take(&mut entries, [at(10, main(1, 1)), at(20, child(2, 1)), at(30, opened(2, "/w/a", false))]);
+    take(&mut entries, [at(40, opened(2, "/w/a", false)), at(50, opened(2, "/w/a", false)), at(60, ended(2, 0))]);
+    take(&mut entries, [at(70, ended(1, 0)), at(80, child(3, 1))]);
+    // The main process' end waits for the report, and is still told of its own time; of a child without an end nobody
+    // knows one.
+    entries.settle(CallNumber(1), Some(&report(1)));
+    entries.close();
+    let time = |entry| if let Entry::Record(record, at_ns) = entry { (record.body.kind(), at_ns) } else { panic!() };
+    let told: Vec<_> = entries.drain().map(time).collect();
+    let expected = [
+        ("proc.start", 10),
+        ("proc.start", 20),
+        ("fs.open", 30),
+        // Twice more.
+        ("fs.open", 60),
+        ("proc.exit", 60),
+        ("proc.start", 80),
+        ("proc.exit", 70),
+        ("proc.exit", u64::MAX),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_daemon_is_told_of_behind_the_end_of_its_call() {
     let mut entries = session();
     take(&mut entries, [main(1, 1), child(2, 1), ended(1, 0)]);
@@ -230,7 +257,7 @@ fn what_is_lost_or_of_nobody_is_a_gap() {
         .drain()
         .map(|entry| match entry {
             Entry::Gap(lost, _) => lost,
-            other @ (Entry::Record(_) | Entry::Scrubbed(..)) => panic!("{other:?}"),
+            other @ (Entry::Record(..) | Entry::Scrubbed(..)) => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(gaps, [4, 1, 1]);

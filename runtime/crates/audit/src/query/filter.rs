@@ -127,8 +127,8 @@ impl About {
             Self::AtLeast(level) => Some(head.evidence >= *level),
             Self::Call(glob) => Some(head.call.is_some_and(|call| glob.matches(call.as_bytes()))),
             Self::Numbers(from, to) => Some((*from..*to).contains(&head.n)),
-            Self::Since(bound) => Some(!bound.is_after(head.wall_ns, head.mono_ns)),
-            Self::Until(bound) => Some(bound.is_after(head.wall_ns, head.mono_ns)),
+            Self::Since(bound) => Some(!bound.is_after(head)),
+            Self::Until(bound) => Some(bound.is_after(head)),
             Self::Process(_) | Self::Path(_) | Self::Program(_) | Self::Host(_) => None,
         }
     }

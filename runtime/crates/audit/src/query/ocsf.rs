@@ -110,7 +110,7 @@ impl Exporter<'_> {
             let known = self.processes.entry(start.p).or_default();
             known.pid = Some(start.pid);
             known.pp = start.pp;
-            known.created_ms = Some(ms(leaf.wall_ns));
+            known.created_ms = Some(ms(leaf.happened_wall_ns()));
         } else if let Body::ProcExec(exec) = &leaf.body {
             let argv = opened(&self.openings, &leaf.disclosed, "argv");
             let cwd = opened(&self.openings, &leaf.disclosed, "cwd");
@@ -154,7 +154,7 @@ impl Exporter<'_> {
         let class = classify(&leaf.body);
         let category = class.uid / 1000;
         let mut event = json!({
-            "time": ms(leaf.wall_ns),
+            "time": ms(leaf.happened_wall_ns()),
             "class_uid": class.uid,
             "category_uid": category,
             "activity_id": class.activity,

@@ -136,7 +136,7 @@ impl Story<'_> {
             attribute("http.response.status_code", status.and_then(int)),
         ]);
         json!({
-            "timeUnixNano": leaf.wall_ns.to_string(),
+            "timeUnixNano": leaf.happened_wall_ns().to_string(),
             "observedTimeUnixNano": leaf.wall_ns.to_string(),
             "severityNumber": number,
             "severityText": word,

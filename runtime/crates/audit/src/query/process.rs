@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Names of one kind that are kept for a process; of more, only how many there were.
 const NAMES_MAX: usize = 1000;
 
-/// When something was recorded, and how well it is known.
+/// When something happened, where that is recorded, and how well it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Leaf.
@@ -28,7 +28,7 @@ impl Mark {
     /// Of a leaf.
     #[must_use]
     pub fn of(leaf: &Leaf) -> Self {
-        Self { n: leaf.n, wall_ns: leaf.wall_ns, mono_ns: leaf.mono_ns, evidence: leaf.evidence }
+        Self { n: leaf.n, wall_ns: leaf.happened_wall_ns(), mono_ns: leaf.happened_ns(), evidence: leaf.evidence }
     }
 }
 

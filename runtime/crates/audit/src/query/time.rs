@@ -1,6 +1,8 @@
 //! Times in questions and answers: since the start of a session, or instants in UTC.
 //! It never asks what time it is.
 
+use crate::record::Head;
+
 /// A moment that records are before or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
@@ -11,11 +13,11 @@ pub(super) enum Bound {
 }
 
 impl Bound {
-    /// Whether it is after a record of these times.
-    pub(super) fn is_after(self, wall_ns: u64, mono_ns: u64) -> bool {
+    /// Whether it is after what a record tells of.
+    pub(super) fn is_after(self, head: &Head<'_>) -> bool {
         match self {
-            Self::Mono(ns) => ns > mono_ns,
-            Self::Wall(ns) => ns > wall_ns,
+            Self::Mono(ns) => ns > head.mono_ns.saturating_sub(head.ago_ns),
+            Self::Wall(ns) => ns > head.wall_ns.saturating_sub(head.ago_ns),
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Leaf {
     pub wall_ns: u64,
     /// Monotonic clock, ns since the log was opened; never less than in the leaf before.
     pub mono_ns: u64,
+    /// How long before that it happened, ns.
+    pub ago_ns: u64,
     /// How well it is known.
     pub evidence: Evidence,
     /// The call it belongs to.
@@ -35,6 +37,8 @@ pub struct Head<'a> {
     pub wall_ns: u64,
     /// Monotonic clock, ns since the log was opened.
     pub mono_ns: u64,
+    /// How long before that it happened, ns.
+    pub ago_ns: u64,
     /// Kind.
     pub kind: &'a str,
     /// Evidence level.
@@ -43,6 +47,20 @@ pub struct Head<'a> {
     pub call: Option<&'a str>,
     /// From the object on.
     pub(super) rest: &'a [u8],
+}
+
+impl Leaf {
+    /// When it happened: ns since the log was opened.
+    #[must_use]
+    pub const fn happened_ns(&self) -> u64 {
+        self.mono_ns.saturating_sub(self.ago_ns)
+    }
+
+    /// When it happened by the wall clock: ns since 1970.
+    #[must_use]
+    pub const fn happened_wall_ns(&self) -> u64 {
+        self.wall_ns.saturating_sub(self.ago_ns)
+    }
 }
 
 /// Why bytes are not a leaf.
@@ -108,6 +126,12 @@ pub(crate) fn write_leaf(
     push_u64(out, place.wall_ns);
     out.extend_from_slice(b",\"mt\":");
     push_u64(out, place.mono_ns);
+    // Nothing happened before the log was opened.
+    let ago_ns = record.ago_ns.min(place.mono_ns);
+    if ago_ns > 0 {
+        out.extend_from_slice(b",\"ago\":");
+        push_u64(out, ago_ns);
+    }
     out.extend_from_slice(b",\"k\":\"");
     out.extend_from_slice(record.body.kind().as_bytes());
     out.extend_from_slice(b"\",\"ev\":\"");
@@ -207,6 +231,10 @@ fn head_v1(mut cursor: Cursor<'_>) -> Option<Head<'_>> {
     let wall_ns = cursor.number()?;
     cursor.literal(b",\"mt\":")?;
     let mono_ns = cursor.number()?;
+    let ago_ns = match cursor.literal(b",\"ago\":") {
+        Some(()) => cursor.number().filter(|ago| (1..=mono_ns).contains(ago))?,
+        None => 0,
+    };
     cursor.literal(b",\"k\":\"")?;
     let kind = cursor.word()?;
     cursor.literal(b",\"ev\":\"")?;
@@ -216,7 +244,7 @@ fn head_v1(mut cursor: Cursor<'_>) -> Option<Head<'_>> {
         None => None,
     };
     cursor.literal(b",\"o\":")?;
-    Some(Head { n, wall_ns, mono_ns, kind, evidence, call, rest: cursor.0 })
+    Some(Head { n, wall_ns, mono_ns, ago_ns, kind, evidence, call, rest: cursor.0 })
 }
 
 /// The leaf in these bytes.
@@ -256,9 +284,9 @@ impl Head<'_> {
     }
 
     pub(super) fn with(&self, body: Body, disclosed: Vec<Digest>) -> Leaf {
-        let Self { n, wall_ns, mono_ns, evidence, .. } = *self;
+        let Self { n, wall_ns, mono_ns, ago_ns, evidence, .. } = *self;
         let call = self.call.map(|call| CallId::new(call).expect("a word is a call's name"));
-        Leaf { n, wall_ns, mono_ns, evidence, call, body, disclosed }
+        Leaf { n, wall_ns, mono_ns, ago_ns, evidence, call, body, disclosed }
     }
 }
 
@@ -269,4 +297,38 @@ pub(super) fn parse_tail(tail: &str) -> Option<Vec<Digest>> {
     }
     let list = tail.strip_prefix(",\"_sd\":[\"")?.strip_suffix("\"]}")?;
     list.split("\",\"").map(|text| Some(Digest(unbase64url(text)?.try_into().ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Permit;
+
+    fn written(ago_ns: u64, mono_ns: u64) -> Vec<u8> {
+        let permit = Permit { rules: vec!["r".to_owned()] };
+        let mut leaf = Vec::new();
+        let record = Record { ago_ns, ..Record::new(permit) };
+        write_leaf(&mut leaf, &record, Place { n: 1, wall_ns: 1000, mono_ns }, &[]).expect("it is written");
+        leaf
+    }
+
+    #[test]
+    fn what_happened_earlier_happened_after_the_log_was_opened() {
+        for (ago_ns, mono_ns, happened) in [(0, 0, 0), (0, 9, 9), (4, 9, 5), (9, 9, 0), (10, 9, 0), (u64::MAX, 9, 0)] {
+            let leaf = written(ago_ns, mono_ns);
+            let leaf = parse_leaf(&leaf).expect("it is read");
+            assert_eq!((leaf.mono_ns, leaf.happened_ns()), (mono_ns, happened));
+            assert_eq!(leaf.happened_wall_ns(), 1000 - (mono_ns - happened));
+        }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_is_no_leaf() {
+        let right = String::from_utf8(written(4, 9)).expect("text");
+        assert!(parse_leaf(right.as_bytes()).is_ok() && right.contains(",\"mt\":9,\"ago\":4,"));
+        for wrong in ["\"ago\":0", "\"ago\":10", "\"ago\":04", "\"ago\":-4", "\"ago\":4,\"ago\":4"] {
+            let leaf = right.replace("\"ago\":4", wrong);
+            assert_eq!(parse_leaf(leaf.as_bytes()), Err(LeafError::Head), "{leaf}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What the recorder reports, as plain data.
 //! It never holds a path that was compared or resolved as text: names are what the guest said or what the kernel answers.
 
+use crate::sys;
 use crate::wire::Status;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,11 @@ pub struct Executable {
     pub modified_ns: i64,
     /// Last change of the inode, ns since 1970.
     pub changed_ns: i64,
+}
+
+/// What time it is by the clock of [`Event::at_ns`], ns.
+pub fn now_ns() -> u64 {
+    sys::monotonic_ns()
 }
 
 /// One event.

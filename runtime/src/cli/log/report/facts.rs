@@ -108,7 +108,7 @@ impl Facts {
         self.tree.take(leaf);
         let mark = Mark::of(leaf);
         self.last = Some(mark);
-        self.activity.push((leaf.mono_ns, theme(&leaf.body)));
+        self.activity.push((leaf.happened_ns(), theme(&leaf.body)));
         let line =
             || Line { at: mark, call: leaf.call.clone(), process: process_of(&leaf.body), said: say(leaf, beside) };
         if refuses(&leaf.body) {

@@ -298,7 +298,8 @@ fn leaves() -> Vec<Vec<u8>> {
         let mut record = Record::new(body);
         for digests in [&[][..], &[[7; 32]], &[[8; 32], [9; 32]]] {
             let mut leaf = Vec::new();
-            write_leaf(&mut leaf, &record, Place { n, wall_ns: u64::MAX, mono_ns: 0 }, digests)
+            record.ago_ns = n % 3 * 7;
+            write_leaf(&mut leaf, &record, Place { n, wall_ns: u64::MAX, mono_ns: n * 5 }, digests)
                 .expect("it has a meaning");
             out.push(leaf);
             record.call = Some(CallId::new("c.1_:-").expect("plain"));
