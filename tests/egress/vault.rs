@@ -180,25 +180,26 @@ fn rotated(stage: &mut Stage) -> Told {
     let (role, file) = (format!("role-id={role}"), stage.scene.fill("secret-id=file:{outside}/secret-id"));
     from(stage, &real.url(), &["kv=1", "path=app", "every=1", &role, &file])?;
     // One request at a time, each when the test says so, until there is no more to say.
-    let script = "for n in 1 2 3; do curl -sS https://attach.good.test/echo?$n; echo; until [ -e go-$n ]; do sleep 0.1; done; done";
+    let script = "for n in 1 2 3; do curl -sS https://attach.good.test/echo?$n; echo; read -r; done";
     let words = world.words(script);
-    let mut options = vec!["{bin}/stockade", "run", "--mode", "direct"];
+    let mut options = vec!["{bin}/stockade", "run"];
     options.extend(&words[1..]);
     let mut child = stage.program(&options).start()?;
+    let mut next = child.stdin.take().ok_or_else(|| Stop::Fail("no input".to_owned()))?;
     let acted = (|| -> Told {
         seen(stage, &mut child, "echo?1")?;
         must(stage.text("{up}/requests.jsonl").contains(SECRET), || "the first value did not go out".to_owned())?;
         real.put(stage, SECOND)?;
         // Longer than a token lives: whoever reads after that has logged in anew.
         std::thread::sleep(Duration::from_secs(8));
-        stage.scene.file("{ws}/go-1", "")?;
+        next.write_all(b"\n")?;
         seen(stage, &mut child, "echo?2")?;
         must(stage.text("{up}/requests.jsonl").contains(SECOND), || "the second value did not go out".to_owned())?;
         real.api(stage, "DELETE", "secret/app", "")?;
         std::thread::sleep(Duration::from_secs(3));
-        stage.scene.file("{ws}/go-2", "")?;
-        stage.scene.file("{ws}/go-3", "").map_err(Stop::from)
+        Ok(next.write_all(b"\n")?)
     })();
+    drop(next);
     let ended = child.wait_with_output()?;
     let told = || format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     acted.map_err(|stop| match stop {

@@ -83,6 +83,14 @@ impl Account {
         self.records.iter().filter(move |record| text(record, "k") == kind).filter_map(|record| record.get("o"))
     }
 
+    /// When that happened which the first record of this kind tells of a process, ns since the log was opened.
+    pub(crate) fn happened_ns(&self, kind: &str, process: u64) -> Option<u64> {
+        let of = |record: &&Value| record.pointer("/o/p").and_then(Value::as_u64) == Some(process);
+        let record = self.records.iter().filter(|record| text(record, "k") == kind).find(of)?;
+        let number = |name: &str| record.get(name).and_then(Value::as_u64);
+        Some(number("mt")? - number("ago").unwrap_or(0))
+    }
+
     /// How many events records of this kind stand for whose object holds all of this.
     pub(crate) fn count(&self, kind: &str, wanted: &[(&str, &str)]) -> u64 {
         let has = |object: &&Value| wanted.iter().all(|(name, value)| text(object, name) == *value);

@@ -104,6 +104,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("omissions::a_process_with_the_number_of_another_is_not_taken_for_it", a_number_again),
         Story::new("omissions::a_program_without_a_library_is_on_record", without_a_library),
         Story::new("omissions::the_end_of_each_process_of_a_pipeline_is_on_record", a_pipeline),
+        Story::new("omissions::what_is_written_down_late_is_told_of_its_own_time", its_own_time),
         Story::new("omissions::a_storm_of_programs_is_on_record_one_by_one", a_storm_of_programs),
         Story::new("omissions::a_storm_of_processes_is_on_record_one_by_one", a_storm_of_processes),
         Story::new("omissions::a_storm_of_opens_is_on_record_one_by_one", a_storm_of_opens),
@@ -151,6 +152,18 @@ fn a_daemon(stage: &mut Stage) -> Told {
     let account = both(stage, "{bin}/stockade-probe write-from-daemon out; sleep 0.3")?;
     let (_, exit) = writer(&account)?;
     same("how the daemon ended", (text(exit, "cause"), number(exit, "status")), ("exit".to_owned(), Some(3)))
+}
+
+fn its_own_time(stage: &mut Stage) -> Told {
+    const SLEPT_NS: u64 = 300_000_000;
+    // Programs that nobody hashed yet, so that what comes behind them waits to be written.
+    let script = "python3 -c pass; perl -e 0; sleep 0.3; bash -c true";
+    let account = on_record(stage, Record::Changes, &["/bin/sh", "-c", script])?;
+    must(account.ended.code() == 0, || account.told())?;
+    let exit = account.of("proc.exit").find(|exit| text(exit, "exe").ends_with("/sleep"));
+    let process = exit.and_then(|exit| number(exit, "p")).ok_or_else(|| Stop::Fail(account.told()))?;
+    let times = account.happened_ns("proc.start", process).zip(account.happened_ns("proc.exit", process));
+    must(times.is_some_and(|(began, ended)| ended >= began + SLEPT_NS), || format!("{times:?} {}", account.told()))
 }
 
 fn a_number_again(stage: &mut Stage) -> Told {
