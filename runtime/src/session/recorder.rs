@@ -22,7 +22,7 @@ use std::io::{PipeReader, PipeWriter, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stockade_audit::record::{CallId, Digest, Record};
 use stockade_jail::ProcessExit;
 use stockade_jail::recorder::{CallNumber, Event, Events, now_ns};
@@ -56,6 +56,7 @@ struct Thread {
 /// What those who drain share.
 #[derive(Debug)]
 struct Shared {
+    started: Started,
     events: Events,
     wall: Arc<ProcessWall>,
     vault: Option<Arc<Vault>>,
@@ -95,7 +96,8 @@ impl Recorder {
         let failed = |e: std::io::Error| Error::host(format!("start the recorder: {}", plain(&e)));
         let (stopped, stop) = std::io::pipe().map_err(failed)?;
         let state = State { entries: Entries::new(workspace), scribe: Some(scribe), broken: None };
-        let shared = Arc::new(Shared { events, wall, vault, state: Mutex::new(state) });
+        let started = Started { at: Instant::now(), at_ns: now_ns() };
+        let shared = Arc::new(Shared { started, events, wall, vault, state: Mutex::new(state) });
         let taking = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("recorder".to_owned()).stack_size(STACK_BYTES);
         let handle = thread.spawn(move || taking.run(&stopped)).map_err(failed)?;
@@ -220,11 +222,10 @@ impl Shared {
         let State { entries, scribe, .. } = state;
         let Some(scribe) = scribe else { return Ok(()) };
         let mut batch: Vec<Record> = Vec::with_capacity(BATCH);
-        let now_ns = now_ns();
         for entry in entries.drain() {
             match entry {
                 Entry::Record(mut record, happened_ns) => {
-                    record.ago_ns = now_ns.saturating_sub(happened_ns);
+                    record.happened = self.started.moment(happened_ns);
                     batch.push(*record);
                     if batch.len() < BATCH {
                         continue;
@@ -240,6 +241,24 @@ impl Shared {
             }
         }
         scribe.saw(&batch)
+    }
+}
+
+/// One moment by two clocks, which are the same one in the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    at: Instant,
+    /// By the clock of events.
+    at_ns: u64,
+}
+
+impl Started {
+    /// When an event happened. `None`: in the future, which is as it is written down.
+    fn moment(self, happened_ns: u64) -> Option<Instant> {
+        match happened_ns.checked_sub(self.at_ns) {
+            Some(later_ns) => self.at.checked_add(Duration::from_nanos(later_ns)),
+            None => self.at.checked_sub(Duration::from_nanos(self.at_ns - happened_ns)),
+        }
     }
 }
 

@@ -161,7 +161,8 @@ impl Chain {
         let wall_ns = clock.wall_ns().max(self.position.wall_ns);
         let mono_ns = clock.mono_ns().max(self.position.mono_ns);
         let start = self.buffer.len();
-        let place = Place { n, wall_ns, mono_ns };
+        let ago_ns = record.happened.map_or(0, |moment| clock.since_ns(moment));
+        let place = Place { n, wall_ns, mono_ns, ago_ns };
         frame::push_with(&mut self.buffer, Kind::Entry, |out| write_leaf(out, record, place, digests))
             .map_err(|error| AuditError::Invalid { what: "a record", why: error.to_string() })?
             .map_err(|bytes| AuditError::TooLarge { what: "a record", bytes, bytes_max: LEAF_BYTES_MAX })?;

@@ -18,6 +18,7 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 const KEY_BYTES_MAX: usize = 1024;
@@ -69,6 +70,10 @@ impl Clock for WallOnly<'_> {
     }
 
     fn mono_ns(&self) -> u64 {
+        0
+    }
+
+    fn since_ns(&self, _moment: Instant) -> u64 {
         0
     }
 }

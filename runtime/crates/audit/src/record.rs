@@ -27,6 +27,7 @@ pub use process::*;
 pub use values::{BlobRef, CallId, Digest, GitId, LogPath, NameError, SessionId};
 
 use crate::disclose::Disclosed;
+use std::time::Instant;
 
 /// How well a fact is known; later is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,8 +75,8 @@ pub struct Record {
     pub body: Body,
     /// Values that go into the log as salted digests only; their openings lie beside it and can be erased.
     pub disclosed: Vec<Disclosed>,
-    /// How long ago it happened, ns; 0 for what is recorded as it happens.
-    pub ago_ns: u64,
+    /// When it happened; `None` for what is recorded as it happens.
+    pub happened: Option<Instant>,
 }
 
 impl Record {
@@ -83,7 +84,7 @@ impl Record {
     #[must_use]
     pub fn new(body: impl Into<Body>) -> Self {
         let body = body.into();
-        Self { evidence: body.usual_evidence(), call: None, body, disclosed: Vec::new(), ago_ns: 0 }
+        Self { evidence: body.usual_evidence(), call: None, body, disclosed: Vec::new(), happened: None }
     }
 
     /// The same, belonging to a call.

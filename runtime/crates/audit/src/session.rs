@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Proof that the ledger knows a session.
 pub(crate) const ANCHOR_OPEN: &str = "anchor-open.tlog-proof";
@@ -103,6 +104,10 @@ impl Clock for Since<'_> {
 
     fn mono_ns(&self) -> u64 {
         self.0.mono_ns().saturating_sub(self.1)
+    }
+
+    fn since_ns(&self, moment: Instant) -> u64 {
+        self.0.since_ns(moment)
     }
 }
 

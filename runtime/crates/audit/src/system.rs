@@ -20,6 +20,8 @@ pub trait Clock: Send + Sync {
     fn wall_ns(&self) -> u64;
     /// A clock that never goes back, ns since some moment.
     fn mono_ns(&self) -> u64;
+    /// How long ago a moment was by that clock, ns.
+    fn since_ns(&self, moment: Instant) -> u64;
 }
 
 /// Where a log gets keys and salts from.
@@ -62,7 +64,11 @@ impl Clock for SystemClock {
     }
 
     fn mono_ns(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.since_ns(self.start)
+    }
+
+    fn since_ns(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn write_leaf(
     out.extend_from_slice(b",\"mt\":");
     push_u64(out, place.mono_ns);
     // Nothing happened before the log was opened.
-    let ago_ns = record.ago_ns.min(place.mono_ns);
+    let ago_ns = place.ago_ns.min(place.mono_ns);
     if ago_ns > 0 {
         out.extend_from_slice(b",\"ago\":");
         push_u64(out, ago_ns);
@@ -162,6 +162,8 @@ pub(crate) struct Place {
     pub(crate) n: u64,
     pub(crate) wall_ns: u64,
     pub(crate) mono_ns: u64,
+    /// How long ago it happened.
+    pub(crate) ago_ns: u64,
 }
 
 /// The decimal number below 2⁶⁴ without leading zeros at the start of `bytes`, and what follows it.
@@ -307,8 +309,8 @@ mod tests {
     fn written(ago_ns: u64, mono_ns: u64) -> Vec<u8> {
         let permit = Permit { rules: vec!["r".to_owned()] };
         let mut leaf = Vec::new();
-        let record = Record { ago_ns, ..Record::new(permit) };
-        write_leaf(&mut leaf, &record, Place { n: 1, wall_ns: 1000, mono_ns }, &[]).expect("it is written");
+        let place = Place { n: 1, wall_ns: 1000, mono_ns, ago_ns };
+        write_leaf(&mut leaf, &Record::new(permit), place, &[]).expect("it is written");
         leaf
     }
 

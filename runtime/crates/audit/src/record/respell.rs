@@ -18,10 +18,10 @@ pub(super) fn read_any<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Re
 pub(super) fn leaf(head: &Head<'_>) -> Option<Leaf> {
     let (body, len) = Body::read_json(head.kind, head.rest)?.ok()?;
     let leaf = head.with(body, parse_tail(std::str::from_utf8(head.rest.get(len..)?).ok()?)?);
-    let Leaf { evidence, ago_ns, .. } = leaf;
-    let record = Record { evidence, call: leaf.call.clone(), body: leaf.body.clone(), disclosed: Vec::new(), ago_ns };
+    let Leaf { n, wall_ns, mono_ns, ago_ns, evidence, .. } = leaf;
+    let record = Record { evidence, call: leaf.call.clone(), ..Record::new(leaf.body.clone()) };
     let digests: Vec<Hash> = leaf.disclosed.iter().map(|digest| digest.0).collect();
-    let place = Place { n: leaf.n, wall_ns: leaf.wall_ns, mono_ns: leaf.mono_ns };
+    let place = Place { n, wall_ns, mono_ns, ago_ns };
     let mut again = Vec::new();
     write_leaf(&mut again, &record, place, &digests).ok()?;
     let object = parse_head(&again).expect("what was written has a head").rest;

@@ -21,6 +21,10 @@ impl Clock for Still {
     fn mono_ns(&self) -> u64 {
         0
     }
+
+    fn since_ns(&self, _moment: std::time::Instant) -> u64 {
+        0
+    }
 }
 
 /// Each draw is filled with one byte: 1 for the first, 2 for the second, and so on.

@@ -275,7 +275,7 @@ fn flags_have_one_order_and_one_way_to_access() {
             times: None,
         };
         let mut leaf = Vec::new();
-        let place = Place { n: 0, wall_ns: 0, mono_ns: 0 };
+        let place = Place { n: 0, wall_ns: 0, mono_ns: 0, ago_ns: 0 };
         assert!(write_leaf(&mut leaf, &Record::new(open), place, &[]).is_err(), "{fl:?}");
     }
 }
@@ -298,8 +298,7 @@ fn leaves() -> Vec<Vec<u8>> {
         let mut record = Record::new(body);
         for digests in [&[][..], &[[7; 32]], &[[8; 32], [9; 32]]] {
             let mut leaf = Vec::new();
-            record.ago_ns = n % 3 * 7;
-            write_leaf(&mut leaf, &record, Place { n, wall_ns: u64::MAX, mono_ns: n * 5 }, digests)
+            write_leaf(&mut leaf, &record, Place { n, wall_ns: u64::MAX, mono_ns: n * 5, ago_ns: n % 3 * 7 }, digests)
                 .expect("it has a meaning");
             out.push(leaf);
             record.call = Some(CallId::new("c.1_:-").expect("plain"));
