@@ -158,7 +158,9 @@ def is_known(o):
 
 
 def writes(o):
-    return bool({"W", "RW", "TRUNC"} & set(o["fl"].split("|"))) and o.get("errno", 0) == 0
+    flags = set(o["fl"].split("|"))
+    makes = "CREAT" in flags and ("was" in o or "ino" not in o)
+    return (bool({"W", "RW", "TRUNC"} & flags) or makes) and o.get("errno", 0) == 0
 
 
 def moves(o):

@@ -5,7 +5,7 @@
 //! and performs opens for writing on behalf of the guest; it writes each event into a ring of shared memory before it
 //! answers, so that an event is never lost with the init. Outside, the supervisor ([`Events`]) reads the ring.
 //! The guest's memory is so parsed in a process that is confined as the guest is, and never in the supervisor.
-//! Where the kernel gives it no listener, it traces guests instead ([`trace`]).
+//! Where the kernel gives it no listener, it traces guests instead (`trace`).
 
 mod calls;
 pub mod event;

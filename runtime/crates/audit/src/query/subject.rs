@@ -97,8 +97,8 @@ pub fn host_of(body: &Body) -> Option<&str> {
     Subject::of(body).host
 }
 
-/// Whether an open can change the file: its flags begin with `W` or `RW`.
+/// Whether an open can change the file, or made it.
 #[must_use]
 pub fn can_change(open: &FsOpen) -> bool {
-    open.fl.split('|').next() != Some("R")
+    open.can_change()
 }

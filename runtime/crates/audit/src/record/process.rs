@@ -132,6 +132,17 @@ pub struct FsOpen {
     pub times: Option<u64>,
 }
 
+impl FsOpen {
+    /// Whether the file can be changed through it, or was made by it, as far as is known.
+    #[must_use]
+    pub fn can_change(&self) -> bool {
+        let writes = self.fl.split('|').any(|word| matches!(word, "W" | "RW" | "TRUNC"));
+        let creates = || self.fl.split('|').any(|word| word == "CREAT");
+        // Who saw which file was opened saw whether it was there before.
+        writes || creates() && (self.was.is_some() || self.ino.is_none())
+    }
+}
+
 /// What was at a name before it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -62,8 +62,7 @@ impl Files {
 
     pub(super) fn opened(&mut self, n: u64, evidence: Evidence, open: FsOpen) {
         self.count(n);
-        let writes = open.fl.split('|').any(|word| matches!(word, "W" | "RW" | "TRUNC"));
-        if !writes || open.errno.is_some_and(|errno| errno != 0) {
+        if !open.can_change() || open.errno.is_some_and(|errno| errno != 0) {
             return;
         }
         self.inodes.extend(open.ino);
