@@ -210,7 +210,7 @@ impl Shared {
         let taken = drained.map(drop).and(written);
         if let Err(error) = &taken {
             // Nothing goes on that is not in the log.
-            tracing::error!(%error, "the recorder ends the sandbox");
+            tracing::debug!(%error, "the recorder ends the sandbox");
             self.wall.end();
             state.broken = Some(error.clone());
         }

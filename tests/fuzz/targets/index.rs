@@ -142,13 +142,15 @@ fn opening() -> SessionOpen {
 fn bodies() -> Vec<Body> {
     let open = |p: u64, path: &str| -> Body {
         let (mode, errno, ino, was, cut, times) = (None, Some(0), None, None, None, None);
-        FsOpen { p, path: path.into(), fl: "W".into(), mode, errno, ino, was, cut, times }.into()
+        FsOpen { p, path: path.into(), path_h: None, fl: "W".into(), mode, errno, ino, was, cut, times }.into()
     };
     let rename = FsChange {
         p: 3,
         op: FsOp::Rename,
         path: "src/sub/b.rs".into(),
+        path_h: None,
         to: Some("src/a.rs".into()),
+        to_h: None,
         value: None,
         cut: None,
         times: None,
