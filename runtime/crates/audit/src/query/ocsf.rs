@@ -51,19 +51,19 @@ impl Class {
 }
 
 impl LogReader {
-    /// Writes one OCSF event a line: the session's, then those of its follow-up log, which `log_name` tells apart. With
-    /// [`Disclose::Yes`], processes have their command lines and directories.
+    /// Writes one OCSF event a line: the session's, then those of its follow-up log, by another `log_name`; processes with
+    /// their command lines and directories if these are disclosed.
     ///
     /// # Errors
     /// As [`LogReader::each`]; an error of `out` names the log's directory.
     pub fn export_ocsf(&self, after: Option<&Self>, out: &mut dyn Write, disclose: Disclose) -> Result<()> {
-        let openings = self.openings_to_show(disclose)?;
-        let mut exporter = Exporter { openings, sandbox: json!(null), ..Exporter::default() };
+        let mut exporter = Exporter { openings: self.openings_to_show(disclose)?, ..Exporter::default() };
         for log in [Some(self), after].into_iter().flatten() {
             exporter.origin = log.origin();
             log.each_bytes(&mut |n, bytes| {
-                exporter.learn(&log.leaf(n, bytes)?);
-                log.write_line(out, &exporter.event(&log.leaf(n, bytes)?, bytes))
+                let leaf = log.leaf(n, bytes)?;
+                exporter.learn(&leaf);
+                log.write_line(out, &exporter.event(&leaf, bytes))
             })?;
         }
         Ok(())
