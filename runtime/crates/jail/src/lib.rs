@@ -2,6 +2,7 @@
 //! It never decides what a guest may do; that is in the plan.
 #![expect(unsafe_code, reason = "the one crate that talks to the kernel directly; each block argues its case")]
 
+mod bytes;
 pub mod capabilities;
 pub mod cgroup;
 mod channel;

@@ -1,6 +1,7 @@
 //! The messages between the supervisor and the init of a session: one datagram each, bounded, strictly parsed.
 //! It never reads or writes a descriptor, and never trusts a length: what does not parse to its last byte is refused.
 
+use crate::bytes::Reader;
 use crate::enforced::LayerState;
 use crate::error::{ErrorKind, JailError};
 use crate::plan::OUTLET_SOCKETS_MAX;
@@ -393,39 +394,7 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(count)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
     fn length(&mut self) -> Option<usize> {
         usize::try_from(self.u32()?).ok()
     }

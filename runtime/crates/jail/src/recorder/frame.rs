@@ -4,6 +4,7 @@
 use super::event::{
     Asked, Bounded, CallNumber, Event, Executable, FileId, Happened, How, NameChange, Origin, Peer, ProcessId, Property,
 };
+use crate::bytes::Reader;
 use crate::seccomp;
 use crate::wire::Status;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -189,37 +190,10 @@ impl Writer<'_> {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(count)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
+impl Reader<'_> {
+    /// A number of 16 bits in a place for 32.
+    fn narrow(&mut self) -> Option<u16> {
         u16::try_from(self.u32()?).ok()
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
     }
 
     fn one_of<T: Copy>(&mut self, all: &[T]) -> Option<T> {
@@ -242,7 +216,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Option<Bounded> {
+    fn bounded(&mut self) -> Option<Bounded> {
         let cut = self.truth()?;
         let length = usize::try_from(self.u32()?).ok().filter(|length| *length <= STRING_BYTES_MAX)?;
         Some(Bounded { bytes: self.take(length)?.to_vec(), cut })
@@ -261,15 +235,15 @@ impl<'a> Reader<'a> {
         Some(match self.byte()? {
             4 => {
                 let address = IpAddr::V4(Ipv4Addr::from(self.array::<4>()?));
-                Peer::Internet(SocketAddr::new(address, self.u16()?))
+                Peer::Internet(SocketAddr::new(address, self.narrow()?))
             }
             6 => {
                 let address = Ipv6Addr::from(self.array::<16>()?);
-                let (port, flow, scope) = (self.u16()?, self.u32()?, self.u32()?);
+                let (port, flow, scope) = (self.narrow()?, self.u32()?, self.u32()?);
                 Peer::Internet(SocketAddr::V6(SocketAddrV6::new(address, port, flow, scope)))
             }
-            1 => Peer::Unix(self.string()?),
-            2 => Peer::Other(self.u16()?),
+            1 => Peer::Unix(self.bounded()?),
+            2 => Peer::Other(self.narrow()?),
             0 => Peer::Unknown,
             _ => return None,
         })
@@ -301,27 +275,29 @@ impl<'a> Reader<'a> {
                 Happened::Started { origin, pid: self.u32()? }
             }
             kind::EXECUTED => Happened::Executed {
-                running: self.option(|input| Some((input.string()?, input.executable()?)))?,
-                asked: self.string()?,
-                argv: self.string()?,
-                cwd: self.string()?,
+                running: self.option(|input| Some((input.bounded()?, input.executable()?)))?,
+                asked: self.bounded()?,
+                argv: self.bounded()?,
+                cwd: self.bounded()?,
             },
             kind::ENDED => Happened::Ended { status: self.option(Self::status)?, failed_execs: self.u64()? },
             kind::OPENED => Happened::Opened {
-                path: self.string()?,
+                path: self.bounded()?,
                 flags: self.u32()?,
                 mode: self.u32()?,
                 errno: self.option(Self::i32)?,
                 made: self.truth()?,
                 file: self.option(|input| Some(FileId { device: input.u64()?, inode: input.u64()? }))?,
             },
-            kind::READ => Happened::Read { path: self.string()? },
-            kind::NAME => {
-                Happened::Name { change: self.one_of(&CHANGES)?, path: self.string()?, to: self.option(Self::string)? }
-            }
+            kind::READ => Happened::Read { path: self.bounded()? },
+            kind::NAME => Happened::Name {
+                change: self.one_of(&CHANGES)?,
+                path: self.bounded()?,
+                to: self.option(Self::bounded)?,
+            },
             kind::PROPERTY => Happened::Property {
                 property: self.one_of(&PROPERTIES)?,
-                path: self.string()?,
+                path: self.bounded()?,
                 value: self.option(Self::u64)?,
             },
             kind::SOCKET => Happened::Socket { asked: self.one_of(&ASKED)?, peer: self.peer()? },
