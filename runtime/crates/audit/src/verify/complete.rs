@@ -20,6 +20,8 @@ struct CallState {
     leaf: u64,
     /// Name of the tool that was asked for.
     tool: String,
+    /// The first change that is said of it.
+    changed: Option<u64>,
     decision: Option<Decision>,
     result: Option<u64>,
     limited: bool,
@@ -91,7 +93,11 @@ impl<'a> Rules<'a> {
                 }
             }
             Body::FsOutcome(outcome) => {
-                let call = self.running(n, call.as_ref(), "a changed file", findings);
+                let of = self.running(n, call.as_ref(), "a changed file", findings);
+                if let Some(state) = call.and_then(|call| self.calls.get_mut(&call)) {
+                    state.changed.get_or_insert(n);
+                }
+                let call = of;
                 self.tools.outcome(n, call, findings);
                 self.recorded.outcome(n, call, outcome, findings);
             }
@@ -155,7 +161,7 @@ impl<'a> Rules<'a> {
             findings.incomplete(LOG, n, "a call without a name");
             return;
         };
-        let state = CallState { leaf: n, tool, decision: None, result: None, limited: false };
+        let state = CallState { leaf: n, tool, changed: None, decision: None, result: None, limited: false };
         if self.calls.insert(call, state).is_some() {
             findings.incomplete(LOG, n, "a second call of this name");
         }
@@ -208,7 +214,11 @@ impl<'a> Rules<'a> {
     fn tool(&mut self, n: u64, id: Option<&CallId>, event: Body, findings: &mut Findings) {
         let call = self.running(n, id, "what a tool did", findings);
         if let Body::ToolStart(start) = event {
-            let named = id.and_then(|id| self.calls.get(id)).map(|state| state.tool.as_str());
+            let state = id.and_then(|id| self.calls.get(id));
+            if let Some(leaf) = state.and_then(|state| state.changed) {
+                findings.incomplete(LOG, n, format!("a tool begins behind a change in its call, leaf {leaf}"));
+            }
+            let named = state.map(|state| state.tool.as_str());
             self.tools.started(n, call, named, &start, findings);
             self.recorded.tool_started(call);
         } else if let Body::ToolUse(used) = event {
