@@ -13,7 +13,7 @@ use stockade_audit::text::printable;
 const HASH_CHARS: usize = 12;
 
 /// A tool, and what it was given.
-pub(super) fn started(start: &ToolStart) -> String {
+pub(in crate::cli) fn started(start: &ToolStart) -> String {
     format!("{} ({}), {}", printable(&start.tool), component(start), given(start))
 }
 
@@ -37,7 +37,7 @@ pub(super) fn given(start: &ToolStart) -> String {
 }
 
 /// What a use is, as a verb.
-pub(super) fn verb(op: ToolOp) -> &'static str {
+pub(in crate::cli) fn verb(op: ToolOp) -> &'static str {
     match op {
         ToolOp::Read => "reads",
         ToolOp::List => "lists",
@@ -63,7 +63,7 @@ pub(super) fn verb(op: ToolOp) -> &'static str {
 }
 
 /// What was used, how much of it, and how it went.
-pub(super) fn used(used: &ToolUse) -> String {
+pub(in crate::cli) fn used(used: &ToolUse) -> String {
     let mut said = match (&used.path, &used.host, used.port) {
         (Some(path), _, _) => named(used, path),
         (None, Some(host), Some(port)) => format!("{}:{port}", printable(host)),
@@ -175,7 +175,7 @@ pub(super) fn object(tool: &Tool) -> serde_json::Value {
 }
 
 /// How a tool ended, and what that took.
-pub(super) fn ended(end: &ToolEnd) -> String {
+pub(in crate::cli) fn ended(end: &ToolEnd) -> String {
     let why = end.why.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
     let (wall, cpu) = (span(end.wall_us.saturating_mul(1000)), span(end.cpu_us.saturating_mul(1000)));
     let (memory, uses) = (bytes(end.mem_bytes), count(end.uses, "use"));
