@@ -11,6 +11,7 @@ pub mod review;
 pub mod scrubbed;
 pub mod settle;
 mod tee;
+pub mod tool_records;
 
 pub use control::{Line, Opened};
 pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
