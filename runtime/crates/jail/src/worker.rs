@@ -83,13 +83,11 @@ impl Sandbox {
         let (wall, mut task) = self.for_workers();
         let starting = Helper::begin_as(Errand::beside(kind, wall)?.words())?;
         // While it comes up.
-        let namespaces = match wall {
+        let (insides, entrance) = self.insides()?;
+        task.objects = match wall {
+            Wall::Namespaces => Some(insides.objects),
+            // There each call puts the rules on what is there when it starts, and so does a worker.
             Wall::Landlock => None,
-            Wall::Namespaces => {
-                let (insides, namespaces) = self.insides()?;
-                task.objects = Some(insides.objects);
-                Some(namespaces)
-            }
         };
         let (control, child) = starting.wait()?;
         let mut worker = Worker::new(kind, child)?;
@@ -102,8 +100,7 @@ impl Sandbox {
             }
             None => Vec::new(),
         };
-        let mut descriptors: Vec<_> = namespaces.iter().flat_map(|namespaces| namespaces.descriptors()).collect();
-        descriptors.extend(tasks.iter().map(OwnedFd::as_fd));
+        let descriptors: Vec<_> = entrance.iter().chain(&tasks).map(OwnedFd::as_fd).collect();
         worker.begin(control, &task, &descriptors)?;
         worker.give_back_what_it_does_not_need();
         Ok(worker)

@@ -13,6 +13,7 @@ use inside::{ATTACKS, EXECUTABLE, REFUSED};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Pid, Signal};
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -344,7 +345,6 @@ fn a_link_in_place_of_a_granted_directory_grants_nothing() {
 #[test]
 #[ignore = "the control of the attacks, in a process of its own"]
 #[expect(clippy::disallowed_methods, reason = "how the test says which")]
-#[expect(clippy::print_stdout, reason = "how it tells the test what came of it")]
 fn attack_outside() {
     let name = std::env::var("JAIL_ATTACK").expect("the test says which");
     println!("\nresult {:?}", inside::attack(&name).map_err(|errno| errno.raw_os_error()));
@@ -497,8 +497,43 @@ fn the_end_of_the_sandbox_is_its_workers_end() {
 }
 
 #[test]
+fn an_init_that_dies_takes_its_workers_with_it() {
+    let scratch = Scratch::new();
+    for plan in [plan(&scratch.dir("w")), landlock_plan(&scratch.dir("w"))] {
+        let sandbox = start(&plan);
+        let (reader, writer) = (worker_of(&sandbox, Kind::Read), worker_of(&sandbox, Kind::Write));
+        drop(worker_of(&sandbox, Kind::Read));
+        let init = Pid::from_raw(init_of(&sandbox)).expect("a process id");
+        rustix::process::kill_process(init, Signal::KILL).expect("our own child");
+        for worker in [&reader, &writer] {
+            assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Signalled(libc::SIGKILL))));
+        }
+    }
+}
+
+/// The parent of a call's own process.
+fn init_of(sandbox: &Sandbox) -> i32 {
+    let mark = format!("{}", 1_000_000 + std::process::id());
+    let running = sandbox.spawn(&command(&["sleep", &mark]), Stdio::Pipes).expect("it starts");
+    let until = Instant::now() + SOON;
+    loop {
+        assert!(Instant::now() < until, "the call does not run");
+        let all = std::fs::read_dir("/proc").expect("our own /proc");
+        let parent = all.filter_map(Result::ok).find_map(|entry| {
+            let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+            (words == format!("sleep\0{mark}\0").as_bytes()).then_some(())?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+        });
+        if let Some(parent) = parent {
+            drop(running);
+            return parent;
+        }
+    }
+}
+
+#[test]
 #[ignore = "started by the test below, which kills it"]
-#[expect(clippy::print_stdout, reason = "how it tells the test that it is ready")]
 fn supervisor_to_be_killed() {
     let scratch = Scratch::new();
     let sandbox = start(&plan(scratch.path()));
