@@ -76,6 +76,8 @@ pub(super) fn irrevocably(
             )
         }
     };
+    // Whatever directory it was started in is nobody's business here.
+    rustix::process::chdir(c"/").map_err(|errno| failed("enter", "/", errno))?;
     layers.push(keyring::join_new()?);
     limit(errand, &task.limits)?;
     layers.push(capabilities::set_no_new_privileges()?);
