@@ -22,6 +22,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod tool;
 pub mod tunnel;
 
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ use resolver::Resolver;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -45,7 +47,10 @@ use stockade_policy::{ExpandedProfile, NetGrant, RuleId};
 use tasks::Tasks;
 use tls::{Authority, Trust};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
+use tool::Streams;
+pub use tool::ToolStream;
 
 /// Time that connections have to end by themselves when the outlet closes.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -139,6 +144,7 @@ impl Context {
 /// An outlet at work. It has a thread of its own, which ends with it.
 pub struct Outlet {
     close: watch::Sender<bool>,
+    streams: Streams,
     thread: JoinHandle<Result<()>>,
 }
 
@@ -159,6 +165,7 @@ impl Outlet {
         // One worker: a session is one agent, many sessions share the cores, and one thread hands nothing over.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let (streams, asked) = Streams::new();
         let run = move || {
             let made = {
                 let _entered = runtime.enter();
@@ -167,7 +174,7 @@ impl Outlet {
             match made {
                 Ok(running) => {
                     drop(ready.send(Ok(())));
-                    runtime.block_on(running.run())
+                    runtime.block_on(running.run(asked))
                 }
                 Err(error) => {
                     drop(ready.send(Err(error)));
@@ -177,7 +184,16 @@ impl Outlet {
         };
         let thread = std::thread::Builder::new().name("outlet".to_owned()).spawn(run).map_err(failed)?;
         started.recv().map_err(|_| Error::bug("the outlet ended before it began"))??;
-        Ok(Self { close, thread })
+        Ok(Self { close, streams, thread })
+    }
+
+    /// A stream on which the requests of one call of a tool are served, until it is dropped: each is judged, armed, logged,
+    /// sent and scrubbed as if it had come on a connection from inside. No TLS is spoken on it.
+    ///
+    /// # Errors
+    /// Host: no descriptors are left, or the outlet has ended.
+    pub fn tool_stream(&self) -> Result<ToolStream> {
+        self.streams.open()
     }
 
     /// Takes no more connections, gives the open ones a little time, and ends them. Each has its last record when this
@@ -257,7 +273,7 @@ impl Running {
         Ok(Self { context: Arc::new(context), listeners, services })
     }
 
-    async fn run(self) -> Result<()> {
+    async fn run(self, tools: Receiver<UnixStream>) -> Result<()> {
         let Self { context, listeners, services } = self;
         let mut parts = tokio::task::JoinSet::new();
         for service in services {
@@ -277,6 +293,8 @@ impl Running {
             let context = Arc::clone(&context);
             parts.spawn(async move { until_closed(&context, front::accept(Arc::clone(&context), listener)).await });
         }
+        let of_tools = Arc::clone(&context);
+        parts.spawn(async move { until_closed(&of_tools, tool::accept(Arc::clone(&of_tools), tools)).await });
         let ebbing = Arc::clone(&context);
         parts.spawn(async move { until_closed(&ebbing, ebbing.ebb.give_back()).await });
         let mut first = Ok(());

@@ -4,7 +4,7 @@
 use crate::egress::outline::Outline;
 use crate::egress::testing::{Logged, profile};
 use crate::egress::tls::Authority;
-use crate::egress::{Running, Settings, dial, front};
+use crate::egress::{Running, Settings, dial, front, tool};
 use crate::secrets::plain::Plain;
 use crate::secrets::source::{Sources, Surroundings};
 use crate::secrets::store::{Deposit, Store};
@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use stockade_audit::Machine;
 use stockade_policy::{Host, HostPattern, SecretName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -177,6 +177,16 @@ impl World {
     /// A connection to the proxy.
     pub(super) async fn proxy(&self) -> TcpStream {
         self.arrive((crate::egress::names::PROXY_V4, crate::egress::names::PROXY_PORT).into()).await
+    }
+
+    /// A stream for a tool's requests.
+    pub(super) fn tool(&self) -> UnixStream {
+        let (client, outlet) = std::os::unix::net::UnixStream::pair().unwrap();
+        for end in [&client, &outlet] {
+            end.set_nonblocking(true).unwrap();
+        }
+        tool::serve(&self.context, outlet).unwrap();
+        UnixStream::from_std(client).unwrap()
     }
 
     async fn arrive(&self, local: SocketAddr) -> TcpStream {
