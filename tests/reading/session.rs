@@ -253,7 +253,7 @@ impl<'a> Scribe<'a> {
         let blob = (!out.is_empty()).then(|| self.log.put_blob(out).expect("a blob"));
         let out = Some(Stream { z: out.len() as u64, cut: 0, blob });
         let wall_us = 230_000;
-        self.add(Outcome { cause, status, wall_us, cpu_us: 120_000, p, out, err: None });
+        self.add(Outcome { cause, status, wall_us, cpu_us: 120_000, p, t: None, out, err: None });
     }
 }
 

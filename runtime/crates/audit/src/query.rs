@@ -37,7 +37,7 @@ pub use process::{Called, Decided, Exec, Mark, Names, Process, Tree};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-pub use subject::{can_change, host_of, path_of, paths_of, process_of, program_of};
+pub use subject::{can_change, change_of, host_of, path_of, paths_of, process_of, program_of, tool_of};
 pub use time::utc;
 pub use why::Why;
 
