@@ -228,6 +228,21 @@ pub(crate) fn default_signals() {
     }
 }
 
+/// Ignores a signal: what it would have told is told by the error of a call.
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: an all-zero sigaction is valid; with this handler no code of ours ever runs.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = libc::SIG_IGN;
+    // SAFETY: `action` is a live structure that is copied.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+/// Lets the kernel end this process after so many seconds, unless it ended before (alarm(2)).
+pub(crate) fn end_after(seconds: u32) {
+    // SAFETY: alarm(2) takes a number; SIGALRM has its default disposition, which ends the process.
+    let _there_was_none_before = unsafe { libc::alarm(seconds) };
+}
+
 /// Brings up the loopback interface of the calling process's network namespace (netdevice(7)).
 pub(crate) fn loopback_up() -> Result<(), Errno> {
     let socket = rustix::net::socket_with(
