@@ -39,10 +39,10 @@ use resolver::Resolver;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use stockade_audit::record::CallId;
 use stockade_policy::{ExpandedProfile, NetGrant, RuleId};
 use tasks::Tasks;
 use tls::{Authority, Trust};
@@ -99,6 +99,12 @@ pub fn carrier(settings: impl Fn() -> Result<dial::Settings> + Send + Sync + 'st
         Err(Error::operator("a secret is in a server, and this program was built without the feature \"vault\"")
             .hint("build it with the feature, or keep the secret elsewhere"))
     }
+}
+
+/// Host and port of an authority such as `api.example.com:8443`, as the log names them; `None` where it is none.
+pub fn authority(text: &str, port_default: u16) -> Option<(String, u16)> {
+    let (host, port) = proxy::authority(text, Some(port_default)).ok()?;
+    Some((host.to_string(), port))
 }
 
 /// What every connection of one outlet needs.
@@ -187,13 +193,14 @@ impl Outlet {
         Ok(Self { close, streams, thread })
     }
 
-    /// A stream on which the requests of one call of a tool are served, until it is dropped: each is judged, armed, logged,
-    /// sent and scrubbed as if it had come on a connection from inside. No TLS is spoken on it.
+    /// A stream on which the requests of one call of a tool are served, until it is dropped, and the tool's end of it. It
+    /// carries HTTP/1.1, each request with its whole URL, `https` as well as `http`, and no TLS: what goes out is encrypted
+    /// behind it. Each is judged, armed, logged, sent and scrubbed as if it had come on a connection from inside.
     ///
     /// # Errors
     /// Host: no descriptors are left, or the outlet has ended.
-    pub fn tool_stream(&self) -> Result<ToolStream> {
-        self.streams.open()
+    pub fn tool_stream(&self, call: &CallId) -> Result<(ToolStream, OwnedFd)> {
+        self.streams.open(call.clone())
     }
 
     /// Takes no more connections, gives the open ones a little time, and ends them. Each has its last record when this
@@ -273,7 +280,7 @@ impl Running {
         Ok(Self { context: Arc::new(context), listeners, services })
     }
 
-    async fn run(self, tools: Receiver<UnixStream>) -> Result<()> {
+    async fn run(self, tools: Receiver<tool::Asked>) -> Result<()> {
         let Self { context, listeners, services } = self;
         let mut parts = tokio::task::JoinSet::new();
         for service in services {

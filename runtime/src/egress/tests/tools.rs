@@ -3,6 +3,7 @@
 use super::world::*;
 use http::Request;
 use http_body_util::BodyExt as _;
+use stockade_audit::record::CallId;
 use tokio::io::AsyncReadExt as _;
 
 /// A request of a tool.
@@ -10,20 +11,28 @@ fn ask(url: &str) -> http::request::Builder {
     Request::builder().uri(url)
 }
 
+/// The records of a log, whatever is between them.
+fn records(log: &str) -> impl Iterator<Item = &str> {
+    log.split("{\"v\":1,").skip(1)
+}
+
 /// The statuses of what is answered to these bytes.
 async fn statuses(world: &World, bytes: &str) -> Vec<String> {
-    let answer = raw(world.tool(), bytes.as_bytes()).await;
+    let (stream, _wanted) = world.tool().await;
+    let answer = raw(stream, bytes.as_bytes()).await;
     answer.split("HTTP/1.1 ").skip(1).map(|one| one.chars().take(3).collect()).collect()
 }
 
-#[tokio::test]
+// A stream that is dropped waits for the outlet, which has a thread of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_asks_for_https_without_tls_and_gets_its_answer_without_the_secret() {
     let world = World::new().await;
     let auth = format!("Bearer {}", world.placeholder);
     for path in ["echo", "split", "gzip"] {
         let url = format!("https://api.test/v1/{path}");
         let request = ask(&url).header("host", "api.test").header("authorization", &auth).body(empty()).unwrap();
-        let response = one(world.tool(), request).await.unwrap();
+        let (stream, _wanted) = world.tool().await;
+        let response = one(stream, request).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         let shown = format!("{:?}", response.headers());
         let body = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -38,14 +47,14 @@ async fn a_tool_asks_for_https_without_tls_and_gets_its_answer_without_the_secre
     let log = world.log().await;
     assert_eq!(log.matches("secret.use").count(), 3, "{log}");
     assert!(log.contains("secret.scrub") && log.contains("\"status\":200"), "{log}");
-    let opened = log.lines().filter(|line| line.contains("net.open")).collect::<Vec<_>>();
+    let opened = records(&log).filter(|line| line.contains("net.open")).collect::<Vec<_>>();
     assert_eq!(opened.len(), 3, "{log}");
-    assert!(opened.iter().all(|line| line.contains("\"via\":\"tool\"") && !line.contains("\"addr\"")), "{log}");
+    assert!(opened.iter().all(|line| line.contains("\"via\":\"wasi\"") && line.contains("\"tc\":\"tc_1\"")), "{log}");
     assert_eq!(log.matches("net.close").count(), 3, "{log}");
     assert!(!log.contains(SECRET) && !log.contains("given up"), "{log}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_on_a_tools_stream_is_judged_by_itself() {
     let world = World::new().await;
     let requests = "GET http://plain.test/v1/hello HTTP/1.1\r\nhost: plain.test\r\n\r\n\
@@ -61,10 +70,13 @@ async fn each_request_on_a_tools_stream_is_judged_by_itself() {
     let found = statuses(&world, requests).await;
     assert_eq!(found, ["200", "200", "403", "403", "403", "421", "403", "403", "403", "200"]);
     assert_eq!(world.seen().len(), 3, "{:?}", world.seen());
-    assert_eq!(world.log().await.matches("net.refuse").count(), 7);
+    let log = world.log().await;
+    let refused: Vec<&str> = records(&log).filter(|line| line.contains("net.refuse")).collect();
+    assert_eq!(refused.len(), 7, "{log}");
+    assert!(refused.iter().all(|line| line.contains("\"tc\":\"tc_1\"")), "{log}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_request_of_a_tool_goes_nowhere() {
     let world = World::new().await;
     for (request, status) in [
@@ -80,7 +92,7 @@ async fn what_is_no_request_of_a_tool_goes_nowhere() {
     ] {
         assert_eq!(statuses(&world, request).await.first().map(String::as_str), Some(status), "{request}");
     }
-    let mut tls = world.tool();
+    let (mut tls, _wanted) = world.tool().await;
     tokio::io::AsyncWriteExt::write_all(&mut tls, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
     let mut answer = Vec::new();
     tls.read_to_end(&mut answer).await.unwrap();
@@ -89,18 +101,19 @@ async fn what_is_no_request_of_a_tool_goes_nowhere() {
     assert!(world.log().await.matches("net.refuse").count() >= 6);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_tells_a_tool_what_would_be_allowed() {
     let world = World::new().await;
     let request = ask("https://evil.test/").header("host", "evil.test").body(empty()).unwrap();
-    let (status, body) = read(one(world.tool(), request).await.unwrap()).await;
+    let (stream, _wanted) = world.tool().await;
+    let (status, body) = read(one(stream, request).await.unwrap()).await;
     assert_eq!(status, 403);
     for part in ["refused by the sandbox", "evil.test", "allowed_instead", "api.test", "to_ask"] {
         assert!(body.contains(part), "{part}: {body}");
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_placeholder_that_a_tool_sends_elsewhere_is_refused_and_logged_and_never_sent() {
     let world = World::new().await;
     let placeholder = world.placeholder.clone();
@@ -108,22 +121,18 @@ async fn a_placeholder_that_a_tool_sends_elsewhere_is_refused_and_logged_and_nev
         ask(&format!("https://api.test/v1/hello?x={placeholder}")).header("host", "api.test"),
         ask("https://bare.test/").header("host", "bare.test").header("authorization", format!("Bearer {placeholder}")),
     ] {
-        let (status, body) = read(one(world.tool(), request.body(empty()).unwrap()).await.unwrap()).await;
+        let (stream, _wanted) = world.tool().await;
+        let (status, body) = read(one(stream, request.body(empty()).unwrap()).await.unwrap()).await;
         assert_eq!(status, 403, "{body}");
     }
     assert!(world.seen().is_empty(), "{:?}", world.seen());
     assert_eq!(world.log().await.matches("secret.canary").count(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_dropped_has_ended_in_every_hand() {
     let world = World::new().await;
-    let (streams, mut asked) = crate::egress::tool::Streams::new();
-    let stream = streams.open().unwrap();
-    let end = std::os::unix::net::UnixStream::from(stream.end().unwrap());
-    end.set_nonblocking(true).unwrap();
-    crate::egress::tool::serve(&world.context, asked.recv().await.unwrap()).unwrap();
-    let mut kept = tokio::net::UnixStream::from_std(end).unwrap();
+    let (mut kept, stream) = world.tool().await;
     let request = b"GET http://plain.test/v1/big?100000000000 HTTP/1.1\r\nhost: plain.test\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut kept, request).await.unwrap();
     let mut begun = [0; 12];
@@ -137,10 +146,27 @@ async fn a_stream_that_is_dropped_has_ended_in_every_hand() {
     assert_eq!((log.matches("net.reply").count(), log.matches("net.close").count()), (1, 1), "{log}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_a_tool_shuts_is_over() {
+    let world = World::new().await;
+    let (tools, stream) = world.tool().await;
+    assert!(!stream.is_over());
+    drop(tools);
+    for _ in 0..500 {
+        if stream.is_over() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nobody holds the other end, and the stream is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outlet_that_has_closed_gives_no_stream() {
     let (streams, asked) = crate::egress::tool::Streams::new();
-    drop(streams.open().unwrap());
+    let call = || CallId::new("tc_1").unwrap();
+    let stream = streams.open(call()).unwrap();
     drop(asked);
-    assert!(streams.open().unwrap_err().to_string().contains("the outlet is closed"));
+    drop(stream);
+    assert!(streams.open(call()).unwrap_err().to_string().contains("the outlet is closed"));
 }
