@@ -50,7 +50,10 @@ pub struct Called {
 /// What a session needs for its tools.
 pub(super) struct Tools {
     registry: Registry,
-    wall: ToolWall,
+    /// Made for the first call: most sessions have none.
+    wall: OnceLock<ToolWall>,
+    beside: Arc<ProcessWall>,
+    state: PathBuf,
     around: Surroundings,
     /// Instances that were started.
     instances: AtomicU64,
