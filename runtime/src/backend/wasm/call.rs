@@ -3,13 +3,16 @@
 
 use crate::backend::process::Outside;
 use crate::error::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use stockade_jail::watch::LimitHit;
+use stockade_policy::Argument;
 
 /// What files a tool gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Files {
     /// None: it finds no directory at all.
     #[default]
@@ -74,7 +77,7 @@ pub struct ToolIo<'a> {
 }
 
 /// One use of what a tool was given, as the host function that it called performed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// What was done.
     pub what: What,
@@ -98,7 +101,7 @@ impl Use {
 }
 
 /// What a tool did.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum What {
     /// Opened a file to read it: told when it is closed, with the bytes that were read.
     Read,
@@ -154,7 +157,7 @@ pub enum What {
 }
 
 /// How a file was opened to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct OpenFlags {
     /// Made it, where it was not there.
     pub create: bool,
@@ -165,7 +168,7 @@ pub struct OpenFlags {
 }
 
 /// How far a tool says that it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps that are done.
     pub done: u64,
@@ -212,7 +215,7 @@ pub enum End {
 }
 
 /// What a tool answers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reply {
     /// For the model.
     pub text: String,
@@ -223,7 +226,7 @@ pub struct Reply {
 }
 
 /// Why a tool does not answer. Each says what would work instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// Its arguments are wrong.
     InvalidArguments(String),
@@ -232,7 +235,7 @@ pub enum Failure {
 }
 
 /// What a call used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ToolUsage {
     /// From its start to its end, microseconds.
     pub wall_us: u64,
@@ -243,7 +246,7 @@ pub struct ToolUsage {
 }
 
 /// What a tool printed beside its reply: for whoever looks for a mistake in it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Printed {
     /// Standard output.
     pub stdout: Vec<u8>,
@@ -251,4 +254,14 @@ pub struct Printed {
     pub stderr: Vec<u8>,
     /// Bytes of both that were thrown away.
     pub cut: u64,
+}
+
+/// The arguments of a tool as one JSON object, its members sorted by name: what was judged, in one spelling.
+pub(super) fn arguments_json(args: &BTreeMap<String, Argument>) -> String {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let members = args.iter().map(|(name, argument)| match argument {
+        Argument::Text(value) => format!("{}:{}", text(name), text(value)),
+        Argument::Other(json) => format!("{}:{json}", text(name)),
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
