@@ -5,12 +5,12 @@ use crate::backend::wasm::{CallGrant, Component, Files};
 use crate::cli::args::{Confinement, Mode, ToolCommand, ToolPlace};
 use crate::cli::confine::{Confined, confined};
 use crate::cli::style::{Tone, visible};
-use crate::cli::{Context, print, print_json};
+use crate::cli::{Context, print, print_json, tell};
 use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::session::Options;
-use crate::session::tools::{Known, Origin, Registry, Surroundings, given};
+use crate::session::tools::{self, Known, Origin, Registry, Surroundings, given};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -253,6 +253,19 @@ impl Inspected {
         }
         out
     }
+}
+
+/// Compiles tools: those that are named, or every one.
+fn compile(place: &Place, tools: &[String]) -> Result<()> {
+    let compiler = tools::compiler(&place.options.paths.state)?;
+    let every = place.registry.names(&place.options.profile)?;
+    let every: Vec<String> = every.iter().map(ToString::to_string).collect();
+    for tool in if tools.is_empty() { &every } else { tools } {
+        let (name, Found { component, .. }) = place.find(tool)?;
+        compiler.compile(&component)?;
+        tell(&format!("compiled {name}"));
+    }
+    Ok(())
 }
 
 const fn word(files: Files) -> &'static str {

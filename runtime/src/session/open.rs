@@ -187,7 +187,7 @@ impl Session {
             (None, _) | (_, None) => None,
         };
         let control = Control::of(&options, &wall, account)?;
-        let tools = Tools::new(&options, &wall, prepared.inside, prepared.environment)?;
+        let tools = Tools::new(&options, &wall, prepared.inside, prepared.environment);
         let Options { id, profile, via, .. } = options;
         Ok(Self {
             id,

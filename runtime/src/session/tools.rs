@@ -3,6 +3,7 @@
 
 mod built_in;
 mod clean;
+mod few;
 mod given;
 mod registry;
 mod told;
@@ -10,6 +11,7 @@ mod workers;
 
 pub use given::{Surroundings, given};
 pub use registry::{Known, Origin, Registry};
+pub use workers::compiler;
 
 use crate::backend::process::{Outside, ProcessWall};
 use crate::backend::wasm::{CallGrant, End, Files, Progress, Reply, ToolIo, ToolRan, ToolUsage, ToolWall, Use, What};
@@ -26,7 +28,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record};
@@ -66,23 +68,31 @@ impl fmt::Debug for Tools {
 }
 
 impl Tools {
-    /// Of a session whose workspace is `directory` inside, with these variables. Nothing is started yet.
-    ///
-    /// # Errors
-    /// Host: the cache of compiled components cannot be used.
+    /// Of a session whose workspace is `directory` inside, with these variables. Nothing is read or started yet.
     pub(super) fn new(
         options: &Options,
         wall: &Arc<ProcessWall>,
         directory: PathBuf,
         environment: BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<Self> {
+    ) -> Self {
         let paths = &options.paths;
-        Ok(Self {
+        Self {
             registry: Registry::new(&paths.state, &paths.workspace, options.user.uid),
-            wall: workers::wall(wall),
+            wall: OnceLock::new(),
+            beside: Arc::clone(wall),
+            state: paths.state.clone(),
             around: Surroundings { directory, environment },
             instances: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// The wall that tools run in, made for the first call of one.
+    fn wall(&self) -> Result<&ToolWall> {
+        if let Some(wall) = self.wall.get() {
+            return Ok(wall);
+        }
+        let made = workers::wall(&self.beside, &self.state)?;
+        Ok(self.wall.get_or_init(|| made))
     }
 
     /// The component that a call means, or why there is none, for whoever calls.
@@ -191,7 +201,7 @@ impl Session {
     ) -> Result<ToolRan> {
         let cleaner = Cleaner::new(patterns.clone());
         let workspace = self.tools.around.directory.as_os_str().as_bytes().to_vec();
-        let mut teller = Teller { t: instance.t, workspace, patterns, hits: Vec::new(), uses: 0 };
+        let mut teller = Teller::new(instance.t, workspace, patterns);
         let mut streams: Vec<ToolStream> = Vec::new();
         // What ends the session and not only this call.
         let mut broken: Option<Error> = None;
@@ -200,7 +210,7 @@ impl Session {
             |uses: Vec<Use>| self.used(instance, &mut teller, uses).inspect_err(|error| broken = Some(error.clone()));
         let mut clean_progress = |said: Progress| progress(cleaner.progress(said));
         let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut clean_progress, outside };
-        let ran = self.tools.wall.run(logged, &instance.known.component, &instance.grant, io);
+        let ran = self.tools.wall().and_then(|wall| wall.run(logged, &instance.known.component, &instance.grant, io));
         // What it asked for and did not wait for goes nowhere any more, and is in the log before its end is.
         drop(streams);
         if let Some(broken) = broken {
@@ -209,7 +219,9 @@ impl Session {
         let mut ran = ran.map(|(_, ran)| ran).or_else(failed)?;
         let hits = cleaner.ran(&mut ran);
         self.journal.scribe().scrubbed(&instance.id, hits_told(hits, "the tool's answer"))?;
-        let names = std::mem::take(&mut teller.hits);
+        let (last, uses, names) = teller.end();
+        let last: Vec<Record> = last.into_iter().map(|used| Record::new(used).of_call(&instance.id)).collect();
+        self.journal.saw(&last)?;
         self.journal.scribe().scrubbed(&instance.id, hits_told(names, "a name that the tool used"))?;
         if ran.uses_lost > 0 {
             self.journal.gap(ran.uses_lost, "a worker ended before it could tell what its tool did")?;
@@ -223,7 +235,7 @@ impl Session {
             wall_us: ran.usage.wall_us,
             cpu_us: ran.usage.cpu_us,
             mem_bytes: ran.usage.memory_peak_bytes,
-            uses: teller.uses,
+            uses,
         };
         self.journal.saw(&[Record::new(end).of_call(&instance.id)])?;
         Ok(ran)

@@ -255,13 +255,3 @@ pub struct Printed {
     /// Bytes of both that were thrown away.
     pub cut: u64,
 }
-
-/// The arguments of a tool as one JSON object, its members sorted by name: what was judged, in one spelling.
-pub(super) fn arguments_json(args: &BTreeMap<String, Argument>) -> String {
-    let text = |text: &str| serde_json::Value::from(text).to_string();
-    let members = args.iter().map(|(name, argument)| match argument {
-        Argument::Text(value) => format!("{}:{}", text(name), text(value)),
-        Argument::Other(json) => format!("{}:{json}", text(name)),
-    });
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-}

@@ -39,6 +39,7 @@ pub(super) fn verb(op: ToolOp) -> &'static str {
         ToolOp::List => "lists",
         ToolOp::Stat => "looks at",
         ToolOp::Readlink => "readlink",
+        ToolOp::Write => "writes",
         ToolOp::Open => "opens",
         ToolOp::Unlink => operation(FsOp::Unlink),
         ToolOp::Rmdir => operation(FsOp::Rmdir),
@@ -127,17 +128,15 @@ mod tests {
             (ToolUse { r: Some(1536), times: Some(3), ..of(ToolOp::Read) }, "src  1.5 KiB read ×3"),
             (ToolUse { below: Some(9), ..of(ToolOp::Stat) }, "src and below, 9 times"),
             (ToolUse { errno: Some(13), ..of(ToolOp::Unlink) }, "src → EACCES"),
-            (
-                ToolUse { fl: Some("W|CREAT".into()), was: Some(Was::Absent), w: Some(7), ..of(ToolOp::Open) },
-                "src  W|CREAT  new  7 B written",
-            ),
+            (ToolUse { fl: Some("W|CREAT".into()), was: Some(Was::Absent), ..of(ToolOp::Open) }, "src  W|CREAT  new"),
+            (ToolUse { w: Some(7), ..of(ToolOp::Write) }, "src  7 B written"),
             (ToolUse { to: Some("lib".into()), ..of(ToolOp::Rename) }, "src → lib"),
             (ToolUse { value: Some(0o755), ..of(ToolOp::Chmod) }, "src  0755"),
             (ToolUse { value: Some(2048), ..of(ToolOp::Truncate) }, "src  to 2.0 KiB"),
             (ToolUse { times: Some(4), ..ToolUse::new(1, ToolOp::Clock) }, "×4"),
             (
                 ToolUse { host: Some("a\u{1b}.org".into()), port: Some(443), ..ToolUse::new(1, ToolOp::Request) },
-                "a\\x1b.org:443",
+                "a\\u{1b}.org:443",
             ),
         ] {
             assert_eq!(used(&use_of), right);

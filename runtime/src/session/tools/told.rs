@@ -3,6 +3,7 @@
 
 use crate::backend::wasm::{End, Files, OpenFlags, ToolRan, Use, What};
 use crate::secrets::scrub::{Hit, Patterns};
+use super::few::ToolRecords;
 use crate::session::names;
 use std::sync::Arc;
 use stockade_audit::record::{self as log, LogPath, PATH_BYTES_MAX, TARGET_BYTES_MAX, ToolOp, ToolUse, Was};
@@ -13,15 +14,14 @@ const WHY_BYTES_MAX: usize = 512;
 /// Tells the uses of one instance.
 pub(super) struct Teller {
     /// The instance.
-    pub(super) t: u64,
+    t: u64,
     /// The workspace, as guests name it.
-    pub(super) workspace: Vec<u8>,
+    workspace: Vec<u8>,
     /// The secrets of this moment.
-    pub(super) patterns: Option<Arc<Patterns>>,
+    patterns: Option<Arc<Patterns>>,
     /// What was found of them in names.
-    pub(super) hits: Vec<Hit>,
-    /// For how many uses the records stand that were made so far.
-    pub(super) uses: u64,
+    hits: Vec<Hit>,
+    records: ToolRecords,
 }
 
 /// Where a request was to go.
@@ -32,23 +32,24 @@ pub(super) struct Target {
 }
 
 impl Teller {
-    /// Some uses, in their order.
+    pub(super) fn new(t: u64, workspace: Vec<u8>, patterns: Option<Arc<Patterns>>) -> Self {
+        Self { t, workspace, patterns, hits: Vec::new(), records: ToolRecords::default() }
+    }
+
+    /// Takes some uses in their order, and gives the records that must be written now.
     pub(super) fn tell(&mut self, uses: Vec<Use>) -> Vec<ToolUse> {
-        let mut told: Vec<ToolUse> = Vec::with_capacity(uses.len());
-        for used in uses {
+        let told = uses.into_iter().filter_map(|used| {
             let record = self.one(used);
-            // Bytes are known when a file is closed, and belong to its open: they are told with it where that is still here.
-            let opened = told.iter_mut().rev().find(|open| {
-                record.is_of_bytes() && open.op == ToolOp::Open && open.is_same_file(&record) && open.errno.is_none()
-            });
-            if let Some(open) = opened.filter(|open| open.w.is_none() && open.r.is_none()) {
-                (open.w, open.r) = (record.w, record.r);
-                continue;
-            }
-            told.push(record);
-        }
-        self.uses = told.iter().fold(self.uses, |sum, record| sum.saturating_add(record.uses()));
-        told
+            self.records.take(record)
+        });
+        told.collect()
+    }
+
+    /// The records that are written before the instance's end, how many uses all of them stand for, and which secrets were
+    /// found in names.
+    pub(super) fn end(self) -> (Vec<ToolUse>, u64, Vec<Hit>) {
+        let (records, uses) = self.records.end();
+        (records, uses, self.hits)
     }
 
     fn one(&mut self, used: Use) -> ToolUse {
@@ -119,27 +120,11 @@ impl Teller {
     }
 }
 
-/// How bytes are told.
-trait OfBytes {
-    fn is_of_bytes(&self) -> bool;
-    fn is_same_file(&self, other: &Self) -> bool;
-}
-
-impl OfBytes for ToolUse {
-    /// Whether it says no more than how many bytes went through an open file.
-    fn is_of_bytes(&self) -> bool {
-        self.op == ToolOp::Open && self.fl.is_none() && self.errno.is_none()
-    }
-
-    fn is_same_file(&self, other: &Self) -> bool {
-        (&self.path, &self.path_h) == (&other.path, &other.path_h)
-    }
-}
-
 const fn op(what: &What) -> ToolOp {
     match what {
         What::Read => ToolOp::Read,
-        What::Open(_) | What::Wrote => ToolOp::Open,
+        What::Open(_) => ToolOp::Open,
+        What::Wrote => ToolOp::Write,
         What::List => ToolOp::List,
         What::Stat => ToolOp::Stat,
         What::ReadLink => ToolOp::Readlink,
@@ -218,9 +203,8 @@ mod tests {
 
     #[track_caller]
     fn check(uses: Vec<Use>, expect: &[&str]) {
-        let mut teller =
-            Teller { t: 3, workspace: b"/home/ada/work".to_vec(), patterns: None, hits: Vec::new(), uses: 0 };
-        let told = teller.tell(uses);
+        let mut teller = Teller::new(3, b"/home/ada/work".to_vec(), None);
+        let told: Vec<ToolUse> = uses.into_iter().map(|used| teller.one(used)).collect();
         let told: Vec<String> = told.iter().map(|one| serde_json::to_string(one).expect("it is written")).collect();
         assert_eq!(told, expect);
     }
@@ -260,23 +244,39 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_told_with_the_open_that_they_went_through() {
+    fn what_was_opened_to_be_changed_says_how_and_what_went_through_it_how_much() {
         let open = |create, exclusive| What::Open(OpenFlags { create, exclusive, truncate: false });
-        let wrote = |path| Use { bytes_written: 5, ..used(What::Wrote, path) };
         check(
             vec![
                 used(open(true, true), "/home/ada/work/new"),
+                Use { errno: Some(17), ..used(open(true, true), "/home/ada/work/old") },
                 used(open(false, false), "/home/ada/work/old"),
-                wrote("/home/ada/work/new"),
-                wrote("/home/ada/work/elsewhere"),
-                wrote("/home/ada/work/old"),
+                Use { bytes_written: 5, ..used(What::Wrote, "/home/ada/work/old") },
             ],
             &[
-                r#"{"t":3,"op":"open","path":"new","fl":"RW|CREAT|EXCL","was":"absent","w":5}"#,
-                r#"{"t":3,"op":"open","path":"old","fl":"RW","w":5}"#,
-                r#"{"t":3,"op":"open","path":"elsewhere","w":5}"#,
+                r#"{"t":3,"op":"open","path":"new","fl":"RW|CREAT|EXCL","was":"absent"}"#,
+                r#"{"t":3,"op":"open","path":"old","fl":"RW|CREAT|EXCL","errno":17}"#,
+                r#"{"t":3,"op":"open","path":"old","fl":"RW"}"#,
+                r#"{"t":3,"op":"write","path":"old","w":5}"#,
             ],
         );
+    }
+
+    /// However a tool names them, secrets are in no record.
+    #[test]
+    fn a_secret_in_a_name_is_told_without_it() {
+        let patterns = Arc::new(Patterns::new([("key", &b"correct horse battery"[..])]));
+        let mut teller = Teller::new(3, b"/w".to_vec(), Some(patterns));
+        let now = teller.tell(vec![
+            used(What::Rename { to: b"/w/b correct horse battery".to_vec() }, "/w/a correct horse battery"),
+            used(What::Symlink { to: b"correct horse battery".to_vec() }, "/w/l"),
+            used(What::Stat, "/w/correct horse battery"),
+        ]);
+        let (last, uses, hits) = teller.end();
+        let all = format!("{now:?} {last:?}");
+        assert!(!all.contains("horse"), "{all}");
+        assert_eq!((now.len(), last.len(), uses), (2, 1, 3));
+        assert_eq!(hits.iter().map(|hit| hit.count).sum::<u64>(), 4);
     }
 
     #[test]

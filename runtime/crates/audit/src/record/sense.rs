@@ -151,12 +151,13 @@ fn of_use(used: &ToolUse) -> Option<&'static str> {
 /// The members of one use, or of the same use several times.
 fn of_one(used: &ToolUse) -> Option<&'static str> {
     let ToolUse { op, path, to, host, port, fl, value, ino, was, r, w, .. } = used;
-    let named = matches!(op.of(), ToolUseOf::Reading | ToolUseOf::Change);
+    let named = matches!(op.of(), ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change);
     let other = matches!(op, ToolOp::Rename | ToolOp::Link | ToolOp::Symlink);
     let valued = matches!(op, ToolOp::Chmod | ToolOp::Truncate);
     let asked = *op == ToolOp::Request;
     let opened = *op == ToolOp::Open;
-    let reads = opened || matches!(op, ToolOp::Read | ToolOp::Random | ToolOp::Stdin);
+    let writes = *op == ToolOp::Write;
+    let reads = writes || matches!(op, ToolOp::Read | ToolOp::Random | ToolOp::Stdin);
     let has = [
         (path.is_some(), named),
         (to.is_some(), other),
@@ -165,7 +166,7 @@ fn of_one(used: &ToolUse) -> Option<&'static str> {
         (port.is_some(), asked),
         (fl.is_some(), opened),
     ];
-    let may = [(ino.is_some(), opened), (was.is_some(), opened), (w.is_some(), opened), (r.is_some(), reads)];
+    let may = [(ino.is_some(), opened), (was.is_some(), opened), (w.is_some(), writes), (r.is_some(), reads)];
     let wrong = has.iter().any(|(has, must)| has != must) || may.iter().any(|(has, may)| *has && !may);
     wrong.then_some("a use with other members than its operation has")
 }
@@ -174,14 +175,15 @@ fn of_one(used: &ToolUse) -> Option<&'static str> {
 fn of_many(used: &ToolUse, below: u64) -> Option<&'static str> {
     let ToolUse { op, path, to, host, port, fl, value, errno, ino, was, r, w, times, .. } = used;
     let changes = match op.of() {
-        ToolUseOf::Reading => false,
+        ToolUseOf::Reading | ToolUseOf::Writing => false,
         ToolUseOf::Change => errno.is_none(),
         ToolUseOf::Net | ToolUseOf::Other => true,
     };
     let more = to.is_some() || host.is_some() || port.is_some() || fl.is_some() || value.is_some();
-    let more = more || ino.is_some() || was.is_some() || w.is_some() || times.is_some();
-    let read = r.is_some() && *op != ToolOp::Read;
-    let wrong = below == 0 || path.is_none() || changes || more || read;
+    let more = more || ino.is_some() || was.is_some() || times.is_some();
+    let read = r.is_some() && !matches!(op, ToolOp::Read | ToolOp::Write);
+    let written = w.is_some() && *op != ToolOp::Write;
+    let wrong = below == 0 || path.is_none() || changes || more || read || written;
     wrong.then_some("a record for several uses with more than what they share")
 }
 

@@ -56,6 +56,8 @@ pub enum ToolOp {
     Stat,
     /// Where a symbolic link points.
     Readlink,
+    /// Bytes went to or from a file that an `open` before lets change: told when it was closed.
+    Write,
     /// A file was opened so that it can be changed.
     Open,
     /// A name was removed.
@@ -93,6 +95,8 @@ pub enum ToolOp {
 pub enum ToolUseOf {
     /// A file that stays as it is.
     Reading,
+    /// What went through a change that has a record of its own.
+    Writing,
     /// A file, its name or its properties, which it may change.
     Change,
     /// The network.
@@ -103,11 +107,12 @@ pub enum ToolUseOf {
 
 impl ToolOp {
     /// Every one, in the order of the format.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Read,
         Self::List,
         Self::Stat,
         Self::Readlink,
+        Self::Write,
         Self::Open,
         Self::Unlink,
         Self::Rmdir,
@@ -130,6 +135,7 @@ impl ToolOp {
     pub const fn of(self) -> ToolUseOf {
         match self {
             Self::Read | Self::List | Self::Stat | Self::Readlink => ToolUseOf::Reading,
+            Self::Write => ToolUseOf::Writing,
             Self::Open
             | Self::Unlink
             | Self::Rmdir
@@ -160,6 +166,7 @@ impl ToolOp {
             Self::Truncate => Some(FsOp::Truncate),
             Self::Open
             | Self::Read
+            | Self::Write
             | Self::List
             | Self::Stat
             | Self::Readlink
@@ -173,7 +180,7 @@ impl ToolOp {
 }
 
 /// `tool.use`: what a tool asked its host for, recorded by the host function that did it or refused it. A change that was
-/// made has a record of its own; what only looks may stand for many, see `below` and `times`.
+/// made has a record of its own; anything else may share one, see `below` and `times`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolUse {
@@ -220,7 +227,7 @@ pub struct ToolUse {
     /// Bytes that were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub w: Option<u64>,
-    /// That it stands for so many uses of names in and below the directory `path`, none of which changed anything.
+    /// That it stands for so many uses of names in and below the directory `path`, none of which is a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<u64>,
     /// How many times, where it stands for more than one use of the same.

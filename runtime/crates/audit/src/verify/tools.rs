@@ -89,7 +89,7 @@ impl Tools {
         }
         let beyond = match used.op.of() {
             ToolUseOf::Reading => files == ToolFiles::None,
-            ToolUseOf::Change => files != ToolFiles::Write,
+            ToolUseOf::Writing | ToolUseOf::Change => files != ToolFiles::Write,
             ToolUseOf::Net => net == ToolNet::None,
             ToolUseOf::Other => false,
         };

@@ -10,12 +10,14 @@ mod limits;
 mod linker;
 mod outgoing;
 mod output;
+mod process;
 mod resolve;
 mod run;
 mod streams;
 mod view;
 
 pub use engine::{CALLS_MAX, Ticker, compatibility, compiler, runner};
+pub use process::main;
 
 use crate::backend::wasm::channel::{self, Incoming};
 use crate::backend::wasm::component::COMPONENT_BYTES_MAX;
@@ -49,6 +51,8 @@ const EVENT_INTERVAL: u32 = 8;
 pub struct Prepared {
     engine: Engine,
     runtime: Runtime,
+    /// Once threads were started.
+    ticker: Option<Ticker>,
 }
 
 /// Where a worker that runs tools lives.
@@ -86,7 +90,16 @@ impl Prepared {
             .event_interval(EVENT_INTERVAL)
             .build()
             .map_err(|error| Error::host(format!("make what waits: {}", crate::error::plain(&error))))?;
-        Ok(Self { engine: runner()?, runtime })
+        Ok(Self { engine: runner()?, runtime, ticker: None })
+    }
+
+    /// Starts the threads that it needs, for one that can start none later.
+    ///
+    /// # Errors
+    /// Host: the machine has no room for another thread.
+    pub fn start_threads(&mut self) -> Result<()> {
+        self.ticker = Some(Ticker::start(&self.engine)?);
+        Ok(())
     }
 
     /// Runs tools until the supervisor closes the channel.
@@ -94,8 +107,8 @@ impl Prepared {
     /// # Errors
     /// Host: paths cannot be resolved safely here, or the channel breaks. Bug: a message that is none of ours.
     pub fn serve(self, channel: OwnedFd, surroundings: Surroundings) -> Result<()> {
-        let Self { engine, runtime } = self;
-        let ticker = Ticker::start(&engine)?;
+        let Self { engine, runtime, ticker } = self;
+        let ticker = ticker.map_or_else(|| Ticker::start(&engine), Ok)?;
         let tree = Arc::new(Tree::new(surroundings.root, surroundings.own_descriptors)?);
         runtime.block_on(async move {
             let channel = Arc::new(registered(channel).map_err(|error| broken(&error))?);

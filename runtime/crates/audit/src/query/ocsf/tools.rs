@@ -60,6 +60,7 @@ impl Exporter<'_> {
 pub(super) fn of_use(used: &ToolUse) -> Class {
     let of = match used.op {
         ToolOp::Read | ToolOp::List | ToolOp::Readlink => class(FILE, 2, "Read"),
+        ToolOp::Write => class(FILE, 3, "Update"),
         ToolOp::Stat => class(FILE, 8, "Get Attributes"),
         ToolOp::Open => class(FILE, 14, "Open"),
         ToolOp::Unlink

@@ -263,7 +263,7 @@ fn recorded() -> Vec<Body> {
 
 /// A use with what its operation must have.
 fn used(op: ToolOp) -> ToolUse {
-    let named = matches!(op.of(), ToolUseOf::Reading | ToolUseOf::Change);
+    let named = !matches!(op.of(), ToolUseOf::Net | ToolUseOf::Other);
     let other = matches!(op, ToolOp::Rename | ToolOp::Link | ToolOp::Symlink);
     let asked = op == ToolOp::Request;
     ToolUse {
@@ -299,14 +299,14 @@ fn tools() -> Vec<Body> {
             path_h: Some(digest(1)),
             ino: Some([0, u64::MAX]),
             was: Some(Was::Absent),
-            r: Some(0),
-            w: Some(u64::MAX),
             times: Some(2),
             ..used(ToolOp::Open)
         }
         .into(),
         ToolUse { to_h: Some(digest(1)), times: Some(u64::MAX), ..used(ToolOp::Rename) }.into(),
         ToolUse { r: Some(9), below: Some(1), ..used(ToolOp::Read) }.into(),
+        ToolUse { r: Some(0), w: Some(u64::MAX), below: Some(7), ..used(ToolOp::Write) }.into(),
+        ToolUse { w: Some(0), times: Some(7), ..used(ToolOp::Write) }.into(),
         ToolUse { errno: Some(13), below: Some(9), fl: None, ..used(ToolOp::Open) }.into(),
         ToolUse { errno: Some(13), fl: Some("R|CREAT".to_owned()), ..used(ToolOp::Open) }.into(),
         ToolUse { r: Some(9), times: Some(9), ..used(ToolOp::Random) }.into(),
@@ -332,6 +332,7 @@ fn a_use_has_what_its_operation_has() {
         ToolUse { times: Some(1), ..read() },
         ToolUse { path: None, path_h: Some(digest(1)), ..used(ToolOp::Clock) },
         ToolUse { to_h: Some(digest(1)), ..read() },
+        ToolUse { w: Some(1), ..open() },
         ToolUse { fl: None, ..open() },
         ToolUse { fl: Some("R".to_owned()), ..open() },
         ToolUse { fl: Some("R|CREAT".to_owned()), ..open() },

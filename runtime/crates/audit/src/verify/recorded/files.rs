@@ -165,6 +165,7 @@ impl Files {
             | ToolOp::List
             | ToolOp::Stat
             | ToolOp::Readlink
+            | ToolOp::Write
             | ToolOp::Request
             | ToolOp::Clock
             | ToolOp::Random
