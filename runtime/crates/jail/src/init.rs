@@ -8,7 +8,6 @@ use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
 use crate::heap;
 use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
-use crate::namespaces::Namespaces;
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::probe;
 use crate::pty;
@@ -17,7 +16,6 @@ use crate::setup::{self, Built, Sources};
 use crate::sys::{self, Side};
 use crate::tree;
 use crate::wire::{Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
-use crate::worker::Insides;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -27,8 +25,10 @@ use std::time::{Duration, Instant};
 
 mod accounts;
 mod answers;
+mod entrance;
 
-use answers::{let_in, make_socket, refuse, report, tell};
+use answers::{make_socket, refuse, report, tell};
+use entrance::Entrance;
 
 /// `argv[0]` of a process that is to be an init.
 pub(crate) const NAME: &str = "stockade-init";
@@ -192,8 +192,8 @@ enum Phase {
 #[derive(Debug)]
 struct Init {
     wall: Wall,
-    /// By which workers come in; none where there are no namespaces.
-    entrance: Option<(Namespaces, Insides)>,
+    /// By which workers come in.
+    entrance: Entrance,
     steps: Steps,
     /// Readable when a child has ended.
     children: OwnedFd,
@@ -256,7 +256,7 @@ impl Init {
         let recorder = handed.as_ref().map(|handed| handed.grade);
         let made = outlet.iter().map(Option::is_some).collect();
         control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made, recorder }), &descriptors)?;
-        let entrance = namespaces.map(|namespaces| (namespaces, Insides { objects }));
+        let entrance = Entrance::new(namespaces, objects);
         let (wall, calls) = (plan.wall, Vec::new());
         Ok(Self { wall, entrance, steps, children, desk, calls, victims, shared, exits, look: None })
     }
@@ -328,7 +328,7 @@ impl Init {
             return Ok(true);
         }
         if matches!(received.message, Message::Enquire) {
-            let_in(&channel, self.entrance.as_ref())?;
+            self.entrance.let_in(&channel)?;
             return Ok(true);
         }
         let Message::Spawn(request) = received.message else { return Err(protocol("a message that is no request")) };

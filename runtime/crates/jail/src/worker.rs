@@ -35,7 +35,8 @@ pub(crate) use task::{Insides, Task};
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a killed worker may take to end: it waits for nobody.
 const END_LIMIT: Duration = Duration::from_secs(10);
-/// Threads and processes that a worker may have, by which the limit of its session's group grows.
+/// Threads and processes that a worker may have until it is confined, by which the limit of its session's group grows.
+/// Afterwards it has those that it has.
 const THREADS_MAX: u64 = 4;
 
 /// What a worker is for.
@@ -69,8 +70,8 @@ pub struct Worker {
     process: Mutex<Child>,
     handle: Arc<OwnedFd>,
     layers: Vec<LayerState>,
-    /// The session's group, which counts the worker.
-    group: Option<Weak<Group>>,
+    /// The session's group, which counts the worker, and the room that it got there.
+    group: Option<(Weak<Group>, u64)>,
 }
 
 impl Sandbox {
@@ -82,13 +83,11 @@ impl Sandbox {
         let (wall, mut task) = self.for_workers();
         let starting = Helper::begin_as(Errand::beside(kind, wall)?.words())?;
         // While it comes up.
-        let namespaces = match wall {
+        let (insides, entrance) = self.insides()?;
+        task.objects = match wall {
+            Wall::Namespaces => Some(insides.objects),
+            // There each call puts the rules on what is there when it starts, and so does a worker.
             Wall::Landlock => None,
-            Wall::Namespaces => {
-                let (insides, namespaces) = self.insides()?;
-                task.objects = Some(insides.objects);
-                Some(namespaces)
-            }
         };
         let (control, child) = starting.wait()?;
         let mut worker = Worker::new(kind, child)?;
@@ -96,14 +95,14 @@ impl Sandbox {
         let tasks = match self.shared_group() {
             Some(group) => {
                 group.make_room(THREADS_MAX)?;
-                worker.group = Some(Arc::downgrade(group));
+                worker.group = Some((Arc::downgrade(group), THREADS_MAX));
                 group.admit(worker.id())?
             }
             None => Vec::new(),
         };
-        let mut descriptors: Vec<_> = namespaces.iter().flat_map(|namespaces| namespaces.descriptors()).collect();
-        descriptors.extend(tasks.iter().map(OwnedFd::as_fd));
+        let descriptors: Vec<_> = entrance.iter().chain(&tasks).map(OwnedFd::as_fd).collect();
         worker.begin(control, &task, &descriptors)?;
+        worker.give_back_what_it_does_not_need();
         Ok(worker)
     }
 }
@@ -152,6 +151,23 @@ impl Worker {
         self.layers = layers;
         self.channel = Some(control.into_end());
         Ok(())
+    }
+
+    /// The group that still counts it, and its room there.
+    fn room(&self) -> Option<(Arc<Group>, u64)> {
+        self.group.as_ref().and_then(|(group, room)| Some((group.upgrade()?, *room)))
+    }
+
+    /// Its list lets it make no thread any more: the guests' limit grows by those that it has.
+    fn give_back_what_it_does_not_need(&mut self) {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).map_or(0, Iterator::count);
+        let threads = u64::try_from(threads).unwrap_or(THREADS_MAX);
+        if let Some((group, room)) = self.room()
+            && (1..room).contains(&threads)
+        {
+            group.give_room_back(room - threads);
+            self.group = Some((Arc::downgrade(&group), threads));
+        }
     }
 
     /// What it is for.
@@ -214,8 +230,8 @@ impl Drop for Worker {
             // Reaped before, or by somebody else.
             Ok(_) | Err(_) => {}
         }
-        if let Some(group) = self.group.as_ref().and_then(Weak::upgrade) {
-            group.give_room_back(THREADS_MAX);
+        if let Some((group, room)) = self.room() {
+            group.give_room_back(room);
         }
     }
 }

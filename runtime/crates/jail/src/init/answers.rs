@@ -4,10 +4,8 @@
 use super::Call;
 use crate::channel::Channel;
 use crate::error::JailError;
-use crate::namespaces::Namespaces;
 use crate::plan::Wall;
 use crate::wire::{CallEnd, Family, Message, ProcessExit, Stage};
-use crate::worker::Insides;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -29,14 +27,6 @@ pub(super) fn make_socket(channel: &Channel, wall: Wall, family: Family) -> Resu
     match made {
         Ok(socket) => tell(channel, &Message::Made, &[socket.as_fd()]),
         Err(errno) => refuse(channel, Stage::Socket, errno.raw_os_error()),
-    }
-}
-
-/// Hands out what a worker needs to come in.
-pub(super) fn let_in(channel: &Channel, entrance: Option<&(Namespaces, Insides)>) -> Result<(), JailError> {
-    match entrance {
-        Some((namespaces, insides)) => tell(channel, &Message::Insides(insides.clone()), &namespaces.descriptors()),
-        None => refuse(channel, Stage::Socket, libc::ENOENT),
     }
 }
 

@@ -152,3 +152,6 @@ fn looked_at(kind: Kind, changing: Verdict) -> Vec<Entry> {
 fn entry(call: Call, cases: Vec<Case>, otherwise: Verdict, why: &'static str) -> Entry {
     Entry { name: name(call), number: number(call), cases, otherwise, why }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,10 @@ pub(super) fn irrevocably(
     start: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<(Option<OwnedFd>, Vec<LayerState>), JailError> {
     let mut layers = Vec::new();
+    let bond = match errand {
+        Errand::Compile => None,
+        Errand::Beside(..) => Some(first(&mut descriptors)?),
+    };
     rustix::process::setsid().map_err(|errno| failed("leave", "the supervisor's session", errno))?;
     let (root, landlock) = match errand {
         Errand::Compile => {
@@ -72,6 +76,8 @@ pub(super) fn irrevocably(
             )
         }
     };
+    // Whatever directory it was started in is nobody's business here.
+    rustix::process::chdir(c"/").map_err(|errno| failed("enter", "/", errno))?;
     layers.push(keyring::join_new()?);
     limit(errand, &task.limits)?;
     layers.push(capabilities::set_no_new_privileges()?);
@@ -85,7 +91,10 @@ pub(super) fn irrevocably(
         .map_err(|errno| failed("bind the life of", "a worker", errno))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| failed("close", "a worker", errno))?;
-    layers.push(LayerState::active(Layer::Lifetime).detail("a death signal, and killed with the sandbox"));
+    if let Some(bond) = bond {
+        sys::end_when_closed(bond).map_err(|errno| failed("bind the life of", "a worker", errno))?;
+    }
+    layers.push(LayerState::active(Layer::Lifetime).detail("signals for the supervisor's end and the init's"));
     start().map_err(|error| JailError::io("start", "a thread of a worker", &error))?;
     // No one of this user could make a process from here on, were it not refused by the list already.
     rlimit::set(Rlimit::Pids, 0)?;
@@ -93,6 +102,14 @@ pub(super) fn irrevocably(
     let list = seccomp::compile_for_a_worker(errand.kind())?;
     layers.push(list.install_on_all_threads()?.detail(list.sha256_hex()));
     Ok((root, layers))
+}
+
+/// What comes along first.
+fn first(descriptors: &mut Vec<OwnedFd>) -> Result<OwnedFd, JailError> {
+    if descriptors.is_empty() {
+        return Err(protocol("a task without what binds a worker's life"));
+    }
+    Ok(descriptors.remove(0))
 }
 
 /// Joins the guests: their groups, their ids, their namespaces.

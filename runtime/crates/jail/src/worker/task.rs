@@ -5,13 +5,12 @@ use super::Kind;
 use crate::channel::{Channel, protocol};
 use crate::error::JailError;
 use crate::landlock::Identity;
-use crate::namespaces::Namespaces;
 use crate::plan::{CallStep, LandlockRule, PathRights, Plan, Rlimit, SessionStep, Tcp, Wall};
 use crate::sandbox::{Sandbox, lost, wait_readable};
 use crate::wire::Message;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long the init may take to hand out what it has: it does nothing that waits.
@@ -77,7 +76,8 @@ impl Errand {
 /// The rest of what it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Task {
-    /// The guest's user and group inside, where there are namespaces to join; their descriptors then come first.
+    /// The guest's user and group inside, where there are namespaces to join. Beside guests, what binds its life comes along
+    /// first, then the descriptors of these, then those of groups.
     pub(super) guest: Option<(u32, u32)>,
     /// What Landlock leaves the guests; `None` where the plan has no such step.
     pub(super) landlock: Option<(Vec<LandlockRule>, Tcp)>,
@@ -144,19 +144,16 @@ pub(super) const fn rights(rights: PathRights, changes: Changes) -> PathRights {
 }
 
 impl Sandbox {
-    /// Asks the init for what a worker needs to join it.
-    pub(super) fn insides(&self) -> Result<(Insides, Namespaces), JailError> {
+    /// Asks the init for what a worker needs to come in: what binds its life, and then the namespaces, where there are any.
+    pub(super) fn insides(&self) -> Result<(Insides, Vec<OwnedFd>), JailError> {
         let (channel, theirs) = Channel::pair()?;
         self.ask(&Message::Enquire, &[theirs.as_fd()])?;
         drop(theirs);
         wait_readable(channel.as_fd(), Some(Instant::now() + INSIDES_LIMIT))?;
         let received = channel.receive()?.ok_or_else(|| lost("it ended before it let a worker in"))?;
-        if let Message::Refused(_, errno) = received.message {
-            return Err(JailError::os("let a worker into", "the sandbox", errno));
-        }
         let Message::Insides(insides) = received.message else {
             return Err(protocol("another answer than what is inside"));
         };
-        Ok((insides, Namespaces::from_descriptors(received.descriptors)?))
+        Ok((insides, received.descriptors))
     }
 }
