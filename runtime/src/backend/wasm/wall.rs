@@ -405,7 +405,9 @@ pub(super) fn compile(component: &Component, started: Started) -> Result<Vec<u8>
         Next::Message(_, _) | Next::Woken => Err(Error::bug("a worker that compiles answers another question")),
         Next::Late => Err(Error::operator(format!("component \"{name}\" takes too long to compile"))
             .hint("make it smaller, or leave it out")),
-        Next::Lost(why) => Err(Error::operator(format!("compiling component \"{name}\" broke its compiler: {why}: {how}"))
-            .hint("it took too much memory or time, or is made to break compilers")),
+        Next::Lost(why) => {
+            Err(Error::operator(format!("compiling component \"{name}\" broke its compiler: {why}: {how}"))
+                .hint("it took too much memory or time, or is made to break compilers"))
+        }
     }
 }

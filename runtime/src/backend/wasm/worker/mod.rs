@@ -101,7 +101,8 @@ impl Prepared {
             let channel = Arc::new(registered(channel).map_err(|error| broken(&error))?);
             let linker = linker::linker(&engine).map_err(|error| engine::failed("link the interfaces", &error))?;
             let shared = Arc::new(Shared { engine, ticker, tree, out: Out::new(Arc::clone(&channel)) });
-            let desk = Desk { shared, linker, components: HashMap::new(), calls: HashMap::new(), tasks: JoinSet::new() };
+            let desk =
+                Desk { shared, linker, components: HashMap::new(), calls: HashMap::new(), tasks: JoinSet::new() };
             desk.serve(&channel).await
         })
     }
@@ -136,7 +137,9 @@ pub fn compile(channel: OwnedFd) -> Result<()> {
                 let outgoing = channel::Outgoing::new(&message, code)?;
                 return outgoing.try_send(&channel).map_err(|errno| broken(&errno.into()));
             }
-            Some(Incoming::Message(_, _)) => return Err(Error::bug("a worker that compiles was asked for another thing")),
+            Some(Incoming::Message(_, _)) => {
+                return Err(Error::bug("a worker that compiles was asked for another thing"));
+            }
         }
     }
 }
@@ -177,13 +180,12 @@ impl Desk {
     async fn serve(mut self, channel: &UnixDatagram) -> Result<()> {
         let mut buffer = Vec::new();
         loop {
-            let next = channel.async_io(Interest::READABLE, || {
-                match channel::try_receive::<ToWorker>(channel, &mut buffer) {
+            let next =
+                channel.async_io(Interest::READABLE, || match channel::try_receive::<ToWorker>(channel, &mut buffer) {
                     Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
                     Ok(Some(incoming)) => Ok(Ok(incoming)),
                     Err(error) => Ok(Err(error)),
-                }
-            });
+                });
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
