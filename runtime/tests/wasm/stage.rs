@@ -119,7 +119,11 @@ pub(crate) fn start(view: PathBuf, started: Arc<Mutex<Vec<Kind>>>, channels: Arc
 fn worker(kind: Kind, channel: OwnedFd, view: &Path) -> Result<()> {
     match kind {
         Kind::Compile => worker::compile(channel),
-        Kind::Read | Kind::Write => Prepared::new()?.serve(channel, Surroundings::open_ambient(view)?),
+        Kind::Read | Kind::Write => {
+            let mut prepared = Prepared::new()?;
+            prepared.start_ticking().expect("there is room for a thread");
+            prepared.serve(channel, Surroundings::open_ambient(view)?)
+        }
     }
 }
 
