@@ -406,3 +406,6 @@ pub(super) fn times(access: NewTimestamp, change: NewTimestamp) -> Result<Timest
     };
     Ok(Timestamps { last_access: time(access)?, last_modification: time(change)? })
 }
+
+#[cfg(test)]
+mod tests;
