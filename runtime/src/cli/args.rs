@@ -8,10 +8,10 @@ mod tool;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use log::{ExportFormat, LogArgs, LogCommand};
 pub use profile::{LearnArgs, ProfileArgs, ProfileCommand};
-pub use tool::{ToolArgs, ToolCommand, ToolPlace};
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+pub use tool::{ToolArgs, ToolCommand, ToolPlace};
 
 /// Run an agent's commands behind walls, review what they changed, and prove what happened.
 #[derive(Debug, Parser)]

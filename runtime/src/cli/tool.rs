@@ -185,7 +185,8 @@ impl Inspected {
         let manifest = component.manifest();
         let (ceiling, given) = (&manifest.ceiling, place.given(&component));
         let schema = |text: &str| {
-            RawValue::from_string(text.to_owned()).map_err(|error| Error::bug(format!("a schema that is no JSON: {error}")))
+            RawValue::from_string(text.to_owned())
+                .map_err(|error| Error::bug(format!("a schema that is no JSON: {error}")))
         };
         Ok(Self {
             verdict: place.verdict(&name),

@@ -64,8 +64,9 @@ impl Cache {
         let about = fs::symlink_metadata(&directory).map_err(|error| Error::io("look at", &directory, &error))?;
         let own = rustix::process::geteuid().as_raw();
         if !about.is_dir() || about.uid() != own || about.mode() & 0o077 != 0 {
-            return Err(Error::operator(format!("directory \"{}\" is not ours alone", directory.display()))
-                .hint("it holds compiled code: it has to belong to you, with mode 0700; remove it, and it is made again"));
+            return Err(Error::operator(format!("directory \"{}\" is not ours alone", directory.display())).hint(
+                "it holds compiled code: it has to belong to you, with mode 0700; remove it, and it is made again",
+            ));
         }
         let key = key(&directory.join("key"))?;
         Ok(Self { directory, key, engine: OnceLock::new(), checked: Mutex::default() })

@@ -4,12 +4,10 @@
 use crate::backend::process::Outside;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use stockade_jail::watch::LimitHit;
-use stockade_policy::Argument;
 
 /// What files a tool gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]

@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use stockade_audit::record::CallId;
+pub use stockade_jail::worker::Kind;
+use stockade_jail::worker::Worker;
 use stockade_policy::Action;
 
 /// A worker that runs nothing for so long is ended.
@@ -33,19 +35,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long compiling may take; the worker's own limit of processor time is below it.
 const COMPILE_LIMIT: Duration = Duration::from_secs(180);
+/// How long a killed worker may take to end.
+const END_LIMIT: Duration = Duration::from_secs(10);
 /// How often a call is tried that did not begin, because its worker was gone.
 const TRIES: usize = 3;
-
-/// What a worker is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Compiles one component, and has nothing else.
-    Compile,
-    /// Runs tools that change nothing: by the kernel, it cannot.
-    Read,
-    /// Runs tools that write.
-    Write,
-}
 
 /// A worker that was started.
 pub struct Started {
@@ -59,6 +52,28 @@ pub struct Started {
 pub trait Life: Send {
     /// Kills it if it still runs, waits for its end, and says in words how it ended.
     fn end(&mut self) -> String;
+}
+
+impl Started {
+    /// A worker of the jail.
+    ///
+    /// # Errors
+    /// Bug: somebody took its channel before.
+    pub fn confined(mut worker: Worker) -> Result<Self> {
+        let channel = worker.take_channel().ok_or_else(|| Error::bug("a worker came without its channel"))?;
+        Ok(Self { channel, life: Box::new(worker) })
+    }
+}
+
+impl Life for Worker {
+    fn end(&mut self) -> String {
+        self.kill();
+        match self.wait(END_LIMIT) {
+            Ok(Some(end)) => end.to_string(),
+            Ok(None) => "it was killed, and has not ended yet".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
 }
 
 /// Starts workers of one session.
@@ -154,7 +169,7 @@ impl ToolWall {
                 self.workers.remove(&bench);
                 continue;
             }
-            let ran = Attended { bench: &bench, place, call, grant, began, failed: None }.to_its_end(&mut io);
+            let ran = Attended { bench: &bench, place, call, grant, began, failed: None }.attend_to_its_end(&mut io);
             if bench.line.is_lost() {
                 self.workers.remove(&bench);
             }
@@ -278,7 +293,7 @@ struct Attended<'a> {
 }
 
 impl Attended<'_> {
-    fn to_its_end(mut self, io: &mut ToolIo<'_>) -> Result<ToolRan> {
+    fn attend_to_its_end(mut self, io: &mut ToolIo<'_>) -> Result<ToolRan> {
         let until = self.began.checked_add(self.grant.limits.wall.saturating_add(GRACE));
         loop {
             match self.place.next(io.outside.descriptor(), until) {
@@ -405,7 +420,9 @@ pub(super) fn compile(component: &Component, started: Started) -> Result<Vec<u8>
         Next::Message(_, _) | Next::Woken => Err(Error::bug("a worker that compiles answers another question")),
         Next::Late => Err(Error::operator(format!("component \"{name}\" takes too long to compile"))
             .hint("make it smaller, or leave it out")),
-        Next::Lost(why) => Err(Error::operator(format!("compiling component \"{name}\" broke its compiler: {why}: {how}"))
-            .hint("it took too much memory or time, or is made to break compilers")),
+        Next::Lost(why) => {
+            Err(Error::operator(format!("compiling component \"{name}\" broke its compiler: {why}: {how}"))
+                .hint("it took too much memory or time, or is made to break compilers"))
+        }
     }
 }

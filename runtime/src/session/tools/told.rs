@@ -1,9 +1,9 @@
 //! What a tool did, as records: names relative to the workspace, without the secrets that the session knows.
 //! It never drops a use, nor says of one that it changed something when it was refused.
 
+use super::few::ToolRecords;
 use crate::backend::wasm::{End, Files, OpenFlags, ToolRan, Use, What};
 use crate::secrets::scrub::{Hit, Patterns};
-use super::few::ToolRecords;
 use crate::session::names;
 use std::sync::Arc;
 use stockade_audit::record::{self as log, LogPath, PATH_BYTES_MAX, TARGET_BYTES_MAX, ToolOp, ToolUse, Was};

@@ -93,7 +93,9 @@ impl Line {
         loop {
             match message.try_send(&self.channel) {
                 Ok(()) => return true,
-                Err(Errno::AGAIN) if Instant::now() < until => wait(&[(self.channel.as_fd(), PollFlags::OUT)], LOOK_EVERY),
+                Err(Errno::AGAIN) if Instant::now() < until => {
+                    wait(&[(self.channel.as_fd(), PollFlags::OUT)], LOOK_EVERY)
+                }
                 Err(Errno::AGAIN) => self.give_up("it takes no messages"),
                 Err(errno) => self.give_up(&plain(errno)),
             }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use std::hash::{Hash as _, Hasher as _};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -74,7 +75,7 @@ pub fn compiler() -> Result<Engine> {
 ///
 /// # Errors
 /// Host: the machine has no room for the pool.
-pub fn runner() -> Result<Engine> {
+pub(super) fn runner() -> Result<Engine> {
     let pooled = |scan: Enabled, keep: usize| {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(CALLS_MAX)
@@ -138,7 +139,7 @@ pub(super) fn words(error: &wasmtime::Error) -> String {
 
 /// The thread that interrupts guests. It sleeps while no call runs, and ends with the process.
 #[derive(Debug, Clone)]
-pub struct Ticker {
+pub(super) struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
 }
@@ -159,8 +160,8 @@ impl Ticker {
     /// Starts it.
     ///
     /// # Errors
-    /// Host: the machine has no room for another thread.
-    pub fn start(engine: &Engine) -> Result<Self> {
+    /// The machine has no room for another thread.
+    pub(super) fn start(engine: &Engine) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (theirs, engine) = (Arc::clone(&shared), engine.weak());
         let tick = move || {
@@ -182,11 +183,7 @@ impl Ticker {
                 idle = 0;
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("tick".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(tick)
-            .map_err(|error| Error::host(format!("start the ticker: {}", crate::error::plain(&error))))?;
+        let thread = std::thread::Builder::new().name("tick".to_owned()).stack_size(64 * 1024).spawn(tick)?;
         Ok(Self { shared, thread: thread.thread().clone() })
     }
 

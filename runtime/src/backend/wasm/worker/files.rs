@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File, FsPerms, OpenMode, WasiFilesystemCtx};
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 
 /// Descriptors that a call has open at most: a worker has a thousand and serves many calls.
 const OPEN_MAX: usize = 256;
@@ -170,11 +170,7 @@ impl FileState {
         })
     }
 
-    pub(super) fn rename(
-        &self,
-        from: (BorrowedFd<'_>, &[u8]),
-        to: (BorrowedFd<'_>, &[u8]),
-    ) -> Result<(), Errno> {
+    pub(super) fn rename(&self, from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> Result<(), Errno> {
         let what = What::Rename { to: self.tree.unresolved(to.0, to.1) };
         self.change(what, from.0, from.1, |old| {
             let new = self.tree.entry(to.0, to.1)?;
@@ -186,11 +182,7 @@ impl FileState {
         })
     }
 
-    pub(super) fn link(
-        &self,
-        from: (BorrowedFd<'_>, &[u8]),
-        to: (BorrowedFd<'_>, &[u8]),
-    ) -> Result<(), Errno> {
+    pub(super) fn link(&self, from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> Result<(), Errno> {
         let what = What::Link { to: self.tree.unresolved(to.0, to.1) };
         self.change(what, from.0, from.1, |old| {
             let new = self.tree.entry(to.0, to.1)?;
@@ -414,3 +406,6 @@ pub(super) fn times(access: NewTimestamp, change: NewTimestamp) -> Result<Timest
     };
     Ok(Timestamps { last_access: time(access)?, last_modification: time(change)? })
 }
+
+#[cfg(test)]
+mod tests;

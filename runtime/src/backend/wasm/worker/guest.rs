@@ -68,7 +68,14 @@ struct Said {
 }
 
 impl Guest {
-    pub(super) fn new(call: u64, grant: CallGrant, tree: Arc<Tree>, requests: Requests, ledger: Arc<Ledger>, out: Out) -> Self {
+    pub(super) fn new(
+        call: u64,
+        grant: CallGrant,
+        tree: Arc<Tree>,
+        requests: Requests,
+        ledger: Arc<Ledger>,
+        out: Out,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let directory = grant.directory.as_os_str().as_bytes().to_vec();

@@ -10,19 +10,18 @@ mod limits;
 mod linker;
 mod outgoing;
 mod output;
-mod process;
 mod resolve;
 mod run;
 mod streams;
 mod view;
 
-pub use engine::{CALLS_MAX, Ticker, compatibility, compiler, runner};
-pub use process::main;
+pub use engine::{CALLS_MAX, compatibility, compiler};
 
 use crate::backend::wasm::channel::{self, Incoming};
 use crate::backend::wasm::component::COMPONENT_BYTES_MAX;
 use crate::backend::wasm::wire::{CallRequest, Ended, Ending, Flaw, FromWorker, ToWorker, cut};
 use crate::error::{Error, Result};
+use engine::Ticker;
 use http::Streams;
 use outgoing::Out;
 use resolve::Tree;
@@ -32,6 +31,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use stockade_jail::worker::{Kind, Unconfined};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::runtime::{Builder, Runtime};
@@ -51,8 +51,35 @@ const EVENT_INTERVAL: u32 = 8;
 pub struct Prepared {
     engine: Engine,
     runtime: Runtime,
-    /// Once threads were started.
     ticker: Option<Ticker>,
+}
+
+/// What a process does that the jail started as a worker; what comes back is its exit code.
+pub fn main(unconfined: Unconfined) -> i32 {
+    let ran = match unconfined.kind() {
+        Kind::Compile => unconfined
+            .irrevocably_confine()
+            .map_err(|error| crate::backend::process::failed(&error))
+            .and_then(|confined| compile(confined.channel)),
+        Kind::Read | Kind::Write => run_tools(unconfined),
+    };
+    match ran {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(%error, "a worker ends");
+            1
+        }
+    }
+}
+
+fn run_tools(unconfined: Unconfined) -> Result<()> {
+    let mut prepared = Prepared::new()?;
+    let confined = unconfined
+        .irrevocably_confine_with(|| prepared.start_ticking())
+        .map_err(|error| crate::backend::process::failed(&error))?;
+    let files = confined.files.ok_or_else(|| Error::bug("a worker that runs tools was given no files"))?;
+    let surroundings = Surroundings { root: files.root, own_descriptors: files.proc_fds };
+    prepared.serve(confined.channel, surroundings)
 }
 
 /// Where a worker that runs tools lives.
@@ -90,14 +117,14 @@ impl Prepared {
             .event_interval(EVENT_INTERVAL)
             .build()
             .map_err(|error| Error::host(format!("make what waits: {}", crate::error::plain(&error))))?;
-        Ok(Self { engine: runner()?, runtime, ticker: None })
+        Ok(Self { engine: engine::runner()?, runtime, ticker: None })
     }
 
-    /// Starts the threads that it needs, for one that can start none later.
+    /// Starts the thread that interrupts guests: before the list of system calls, which has none to make one.
     ///
     /// # Errors
-    /// Host: the machine has no room for another thread.
-    pub fn start_threads(&mut self) -> Result<()> {
+    /// The machine has no room for another thread.
+    pub fn start_ticking(&mut self) -> io::Result<()> {
         self.ticker = Some(Ticker::start(&self.engine)?);
         Ok(())
     }
@@ -108,13 +135,14 @@ impl Prepared {
     /// Host: paths cannot be resolved safely here, or the channel breaks. Bug: a message that is none of ours.
     pub fn serve(self, channel: OwnedFd, surroundings: Surroundings) -> Result<()> {
         let Self { engine, runtime, ticker } = self;
-        let ticker = ticker.map_or_else(|| Ticker::start(&engine), Ok)?;
+        let ticker = ticker.ok_or_else(|| Error::bug("a worker serves before it ticks"))?;
         let tree = Arc::new(Tree::new(surroundings.root, surroundings.own_descriptors)?);
         runtime.block_on(async move {
             let channel = Arc::new(registered(channel).map_err(|error| broken(&error))?);
             let linker = linker::linker(&engine).map_err(|error| engine::failed("link the interfaces", &error))?;
             let shared = Arc::new(Shared { engine, ticker, tree, out: Out::new(Arc::clone(&channel)) });
-            let desk = Desk { shared, linker, components: HashMap::new(), calls: HashMap::new(), tasks: JoinSet::new() };
+            let desk =
+                Desk { shared, linker, components: HashMap::new(), calls: HashMap::new(), tasks: JoinSet::new() };
             desk.serve(&channel).await
         })
     }
@@ -149,7 +177,9 @@ pub fn compile(channel: OwnedFd) -> Result<()> {
                 let outgoing = channel::Outgoing::new(&message, code)?;
                 return outgoing.try_send(&channel).map_err(|errno| broken(&errno.into()));
             }
-            Some(Incoming::Message(_, _)) => return Err(Error::bug("a worker that compiles was asked for another thing")),
+            Some(Incoming::Message(_, _)) => {
+                return Err(Error::bug("a worker that compiles was asked for another thing"));
+            }
         }
     }
 }
@@ -190,13 +220,12 @@ impl Desk {
     async fn serve(mut self, channel: &UnixDatagram) -> Result<()> {
         let mut buffer = Vec::new();
         loop {
-            let next = channel.async_io(Interest::READABLE, || {
-                match channel::try_receive::<ToWorker>(channel, &mut buffer) {
+            let next =
+                channel.async_io(Interest::READABLE, || match channel::try_receive::<ToWorker>(channel, &mut buffer) {
                     Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
                     Ok(Some(incoming)) => Ok(Ok(incoming)),
                     Err(error) => Ok(Err(error)),
-                }
-            });
+                });
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,

@@ -43,10 +43,12 @@ impl Tree {
     /// Host: the kernel is older than Linux 5.6, or a filter keeps `openat2` from us: without it no path is resolved.
     pub(super) fn new(root: OwnedFd, own_descriptors: OwnedFd) -> Outcome<Self> {
         let mut tree = Self { root, own_descriptors, root_name: Vec::new() };
-        tree.raw(tree.root.as_fd(), b".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), BENEATH).map_err(|errno| {
-            let why = crate::error::plain(&std::io::Error::from(errno));
-            Error::host(format!("resolve paths with openat2: {why}")).hint("tools need Linux 5.6 or newer")
-        })?;
+        tree.raw(tree.root.as_fd(), b".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), BENEATH).map_err(
+            |errno| {
+                let why = crate::error::plain(&std::io::Error::from(errno));
+                Error::host(format!("resolve paths with openat2: {why}")).hint("tools need Linux 5.6 or newer")
+            },
+        )?;
         let name = tree.name(tree.root.as_fd());
         tree.root_name = if name == b"/" { Vec::new() } else { name };
         Ok(tree)

@@ -209,12 +209,7 @@ impl HostDescriptor for FileView<'_> {
         rustix::fs::fstat(&self.either(&fd)?).map(|stat| attributes(&stat)).map_err(failed)
     }
 
-    async fn stat_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-    ) -> FsResult<DescriptorStat> {
+    async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
         self.heard().await;
         let directory = self.directory(&fd)?;
         let stat = self.state.stat_at(directory.as_fd(), path.as_bytes(), follow(flags)).map_err(failed)?;
@@ -261,8 +256,7 @@ impl HostDescriptor for FileView<'_> {
         self.heard().await;
         let directory = self.directory(&fd)?;
         let asked = Asked::new(path_flags, open_flags, flags).map_err(failed)?;
-        let (descriptor, told) =
-            self.state.open_at(directory.as_fd(), path.as_bytes(), asked).map_err(failed)?;
+        let (descriptor, told) = self.state.open_at(directory.as_fd(), path.as_bytes(), asked).map_err(failed)?;
         let handle = self.table.push(descriptor)?;
         self.state.opened(handle.rep(), told);
         Ok(handle)
