@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use stockade_audit::record::{LogPath, ToolOp, ToolUse, ToolUseOf};
 
 /// Names of one sort that are told one by one; of more, directories are.
-pub const NAMES_MAX: usize = 64;
+const NAMES_MAX: usize = 64;
 /// To so many they are brought down then, so that the next name does not do it again.
 const NAMES_KEPT: usize = NAMES_MAX * 3 / 4;
 
 /// The records of one instance of a tool, while it runs.
 #[derive(Debug, Default)]
-pub struct ToolRecords {
+pub(super) struct ToolRecords {
     /// What was told at once, and how often it was done again.
     told: HashMap<ToolUse, u64>,
     /// The same, in the order in which it was told.
@@ -30,7 +30,7 @@ pub struct ToolRecords {
 
 impl ToolRecords {
     /// Takes a use, and gives the record that must be written now: of a change, and of a request, the first of its kind.
-    pub fn take(&mut self, used: ToolUse) -> Option<ToolUse> {
+    pub(super) fn take(&mut self, used: ToolUse) -> Option<ToolUse> {
         self.uses = self.uses.saturating_add(used.uses());
         if used.errno.is_some() {
             self.refused.add(used);
@@ -58,7 +58,7 @@ impl ToolRecords {
 
     /// The records that are written before the tool's end, and how many uses all of its records stand for.
     #[must_use]
-    pub fn end(self) -> (Vec<ToolUse>, u64) {
+    pub(super) fn end(self) -> (Vec<ToolUse>, u64) {
         let Self { told, order, quiet, refused, uses } = self;
         let again = order.into_iter().filter_map(|one| {
             let times = told.get(&one).copied().filter(|times| *times > 0)?;
