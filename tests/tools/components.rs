@@ -77,7 +77,8 @@ fn by_directory(stage: &mut Stage) -> Told {
 fn by_digest(stage: &mut Stage) -> Told {
     put(stage, "{state}/tools/first.wasm", b"something else")?;
     put(stage, "{state}/tools/second.wasm", COMPONENT)?;
-    let known = |name: &str, digest: &str| format!("[[tool]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nreason = \"r\"\n");
+    let known =
+        |name: &str, digest: &str| format!("[[tool]]\nname = \"{name}\"\nsha256 = \"{digest}\"\nreason = \"r\"\n");
     let tools = known("mine", &sha256(COMPONENT)) + &known("unknown", &sha256(b"nowhere"));
     let profile = profile(stage, &tools)?;
     let session = Session::of(stage, &["--profile", &profile], &[call("mine"), call("unknown")])?;
@@ -142,7 +143,11 @@ fn taken(stage: &mut Stage) -> Told {
 fn denied(stage: &mut Stage) -> Told {
     let calls = [tool("write", json!({ "file_path": "a", "content": "" })), call("nobody-has-this")];
     let session = Session::of(stage, &["--profile", "review-only"], &calls)?;
-    session.says(0, "denied", &["calling tool", "write", "is not granted by profile", "allowed instead", "read, list"])?;
+    session.says(
+        0,
+        "denied",
+        &["calling tool", "write", "is not granted by profile", "allowed instead", "read, list"],
+    )?;
     session.says(1, "denied", &["nobody-has-this", "to ask"])?;
     session.logged(&[&["\"k\":\"deny\"", "is not granted"]])?;
     must(!session.log.contains("tool.start"), || session.told())
@@ -166,7 +171,8 @@ fn inspected(stage: &mut Stage) -> Told {
     put(stage, "{root}/mine.wasm", COMPONENT)?;
     let profile = profile(stage, "[[tool]]\nname = \"mine\"\nfile = \"mine.wasm\"\nreason = \"r\"\n")?;
     let inspect = |tool: &str, profile: &str| -> Result<serde_json::Value, Stop> {
-        let ended = stage.answers(0, &["tool", "inspect", tool, "--json", "--workspace", "{ws}", "--profile", profile])?;
+        let ended =
+            stage.answers(0, &["tool", "inspect", tool, "--json", "--workspace", "{ws}", "--profile", profile])?;
         serde_json::from_str(&ended.out()).map_err(|error| Stop::Fail(format!("{error}: {}", ended.told())))
     };
     let of = |value: &serde_json::Value, pointer: &str| value.pointer(pointer).cloned().unwrap_or_default();

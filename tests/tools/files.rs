@@ -104,7 +104,8 @@ fn masked(stage: &mut Stage) -> Told {
     stage.scene.file("{ws}/.env", "KEY=hidden-value-of-the-test\n")?;
     stage.scene.file("{hidden}/a", "hidden-value-of-the-test\n")?;
     let read = |path: &str| tool("read", json!({ "file_path": path }));
-    let calls = [read(".env"), read("{hidden}/a"), read("{state}/keys"), tool("grep", json!({ "pattern": "hidden-value" }))];
+    let calls =
+        [read(".env"), read("{hidden}/a"), read("{state}/keys"), tool("grep", json!({ "pattern": "hidden-value" }))];
     let session = Session::of(stage, &["--profile", "review-only"], &calls)?;
     for n in 0..calls.len() {
         let answer = session.answer(n).to_string();
@@ -119,7 +120,9 @@ fn planted(stage: &mut Stage) -> Told {
         stage,
         &[],
         &[
-            shell("echo inside > real && ln -s real good && ln -s {hidden}/a bad && ln -s ../../../../../../../../{hidden}/a worse"),
+            shell(
+                "echo inside > real && ln -s real good && ln -s {hidden}/a bad && ln -s ../../../../../../../../{hidden}/a worse",
+            ),
             tool("read", json!({ "file_path": "good" })),
             tool("read", json!({ "file_path": "bad" })),
             tool("read", json!({ "file_path": "worse" })),
