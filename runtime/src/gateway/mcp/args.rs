@@ -57,7 +57,8 @@ impl Args {
         match self.left.remove(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(items)) => {
-                let text = |item| if let Value::String(text) = item { Ok(text) } else { Err(wrong(name, &item, wanted)) };
+                let text =
+                    |item| if let Value::String(text) = item { Ok(text) } else { Err(wrong(name, &item, wanted)) };
                 items.into_iter().map(text).collect()
             }
             Some(other) => Err(wrong(name, &other, wanted)),
@@ -139,6 +140,9 @@ mod tests {
     #[test]
     fn what_nobody_asked_for_is_named() {
         let flaw = args(r#"{"comand":"ls"}"#).finish().expect_err("it is unknown");
-        assert_eq!((flaw.what.as_str(), flaw.hint.as_str()), ("there is no argument \"comand\"", "the arguments are: a, b"));
+        assert_eq!(
+            (flaw.what.as_str(), flaw.hint.as_str()),
+            ("there is no argument \"comand\"", "the arguments are: a, b")
+        );
     }
 }

@@ -180,7 +180,9 @@ impl Pages {
         let hidden = (tail_begin - head_end) as u64;
         let lost = text.lost;
         let note = match lost {
-            0 => format!("\n… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone …\n"),
+            0 => {
+                format!("\n… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone …\n")
+            }
             _ => format!(
                 "\n… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone; of what came \
                  last, {lost} bytes were not kept: let the command write to a file …\n"

@@ -261,15 +261,12 @@ pub(super) fn applied_told(taken: Result<Taken>, ended: &SessionId, begun: &Sess
             return Told { text, structured: structured(&[], &[], true), is_error: true };
         }
     };
-    let files: Vec<String> =
-        applied.iter().flat_map(|applied| &applied.files).map(|file| file.path.encode()).collect();
-    let left: Vec<(String, String)> =
-        plan.left_out().iter().map(|left| (left.path.encode(), why(&left.why))).collect();
+    let files: Vec<String> = applied.iter().flat_map(|applied| &applied.files).map(|file| file.path.encode()).collect();
+    let left: Vec<(String, String)> = plan.left_out().iter().map(|left| (left.path.encode(), why(&left.why))).collect();
     let skipped = applied.iter().flat_map(|applied| &applied.skipped);
     let skipped = skipped.map(|(path, why)| (path.encode(), why.to_string()));
     let left: Vec<(String, String)> = left.into_iter().chain(skipped).collect();
-    let lines: String =
-        left.iter().take(LISTED_MAX).map(|(path, why)| format!("left out: {path}: {why}\n")).collect();
+    let lines: String = left.iter().take(LISTED_MAX).map(|(path, why)| format!("left out: {path}: {why}\n")).collect();
     let blocked = !plan.blocked().is_empty();
     let head = match (blocked, files.len()) {
         (true, _) => "nothing was applied: the workspace changed meanwhile\n".to_owned(),
@@ -301,9 +298,7 @@ pub(super) fn receipt_told(session: &Session, receipt: Receipt, earlier: &[(Stri
     }
     let covered = size(&checkpoint).is_some_and(|size| size > receipt.n);
     let id = session.id();
-    let one = |(tool, receipt): &(String, Receipt)| {
-        json!({ "tool": tool, "position": receipt.n, "leaf_hash": Digest(receipt.leaf_hash).to_string() })
-    };
+    let one = |(tool, receipt): &(String, Receipt)| json!({ "tool": tool, "position": receipt.n, "leaf_hash": Digest(receipt.leaf_hash).to_string() });
     let structured = json!({
         "log": id.as_str(),
         "position": receipt.n,

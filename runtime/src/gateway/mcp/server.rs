@@ -1,14 +1,18 @@
 //! What a client of either era asks, and what it is answered: the side of the protocol that never waits for the session.
 //! It never touches the session itself: what needs it goes over the desk.
 
-use crate::gateway::mcp::bash;
+use crate::gateway::mcp::args::flaw;
+use crate::gateway::mcp::bash::Told;
 use crate::gateway::mcp::desk::{self, Door, Job, Progress, WAITING_MAX};
+use crate::gateway::mcp::pages::{Cursor, Page};
 use crate::gateway::mcp::tools::{self, Wanted};
 use crate::gateway::mcp::words;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode,
-    ErrorData, Implementation, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-    ServerCapabilities, ServerConfig, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
+    CompleteResult, ConstString, CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+    ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ProgressToken, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{Peer, RequestContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -41,11 +45,11 @@ impl Server {
         ErrorData::invalid_params(format!("unknown tool \"{shown}\"; there are: {}", known.join(", ")), None)
     }
 
-    fn page(&self, cursor: crate::gateway::mcp::pages::Cursor, tell: fn(&crate::gateway::mcp::pages::Page) -> bash::Told) -> CallToolResult {
+    fn page(&self, cursor: Cursor, tell: fn(&Page) -> Told) -> CallToolResult {
         let pages = self.door.pages.lock().unwrap_or_else(PoisonError::into_inner);
         match pages.at(cursor) {
             Some(page) => words::plain(tell(&page)),
-            None => words::flawed(&crate::gateway::mcp::args::flaw(
+            None => words::flawed(&flaw(
                 "what this cursor belongs to is not kept any more",
                 "call the tool again, or let the command write to a file and read that",
             )),
@@ -55,9 +59,9 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let this = Implementation::new("stockade", env!("CARGO_PKG_VERSION"))
-            .with_title("Stockade")
-            .with_description("Runs an agent's tools behind walls, keeps what they change for review, and logs what happened");
+        let this = Implementation::new("stockade", env!("CARGO_PKG_VERSION")).with_title("Stockade").with_description(
+            "Runs an agent's tools behind walls, keeps what they change for review, and logs what happened",
+        );
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(this)
             .with_instructions(self.instructions.clone())
@@ -70,14 +74,17 @@ impl ServerHandler for Server {
     async fn list_tools(
         &self,
         request: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         // All tools are on one page, so no client has a cursor from us.
         if request.is_some_and(|request| request.cursor.is_some()) {
             return Err(ErrorData::invalid_params("that is no cursor of this list: it has one page", None));
         }
         let list = ListToolsResult::with_all_items(self.tools.clone());
-        Ok(list.with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private))
+        let version = context.protocol_version();
+        // Hints for caches came with the era that has no handshake.
+        let hinted = version.is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
+        Ok(if hinted { list.with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private) } else { list })
     }
 
     async fn call_tool(
@@ -120,6 +127,40 @@ impl ServerHandler for Server {
         Err(ErrorData::internal_error("cancelled", None))
     }
 
+    // What is not declared is not there; the library would answer with empty lists.
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(absent::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Err(absent::<ListResourcesRequestMethod>())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Err(absent::<ListResourceTemplatesRequestMethod>())
+    }
+
+    async fn complete(
+        &self,
+        _: CompleteRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        Err(absent::<CompleteRequestMethod>())
+    }
+
     async fn on_custom_request(
         &self,
         request: CustomRequest,
@@ -130,8 +171,17 @@ impl ServerHandler for Server {
         if KNOWN.contains(&shown.as_str()) {
             return Err(ErrorData::invalid_params(format!("the parameters of {shown} are not what it takes"), None));
         }
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method \"{shown}\""), None))
+        Err(missing(&shown))
     }
+}
+
+/// A method that is MCP's and not ours.
+fn absent<M: ConstString>() -> ErrorData {
+    missing(M::VALUE)
+}
+
+fn missing(method: &str) -> ErrorData {
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method \"{method}\""), None)
 }
 
 /// The methods that this server has.
@@ -175,7 +225,11 @@ impl Telling {
         (self.earliest, self.latest) = (now + PROGRESS_GAP, now + PROGRESS_TICK);
         let elapsed = now.duration_since(self.began);
         let what = self.noted.borrow_and_update().clone();
-        let message = if what.is_empty() { format!("{} s", elapsed.as_secs()) } else { format!("{} s, {what}", elapsed.as_secs()) };
+        let message = if what.is_empty() {
+            format!("{} s", elapsed.as_secs())
+        } else {
+            format!("{} s, {what}", elapsed.as_secs())
+        };
         let said = ProgressNotificationParam::new(self.token.clone(), elapsed.as_secs_f64()).with_message(message);
         // A client that does not listen any more says so by closing its end, and elsewhere.
         drop(self.peer.notify_progress(said).await);

@@ -3,10 +3,12 @@
 
 use crate::backend::process::{Event, Outside};
 use crate::error::{Error, Result, plain};
-use rmcp::RoleServer;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta as _, ProtocolVersion, RequestId, ServerJsonRpcMessage};
-use rmcp::transport::Transport;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rmcp::RoleServer;
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta as _, ProtocolVersion, RequestId, ServerJsonRpcMessage,
+};
+use rmcp::transport::Transport;
 use serde_json::Value;
 use std::io::{self, PipeReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
