@@ -6,11 +6,11 @@ use crate::line::TOOLS;
 use serde_json::{Value, json};
 use std::process::Child;
 use std::time::{Duration, Instant};
-use stockade_tests::process::kill_group;
+use stockade_tests::process::end_group;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, must, same};
 
-/// Longest time until a server of the test listens.
+/// Longest time until a server of the test listens, or has ended.
 const START: Duration = Duration::from_secs(30);
 
 pub(crate) fn stories() -> Vec<Story> {
@@ -51,7 +51,7 @@ pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        kill_group(self.0.id());
+        end_group(&mut self.0, START);
         drop(self.0.wait());
     }
 }

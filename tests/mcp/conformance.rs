@@ -15,7 +15,14 @@ const APPLY: &[(&str, &[(&str, &str)])] = &[
     ("server-initialize", &[]),
     ("ping", &[]),
     ("tools-list", &[]),
-    ("caching", &[]),
+    (
+        "caching",
+        &[
+            ("sep-2549-prompts-list-caching-hints", "prompts are not declared"),
+            ("sep-2549-resources-list-caching-hints", "resources are not declared"),
+            ("sep-2549-resources-templates-list-caching-hints", "resources are not declared"),
+        ],
+    ),
     ("input-required-result-unsupported-methods", &[]),
     ("input-required-result-ignore-extra-params", &[]),
     ("sep-2164-resource-not-found", &[]),

@@ -4,6 +4,7 @@
 mod claude;
 mod clients;
 mod conformance;
+mod ends;
 mod line;
 mod protocol;
 mod sessions;
@@ -12,8 +13,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stockade_tests::story::run_all("mcp", || {
-        let parts =
-            [protocol::stories(), sessions::stories(), clients::stories(), claude::stories(), conformance::stories()];
+        let parts = [
+            protocol::stories(),
+            sessions::stories(),
+            ends::stories(),
+            clients::stories(),
+            claude::stories(),
+            conformance::stories(),
+        ];
         parts.into_iter().flatten().collect()
     })
 }

@@ -1,4 +1,4 @@
-//! Calls over MCP and the session under them: order, cancelling, pages, refusals, receipts, and every way in which it ends.
+//! Calls over MCP and the session under them: order, cancelling, progress, pages, refusals, receipts, apply.
 //! It never takes a result's word for what is in the log.
 
 use crate::line::{APPLY, Client, TOOLS, text};
@@ -8,6 +8,10 @@ use stockade_tests::stage::Stage;
 use stockade_tests::story::{Story, Told, must, same};
 
 pub(crate) fn stories() -> Vec<Story> {
+    order().into_iter().chain(results()).collect()
+}
+
+fn order() -> Vec<Story> {
     vec![
         Story::new("calls::results_fit_what_the_tools_say_of_them", fits),
         Story::new("calls::a_running_call_does_not_keep_the_protocol_waiting", responsive),
@@ -48,6 +52,11 @@ pub(crate) fn stories() -> Vec<Story> {
             must(ids.len() == 70, || "all were sent".to_owned())?;
             client.bye()
         }),
+    ]
+}
+
+fn results() -> Vec<Story> {
+    vec![
         Story::new("calls::progress_does_not_go_to_who_did_not_ask", progress),
         Story::new("calls::long_output_does_not_reach_a_model_in_one_piece", pages),
         Story::new("calls::arguments_that_are_wrong_are_told_and_not_run", wrong),
@@ -74,78 +83,16 @@ pub(crate) fn stories() -> Vec<Story> {
             client.bye()?;
             must(!stage.exists("{ws}/new"), || "it came to the workspace".to_owned())
         }),
-        Story::new("ends::a_client_that_goes_does_not_leave_its_call_behind", |stage| {
-            let mut client = Client::greeted(stage, &[])?;
-            let id = client.request("tools/call", bash("sleep 1000"))?;
-            std::thread::sleep(Duration::from_millis(300));
-            let begun = Instant::now();
-            let ended = client.close()?;
-            same("exit", ended.code, Some(0))?;
-            must(begun.elapsed() < Duration::from_secs(20), || format!("it took {:?}", begun.elapsed()))?;
-            must(
-                !ended
-                    .rest
-                    .iter()
-                    .any(|message| message.get("id") == Some(&json!(id)) && message.get("result").is_some()),
-                || format!("{:?}", ended.rest),
-            )?;
-            stopped(stage)
-        }),
-        Story::new("ends::a_client_that_asks_and_goes_at_once_is_still_answered", |stage| {
-            let mut client = Client::greeted(stage, &[])?;
-            let id = client.request("tools/call", bash("sleep 0.3; echo late"))?;
-            let ended = client.close()?;
-            same("exit", ended.code, Some(0))?;
-            let answer = ended.rest.iter().find(|message| message.get("id") == Some(&json!(id)));
-            let stdout = answer.and_then(|answer| answer.pointer("/result/structuredContent/stdout")).cloned();
-            same("answer", stdout, Some(json!("late\n")))
-        }),
-        Story::new("ends::a_signal_does_not_leave_the_log_open", |stage| {
-            let mut client = Client::greeted(stage, &[])?;
-            client.request("tools/call", bash("sleep 1000"))?;
-            std::thread::sleep(Duration::from_millis(300));
-            stage.plain(&["/bin/kill", "-TERM", &client.pid().to_string()])?;
-            let ended = client.ended()?;
-            same("exit", ended.code, Some(0))?;
-            stopped(stage)
-        }),
-        Story::new("ends::a_client_that_reads_nothing_does_not_keep_the_server", |stage| {
-            let words = ["{bin}/stockade", "mcp", "--workspace", "{ws}"];
-            let mut program = stage
-                .program(&["/bin/sh", "-c", "\"$0\" \"$@\" | sleep 0.5"].into_iter().chain(words).collect::<Vec<_>>());
-            program.limit = Duration::from_secs(60);
-            let mut input = format!(
-                "{}\n",
-                json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": crate::line::hello("2025-11-25") })
-            );
-            for id in 2..2000 {
-                input.push_str(&format!(
-                    "{}\n",
-                    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list", "params": {} })
-                ));
-            }
-            program.input = input.into_bytes();
-            let ended = stage.go(&program)?;
-            same("exit", ended.code(), 0)?;
-            stage.answers(0, &["verify", "last"]).map(drop)
-        }),
-        Story::new("ends::a_sandbox_that_dies_is_told_and_no_call_is_run_after_it", died),
-        Story::new("ends::a_mistake_in_a_profile_is_told_before_the_protocol_begins", |stage| {
-            let profile = stage.profile("broken", "[[grant.tool]]\nname = \"diff\"\n")?;
-            let ended = Client::start(stage, &["--profile", &profile])?.ended()?;
-            same("exit", ended.code, Some(125))?;
-            same("messages", ended.rest, Vec::new())?;
-            must(ended.err.contains("reason"), || ended.err.clone())
-        }),
     ]
 }
 
-fn bash(line: &str) -> Value {
+/// Parameters of a call of bash.
+pub(crate) fn bash(line: &str) -> Value {
     json!({ "name": "bash", "arguments": { "command": line } })
 }
 
 /// The last session's log is whole, and has a call that somebody ended.
-fn stopped(stage: &Stage) -> Told {
+pub(crate) fn stopped(stage: &Stage) -> Told {
     stage.answers(0, &["verify", "last"])?;
     let log = stage.answers(0, &["log", "query", "last", "k=result", "--json"])?;
     must(log.out().contains("\"cause\":\"stop\""), || format!("no call was stopped:\n{}", log.out()))
@@ -347,7 +294,8 @@ fn wrong(stage: &mut Stage) -> Told {
 }
 
 fn denied(stage: &mut Stage) -> Told {
-    let rules = "extends = [\"shell\"]\n[[deny.exec]]\nargv = [\"bash\", \"**\"]\nreason = \"nobody runs shells here\"\n";
+    let rules =
+        "extends = [\"shell\"]\n[[deny.exec]]\nargv = [\"bash\", \"**\"]\nreason = \"nobody runs shells here\"\n";
     let profile = stage.profile("denies", rules)?;
     let mut client = Client::greeted(stage, &["--profile", &profile])?;
     let told = client.bash("echo no")?;
@@ -427,27 +375,4 @@ fn apply(stage: &mut Stage) -> Told {
     }
     stage.answers(0, &["undo", &ended])?;
     must(!stage.exists("{ws}/taken"), || "it was not taken back".to_owned())
-}
-
-fn died(stage: &mut Stage) -> Told {
-    let mut client = Client::greeted(stage, &[])?;
-    client.bash("echo kept > kept")?;
-    // The sandbox's init and its helper are children of the server: what kills them is the machine, as the test sees it.
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", client.pid()))?;
-    must(!children.trim().is_empty(), || "the server has no children".to_owned())?;
-    for child in children.split_whitespace() {
-        stage.plain(&["/bin/kill", "-KILL", child])?;
-    }
-    for _ in 0..2 {
-        let told = client.bash("echo on")?;
-        must(told.get("isError") == Some(&json!(true)), || told.to_string())?;
-        for says in ["has ended", "stockade diff ", "restart this MCP server"] {
-            must(text(&told).contains(says), || format!("not {says:?}: {}", text(&told)))?;
-        }
-    }
-    same("still there", client.ask("ping", json!({}))?.get("result").cloned(), Some(json!({})))?;
-    let ended = client.close()?;
-    must(ended.code == Some(125), || format!("exit {:?}: {}", ended.code, ended.err))?;
-    let diff = stage.answers(0, &["diff", "last"])?;
-    must(diff.out().contains("+kept"), || diff.told())
 }

@@ -10,6 +10,9 @@ import { createInterface } from 'node:readline';
 
 const [portFile, command, ...words] = process.argv.slice(2);
 
+const all = new Set();
+let ending = false;
+
 // One server on pipes, and who waits for which answer of it. Ids of clients may collide, so each request gets one of ours.
 class Pipe {
   constructor() {
@@ -17,6 +20,8 @@ class Pipe {
     this.waiting = new Map();
     this.next = 1;
     createInterface({ input: this.child.stdout }).on('line', (line) => this.heard(JSON.parse(line)));
+    all.add(this);
+    this.child.on('exit', () => { all.delete(this); if (ending && all.size === 0) process.exit(0); });
     this.child.on('exit', () => this.waiting.forEach(({ response }) => response.destroy()));
   }
 
@@ -90,4 +95,9 @@ createServer((request, response) => {
   writeFileSync(`${portFile}.part`, String(this.address().port));
   renameSync(`${portFile}.part`, portFile);
 });
-process.on('SIGTERM', () => process.exit(0));
+// A server that is asked to end by closing its input leaves nothing behind.
+process.on('SIGTERM', () => {
+  ending = true;
+  all.forEach((pipe) => pipe.child.stdin.end());
+  if (all.size === 0) process.exit(0);
+});

@@ -179,22 +179,19 @@ impl Pages {
         let cursor = Cursor { text: number, at: head_end };
         let hidden = (tail_begin - head_end) as u64;
         let lost = text.lost;
-        let note = match lost {
-            0 => {
-                format!("\n… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone …\n")
-            }
-            _ => format!(
-                "\n… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone; of what came \
-                 last, {lost} bytes were not kept: let the command write to a file …\n"
-            ),
+        let kept = match lost {
+            0 => String::new(),
+            _ => format!("; of what came last, {lost} bytes were not kept: let the command write to a file"),
         };
-        let join = |head: &[u8], tail: &[u8]| match (head.is_empty(), tail.is_empty()) {
-            (_, true) => shown(head),
-            (true, false) => shown(tail),
-            (false, false) => format!("{}{note}{}", shown(head), shown(tail)),
+        let note = format!("… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone{kept} …\n");
+        let join = |head: &[u8], tail: &[u8]| match (head, tail) {
+            (head, []) => shown(head),
+            ([], tail) => shown(tail),
+            ([.., b'\n'], tail) => format!("{}{note}{}", shown(head), shown(tail)),
+            (head, tail) => format!("{}\n{note}{}", shown(head), shown(tail)),
         };
         let page = Page {
-            text: format!("{}{note}{}", shown(&head.all), shown(&tail.all)),
+            text: join(&head.all, &tail.all),
             out: join(&head.out, &tail.out),
             err: join(&head.err, &tail.err),
             left_out: hidden + lost,

@@ -119,7 +119,7 @@ impl ServerHandler for Server {
                 }
                 // Whoever has gone or cancelled gets no answer; dropping `stop` ends the call.
                 () = context.ct.cancelled() => break,
-                _ = gone.wait_for(|gone| *gone) => break,
+                Ok(_) = gone.wait_for(|gone| *gone) => break,
                 () = next(&mut telling) => {}
             }
         }
