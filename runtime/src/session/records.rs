@@ -166,10 +166,10 @@ pub fn outcome(ran: &Ran, main: Option<u64>, [out, err]: [Option<log::Stream>; 2
                 (None, false) => (cause, status),
             };
             let (wall_us, cpu_us) = (run.usage.wall_us, run.usage.cpu_us);
-            log::Outcome { cause, status, wall_us, cpu_us, p: main, out, err }
+            log::Outcome { cause, status, wall_us, cpu_us, p: main, t: None, out, err }
         }
         Ran::NotStarted { errno, .. } => {
-            log::Outcome { cause: log::Cause::Error, status: *errno, wall_us: 0, cpu_us: 0, p: None, out, err }
+            log::Outcome { cause: log::Cause::Error, status: *errno, wall_us: 0, cpu_us: 0, p: None, t: None, out, err }
         }
     }
 }
