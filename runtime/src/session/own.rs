@@ -83,7 +83,7 @@ impl Session {
         // No process and no component ran, so neither `exit` nor `signal` would be true of its end.
         let cause = if answered.is_ok() { log::Cause::Stop } else { log::Cause::Error };
         let out = self.keep(tee)?;
-        let outcome = log::Outcome { cause, status: 0, wall_us, cpu_us: 0, p: None, out, err: None };
+        let outcome = log::Outcome { cause, status: 0, wall_us, cpu_us: 0, p: None, t: None, out, err: None };
         let receipt = self.journal.seal(&logged.into_id(), outcome)?;
         Ok(match answered {
             Ok(answer) => Own::Answered(answer, receipt),
@@ -94,6 +94,11 @@ impl Session {
     /// How the workspace is used.
     pub fn mode(&self) -> Mode {
         self.layer.mode()
+    }
+
+    /// Whether the profile grants a tool of this name, whatever its arguments are.
+    pub fn grants_tool(&self, name: &str) -> bool {
+        self.profile.tool_grants().any(|grant| grant.name.matches(name.as_bytes()))
     }
 
     /// Name of the profile that judges its calls.

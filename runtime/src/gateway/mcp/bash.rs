@@ -197,7 +197,7 @@ fn ended(status: Status, ended_by: Option<&LimitHit>) -> Option<String> {
 }
 
 /// A limit in words.
-fn limit(hit: &LimitHit) -> String {
+pub(super) fn limit(hit: &LimitHit) -> String {
     let name = match hit.limit {
         LimitKind::Memory => "memory_mib",
         LimitKind::Pids => "pids",

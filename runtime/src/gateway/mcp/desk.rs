@@ -4,8 +4,9 @@
 use crate::backend::process::{Event, Input, Io, Outside};
 use crate::error::{Error, Result};
 use crate::gateway::mcp::bash::{self, Output};
+use crate::gateway::mcp::components;
 use crate::gateway::mcp::pages::{Pages, Stream};
-use crate::gateway::mcp::review::{self, Review};
+use crate::gateway::mcp::review::{self, Kept, Review};
 use crate::gateway::mcp::words::{self, Answer, Stamp};
 use crate::journal::After;
 use crate::session::own::Own;
@@ -46,6 +47,8 @@ pub trait House: Send {
 pub(super) enum Work {
     /// A command, and what it reads.
     Command(Call, Option<Vec<u8>>),
+    /// A tool that is a component.
+    Tool(Call),
     /// Something that the session answers itself.
     Review(Call, Review),
 }
@@ -53,7 +56,7 @@ pub(super) enum Work {
 impl Work {
     fn call(&self) -> &Call {
         match self {
-            Self::Command(call, _) | Self::Review(call, _) => call,
+            Self::Command(call, _) | Self::Tool(call) | Self::Review(call, _) => call,
         }
     }
 }
@@ -220,6 +223,7 @@ impl Desk<'_> {
                 Ok(match outcome {
                     Outcome::Denied(refusal) => words::denied(&refusal, session.id()),
                     Outcome::Unapproved(ask) => words::unapproved(&ask, session.id()),
+                    Outcome::Called(_) => return Err(Error::bug("a command came to a component")),
                     Outcome::Ran(sealed) => {
                         let stamp = Stamp::of(session, sealed.receipt);
                         remember(&mut self.receipts, tool, sealed.receipt);
@@ -228,12 +232,28 @@ impl Desk<'_> {
                     }
                 })
             }
+            Work::Tool(call) => {
+                let (mut out, mut err) = (Kept::default(), Kept::default());
+                let io = Io { input: Input::Empty, stdout: &mut out, stderr: &mut err, outside: &mut job.stop };
+                let watched = &job.progress;
+                let mut progress = |said| components::progress(watched, &said);
+                Ok(match session.call_and_hear(call.clone(), io, &mut progress)? {
+                    Outcome::Denied(refusal) => words::denied(&refusal, session.id()),
+                    Outcome::Unapproved(ask) => words::unapproved(&ask, session.id()),
+                    Outcome::Ran(_) => return Err(Error::bug("a tool ran as a command")),
+                    Outcome::Called(called) => {
+                        let stamp = Stamp::of(session, called.receipt);
+                        remember(&mut self.receipts, tool, called.receipt);
+                        components::told(*called, &stamp)
+                    }
+                })
+            }
             Work::Review(call, Review::Apply(apply)) => {
                 let (call, apply) = (call.clone(), apply.clone());
                 self.apply(call, &apply)
             }
             Work::Review(call, Review::Diff(diff)) => {
-                let mut text = review::Kept::default();
+                let mut text = Kept::default();
                 let own = session.own(call.clone(), &mut text, |sight, out| review::diff(diff, sight, out))?;
                 let pages = &self.pages;
                 Ok(owned(session, &mut self.receipts, tool, own, |entries, _, _| {
@@ -242,7 +262,7 @@ impl Desk<'_> {
                 }))
             }
             Work::Review(call, Review::Receipt(asked)) => {
-                let own = session.own(call.clone(), &mut review::Kept::default(), |_, _| Ok(()))?;
+                let own = session.own(call.clone(), &mut Kept::default(), |_, _| Ok(()))?;
                 let earlier: Vec<(String, Receipt)> = self.receipts.iter().rev().take(*asked).cloned().collect();
                 Ok(owned(session, &mut self.receipts, tool, own, |(), session, receipt| {
                     review::receipt_told(session, receipt, &earlier)
@@ -258,7 +278,7 @@ impl Desk<'_> {
             return Err(Error::bug("changes are applied without a session"));
         };
         let tool = call.tool().to_string();
-        let own = session.own(call, &mut review::Kept::default(), |sight, _| review::may_apply(sight))?;
+        let own = session.own(call, &mut Kept::default(), |sight, _| review::may_apply(sight))?;
         let waiting = match own {
             Own::Answered(waiting, _) if waiting > 0 => waiting,
             own @ (Own::Answered(..) | Own::Failed(..) | Own::Denied(_) | Own::Unapproved(_)) => {

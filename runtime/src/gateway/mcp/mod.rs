@@ -11,6 +11,7 @@
 
 mod args;
 mod bash;
+mod components;
 mod desk;
 mod pages;
 mod review;
@@ -55,7 +56,7 @@ pub struct Ends<'a> {
 /// Host: the input fails, the session ended before its time, or its log cannot be closed.
 pub fn serve(session: Session, ends: Ends<'_>) -> Result<()> {
     let Ends { input, output, signals, house } = ends;
-    let instructions = instructions(&session);
+    let (instructions, tools) = (instructions(&session), tools::all(&session));
     let abandoned = Arc::new(AtomicBool::new(false));
     let (desk, door) = desk::desk(session, house, Arc::clone(&abandoned));
     let (wire, reading, writing) = wire::wire();
@@ -64,7 +65,7 @@ pub fn serve(session: Session, ends: Ends<'_>) -> Result<()> {
     let mut over = stop.try_clone().map_err(failed)?;
     let (go, gone) = watch::channel(false);
     let written = write(writing, output, stop)?;
-    let server = Server { door, tools: tools::all(), instructions, gone };
+    let server = Server { door, tools, instructions, gone };
     let (read, worked) = std::thread::scope(|scope| {
         let read = scope.spawn(move || read(reading, input, &stopped, signals, &go, &abandoned));
         let worked = scope.spawn(move || desk.work());

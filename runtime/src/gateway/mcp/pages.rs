@@ -183,7 +183,9 @@ impl Pages {
             0 => String::new(),
             _ => format!("; of what came last, {lost} bytes were not kept: let the command write to a file"),
         };
-        let note = format!("… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone{kept} …\n");
+        let note = format!(
+            "… {hidden} bytes left out here; to read them, call again with cursor \"{cursor}\" alone{kept} …\n"
+        );
         let join = |head: &[u8], tail: &[u8]| match (head, tail) {
             (head, []) => shown(head),
             ([], tail) => shown(tail),

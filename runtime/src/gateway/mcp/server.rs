@@ -92,8 +92,10 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let wanted = tools::wanted(&request.name, request.arguments.unwrap_or_default());
-        let work = match wanted.ok_or_else(|| self.unknown(&request.name))? {
+        if self.get_tool(&request.name).is_none() {
+            return Err(self.unknown(&request.name));
+        }
+        let work = match tools::wanted(&request.name, request.arguments.unwrap_or_default()) {
             Ok(Wanted::Work(work)) => work,
             Ok(Wanted::More(cursor, tell)) => return Ok(self.page(cursor, tell).into()),
             Err(flaw) => return Ok(words::flawed(&flaw).into()),

@@ -3,9 +3,11 @@
 
 use crate::gateway::mcp::args::flaw;
 use crate::gateway::mcp::bash;
+use crate::gateway::mcp::components;
 use crate::gateway::mcp::desk::Work;
 use crate::gateway::mcp::pages::{Cursor, Page};
 use crate::gateway::mcp::review::{self, Asked};
+use crate::session::Session;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -34,7 +36,8 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    fn annotations(self) -> ToolAnnotations {
+    /// The same as MCP says it.
+    pub(super) fn annotations(self) -> ToolAnnotations {
         let of = |reads, destroys, repeats, open| {
             ToolAnnotations::new().read_only(reads).destructive(destroys).idempotent(repeats).open_world(open)
         };
@@ -45,6 +48,15 @@ impl Effect {
             Self::Anything => of(false, true, false, true),
         }
     }
+}
+
+/// A tool that clients are told of.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    /// As they see it.
+    pub(super) tool: Tool,
+    /// Whether the profile grants it, whatever its arguments are.
+    pub(super) granted: bool,
 }
 
 /// A tool that is ours.
@@ -164,42 +176,52 @@ const OWN: [Own; 4] = [
     },
 ];
 
-/// All tools.
-pub(super) fn all() -> Vec<Tool> {
-    OWN.iter()
-        .map(|own| {
-            Tool::new(own.name, own.description, schema(own.input))
-                .with_title(own.title)
-                .with_raw_output_schema(schema(own.output))
-                .with_annotations(own.effect.annotations())
-        })
-        .collect()
+/// All tools: ours first, then components. One that the profile does not grant says so: asking for it is how a model can
+/// learn what would be granted instead.
+pub(super) fn all(session: &Session) -> Vec<Tool> {
+    let granted = |name: &str| name == bash::NAME || session.grants_tool(name);
+    let own = OWN.iter().map(|own| Offer { tool: tool(own), granted: granted(own.name) });
+    let is_own = |offer: &Offer| OWN.iter().any(|own| offer.tool.name == own.name);
+    let others = components::offered(session).into_iter().filter(|offer| !is_own(offer));
+    let said = |Offer { mut tool, granted }: Offer| {
+        if !granted {
+            let description = tool.description.unwrap_or_default();
+            tool.description = Some(format!("{description} Not granted by this session's profile as a rule.").into());
+        }
+        tool
+    };
+    own.chain(others).map(said).collect()
+}
+
+fn tool(own: &Own) -> Tool {
+    Tool::new(own.name, own.description, schema(own.input))
+        .with_title(own.title)
+        .with_raw_output_schema(schema(own.output))
+        .with_annotations(own.effect.annotations())
 }
 
 fn schema(text: &str) -> Arc<JsonObject> {
     Arc::new(serde_json::from_str(text).expect("schemas of ours are JSON objects; a test reads each"))
 }
 
-/// What a call of a tool wants; `None` for a tool that there is not.
+/// What a call of a tool that there is wants.
 ///
 /// # Errors
 /// What is wrong with its arguments, and what would do.
-pub(super) fn wanted(name: &str, args: Map<String, Value>) -> Option<Result<Wanted, Flaw>> {
+pub(super) fn wanted(name: &str, args: Map<String, Value>) -> Result<Wanted, Flaw> {
     type Read = fn(Map<String, Value>) -> Result<Asked, Flaw>;
     let read: Read = match name {
-        bash::NAME => return Some(bash(args)),
+        bash::NAME => return bash(args),
         "diff" => review::diff_asked,
         "apply" => review::apply_asked,
         "audit_receipt" => review::receipt_asked,
-        _ => return None,
+        _ => return Ok(Wanted::Work(Work::Tool(call(name, &args)?))),
     };
-    let call = call(name, &args);
-    Some(call.and_then(|call| {
-        Ok(match read(args)? {
-            Asked::Do(review) => Wanted::Work(Work::Review(call, review)),
-            Asked::More(cursor) => Wanted::More(cursor, review::more),
-        })
-    }))
+    let call = call(name, &args)?;
+    Ok(match read(args)? {
+        Asked::Do(review) => Wanted::Work(Work::Review(call, review)),
+        Asked::More(cursor) => Wanted::More(cursor, review::more),
+    })
 }
 
 fn bash(args: Map<String, Value>) -> Result<Wanted, Flaw> {
@@ -222,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_schema_of_ours_is_an_object_that_closes_itself() {
-        for tool in all() {
+        for tool in OWN.iter().map(tool) {
             for schema in [Some(&tool.input_schema), tool.output_schema.as_ref()] {
                 let schema = schema.expect("each tool has both");
                 assert_eq!(schema.get("type").and_then(Value::as_str), Some("object"), "{}", tool.name);
@@ -231,8 +253,8 @@ mod tests {
                 assert!(["anyOf", "oneOf", "allOf"].iter().all(|key| !schema.contains_key(*key)), "{}", tool.name);
             }
             assert!(tool.title.is_some() && tool.description.is_some() && tool.annotations.is_some());
-            assert!(wanted(&tool.name, Map::new()).is_some(), "{} is listed and not there", tool.name);
+            let component = matches!(wanted(&tool.name, Map::new()), Ok(Wanted::Work(Work::Tool(_))));
+            assert!(!component, "{} is listed as ours and called as a component", tool.name);
         }
-        assert!(wanted("nosuch", Map::new()).is_none());
     }
 }

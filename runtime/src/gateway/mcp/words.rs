@@ -37,7 +37,12 @@ impl Stamp {
 
 /// An answer with its receipt.
 pub(super) fn told(told: Told, stamp: &Stamp) -> Answer {
-    plain(told).with_meta(Some(meta(RECEIPT, stamp.0.clone())))
+    stamped(plain(told), stamp)
+}
+
+/// The same answer with a receipt.
+pub(super) fn stamped(answer: Answer, stamp: &Stamp) -> Answer {
+    answer.with_meta(Some(meta(RECEIPT, stamp.0.clone())))
 }
 
 /// An answer without one.
@@ -51,7 +56,8 @@ pub(super) fn plain(Told { text, structured, is_error }: Told) -> Answer {
     answer
 }
 
-fn error(text: String) -> Answer {
+/// An error that a model can read.
+pub(super) fn error(text: String) -> Answer {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
@@ -62,7 +68,7 @@ pub(super) fn flawed(flaw: &Flaw) -> Answer {
 
 /// What was asked for cannot be had.
 pub(super) fn failed(cause: &Error, stamp: &Stamp) -> Answer {
-    error(cause.to_string()).with_meta(Some(meta(RECEIPT, stamp.0.clone())))
+    stamped(error(cause.to_string()), stamp)
 }
 
 /// The profile refused.
