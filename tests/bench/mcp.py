@@ -76,7 +76,7 @@ def measure(bench, call, interleaved, spread, ratio):
 
     tool = lambda name, arguments: server.side("tools/call", {"name": name, "arguments": arguments})
     sides = {"MCP ping": server.side("ping", {}), "MCP bash true": tool("bash", {"command": "true"})}
-    for name, label, arguments in [("noop", "MCP noop, in WASI", {}), ("read", "MCP read of 1 KB, in WASI", {"path": "kilobyte"})]:
+    for name, label, arguments in [("noop", "MCP noop, in WASI", {}), ("read", "MCP read of 1 KB, in WASI", {"file_path": "kilobyte"})]:
         if name in names:
             sides[label] = tool(name, arguments)
         else:

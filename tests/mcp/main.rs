@@ -3,6 +3,7 @@
 
 mod claude;
 mod clients;
+mod components;
 mod conformance;
 mod ends;
 mod line;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
             protocol::stories(),
             sessions::stories(),
             ends::stories(),
+            components::stories(),
             clients::stories(),
             claude::stories(),
             conformance::stories(),
