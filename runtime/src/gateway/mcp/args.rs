@@ -44,7 +44,8 @@ impl Args {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
                 // 30.0 is a whole number to JSON, and some models write it so.
-                let float = value.as_f64().filter(|n| n.fract() == 0.0 && (1.0..9e15).contains(n)).map(|n| n as u64);
+                let float = value.as_f64().filter(|n| n.fract() == 0.0 && (1.0..9e15).contains(n));
+                let float = float.and_then(|n| format!("{n:.0}").parse().ok());
                 let whole = value.as_u64().filter(|n| *n >= 1).or(float);
                 whole.map(Some).ok_or_else(|| wrong(name, &value, "a whole number, 1 or more"))
             }
@@ -71,9 +72,8 @@ impl Args {
         match self.left.remove(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Object(entries)) => {
-                let pair = |(key, value)| match value {
-                    Value::String(text) => Ok((key, text)),
-                    other => Err(wrong(name, &other, wanted)),
+                let pair = |(key, value)| {
+                    if let Value::String(text) = value { Ok((key, text)) } else { Err(wrong(name, &value, wanted)) }
                 };
                 entries.into_iter().map(pair).collect()
             }

@@ -10,7 +10,7 @@ use crate::gateway::mcp::review::{self, Kept, Review};
 use crate::gateway::mcp::words::{self, Answer, Stamp};
 use crate::journal::After;
 use crate::session::own::Own;
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, Sealed, Session};
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -141,13 +141,15 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Puts something on the desk; it comes back when too much lies there, or nobody works there any more.
-    pub(super) fn put(&self, job: Job) -> std::result::Result<(), Job> {
-        self.jobs.try_send(job).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => job,
-        })
+    /// Puts something on the desk, unless too much lies there, or nobody works there any more.
+    pub(super) fn put(&self, job: Job) -> std::result::Result<(), Busy> {
+        self.jobs.try_send(job).map_err(|_| Busy)
     }
 }
+
+/// Nothing more can be put on the desk now.
+#[derive(Debug)]
+pub(super) struct Busy;
 
 /// The desk.
 pub(super) struct Desk<'a> {
@@ -212,41 +214,26 @@ impl Desk<'_> {
             State::Open(session) => session,
             State::Ended(id, error) => return Ok(words::ended(id, error)),
         };
-        let tool = job.work.call().tool().to_string();
-        match &mut job.work {
+        let Job { work, progress, stop, .. } = job;
+        let tool = work.call().tool().to_string();
+        match work {
             Work::Command(call, stdin) => {
-                let output = Output::new(&job.progress);
+                let output = Output::new(progress);
                 let (mut out, mut err) = (output.of(Stream::Out), output.of(Stream::Err));
                 let input = stdin.take().map_or(Input::Empty, Input::Bytes);
-                let io = Io { input, stdout: &mut out, stderr: &mut err, outside: &mut job.stop };
+                let io = Io { input, stdout: &mut out, stderr: &mut err, outside: stop };
                 let outcome = session.call(call.clone(), io)?;
-                Ok(match outcome {
-                    Outcome::Denied(refusal) => words::denied(&refusal, session.id()),
-                    Outcome::Unapproved(ask) => words::unapproved(&ask, session.id()),
-                    Outcome::Called(_) => return Err(Error::bug("a command came to a component")),
-                    Outcome::Ran(sealed) => {
-                        let stamp = Stamp::of(session, sealed.receipt);
-                        remember(&mut self.receipts, tool, sealed.receipt);
-                        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-                        words::told(bash::told(&sealed, output.into_text(), &mut pages), &stamp)
-                    }
+                let text = output.into_text();
+                ran(session, &mut self.receipts, tool, outcome, |sealed| {
+                    bash::told(sealed, text, &mut self.pages.lock().unwrap_or_else(PoisonError::into_inner))
                 })
             }
             Work::Tool(call) => {
                 let (mut out, mut err) = (Kept::default(), Kept::default());
-                let io = Io { input: Input::Empty, stdout: &mut out, stderr: &mut err, outside: &mut job.stop };
-                let watched = &job.progress;
-                let mut progress = |said| components::progress(watched, &said);
-                Ok(match session.call_and_hear(call.clone(), io, &mut progress)? {
-                    Outcome::Denied(refusal) => words::denied(&refusal, session.id()),
-                    Outcome::Unapproved(ask) => words::unapproved(&ask, session.id()),
-                    Outcome::Ran(_) => return Err(Error::bug("a tool ran as a command")),
-                    Outcome::Called(called) => {
-                        let stamp = Stamp::of(session, called.receipt);
-                        remember(&mut self.receipts, tool, called.receipt);
-                        components::told(*called, &stamp)
-                    }
-                })
+                let io = Io { input: Input::Empty, stdout: &mut out, stderr: &mut err, outside: stop };
+                let mut heard = |said| components::progress(progress, &said);
+                let outcome = session.call_and_hear(call.clone(), io, &mut heard)?;
+                called(session, &mut self.receipts, tool, outcome)
             }
             Work::Review(call, Review::Apply(apply)) => {
                 let (call, apply) = (call.clone(), apply.clone());
@@ -255,9 +242,8 @@ impl Desk<'_> {
             Work::Review(call, Review::Diff(diff)) => {
                 let mut text = Kept::default();
                 let own = session.own(call.clone(), &mut text, |sight, out| review::diff(diff, sight, out))?;
-                let pages = &self.pages;
                 Ok(owned(session, &mut self.receipts, tool, own, |entries, _, _| {
-                    let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
                     review::diff_told(entries, text.into_text(), &mut pages)
                 }))
             }
@@ -322,6 +308,44 @@ fn remember(receipts: &mut VecDeque<(String, Receipt)>, tool: String, receipt: R
         receipts.pop_front();
     }
     receipts.push_back((tool, receipt));
+}
+
+/// The answer to a command.
+fn ran(
+    session: &Session,
+    receipts: &mut VecDeque<(String, Receipt)>,
+    tool: String,
+    outcome: Outcome,
+    tell: impl FnOnce(&Sealed) -> bash::Told,
+) -> Result<Answer> {
+    match outcome {
+        Outcome::Denied(refusal) => Ok(words::denied(&refusal, session.id())),
+        Outcome::Unapproved(ask) => Ok(words::unapproved(&ask, session.id())),
+        Outcome::Called(_) => Err(Error::bug("a command came to a component")),
+        Outcome::Ran(sealed) => {
+            remember(receipts, tool, sealed.receipt);
+            Ok(words::told(tell(&sealed), &Stamp::of(session, sealed.receipt)))
+        }
+    }
+}
+
+/// The answer to a call of a component.
+fn called(
+    session: &Session,
+    receipts: &mut VecDeque<(String, Receipt)>,
+    tool: String,
+    outcome: Outcome,
+) -> Result<Answer> {
+    match outcome {
+        Outcome::Denied(refusal) => Ok(words::denied(&refusal, session.id())),
+        Outcome::Unapproved(ask) => Ok(words::unapproved(&ask, session.id())),
+        Outcome::Ran(_) => Err(Error::bug("a tool ran as a command")),
+        Outcome::Called(called) => {
+            remember(receipts, tool, called.receipt);
+            let stamp = Stamp::of(session, called.receipt);
+            Ok(components::told(*called, &stamp))
+        }
+    }
 }
 
 /// The answer to a call that the session answered itself.

@@ -180,23 +180,20 @@ impl Reading {
             tracing::info!("a message that is no request came before the protocol had begun: ignored");
             return Read::Nothing;
         };
-        match &request.request {
-            ClientRequest::InitializeRequest(_) => self.phase = Phase::Begun,
-            ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_) => {}
-            other => {
-                let meta = other.get_meta();
-                let missing = meta.missing_required_keys(&ProtocolVersion::V_2026_07_28);
-                if !missing.is_empty() {
-                    let why = format!(
-                        "{} came before initialize, and its _meta does not say {} either",
-                        other.method().chars().filter(|c| !c.is_control()).take(60).collect::<String>(),
-                        missing.join(", ")
-                    );
-                    return Read::wrong(Some(request.id.clone()), ErrorData::invalid_params(why, None));
-                }
-                if meta.protocol_version().is_some_and(|version| ProtocolVersion::KNOWN_VERSIONS.contains(&version)) {
-                    self.phase = Phase::Begun;
-                }
+        let asked = &request.request;
+        if matches!(asked, ClientRequest::InitializeRequest(_)) {
+            self.phase = Phase::Begun;
+        } else if !matches!(asked, ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_)) {
+            let meta = asked.get_meta();
+            let missing = meta.missing_required_keys(&ProtocolVersion::V_2026_07_28);
+            if !missing.is_empty() {
+                let method: String = asked.method().chars().filter(|c| !c.is_control()).take(60).collect();
+                let missing = missing.join(", ");
+                let why = format!("{method} came before initialize, and its _meta does not say {missing} either");
+                return Read::wrong(Some(request.id.clone()), ErrorData::invalid_params(why, None));
+            }
+            if meta.protocol_version().is_some_and(|version| ProtocolVersion::KNOWN_VERSIONS.contains(&version)) {
+                self.phase = Phase::Begun;
             }
         }
         Read::Message(Box::new(message))
