@@ -2,7 +2,6 @@
 //! resolves a path: it hands it to the directory that it belongs to.
 
 /// WASI's own words, as Rust.
-#[expect(missing_docs, clippy::mem_forget, reason = "generated from WASI's interfaces")]
 mod bindings {
     wit_bindgen::generate!({ path: "wit", world: "files", generate_all });
 }

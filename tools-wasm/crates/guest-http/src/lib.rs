@@ -2,7 +2,6 @@
 //! and never sees a secret: where the profile has one for the host, it is put in outside.
 
 /// WASI's own words, as Rust.
-#[expect(missing_docs, clippy::mem_forget, reason = "generated from WASI's interfaces")]
 mod bindings {
     wit_bindgen::generate!({ path: "wit", world: "requests", generate_all });
 }

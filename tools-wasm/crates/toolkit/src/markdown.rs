@@ -86,7 +86,13 @@ struct Writer<'r> {
     /// Line ends that come before the next text.
     breaks: usize,
     space: bool,
-    /// Cells of the table's row so far, and whether the row is the table's first.
+    table: Table,
+}
+
+/// Where in a table the writer is.
+#[derive(Default)]
+struct Table {
+    /// Of the row so far.
     cells: usize,
     first_row: bool,
     in_cell: bool,
@@ -104,9 +110,7 @@ impl<'r> Writer<'r> {
             links: Vec::new(),
             breaks: 0,
             space: false,
-            cells: 0,
-            first_row: false,
-            in_cell: false,
+            table: Table::default(),
         }
     }
 
@@ -119,13 +123,13 @@ impl<'r> Writer<'r> {
     }
 
     fn block(&mut self) {
-        self.breaks = if self.in_cell { self.breaks } else { self.breaks.max(2) };
-        self.space |= self.in_cell;
+        self.breaks = if self.table.in_cell { self.breaks } else { self.breaks.max(2) };
+        self.space |= self.table.in_cell;
     }
 
     fn line(&mut self) {
-        self.breaks = if self.in_cell { self.breaks } else { self.breaks.max(1) };
-        self.space |= self.in_cell;
+        self.breaks = if self.table.in_cell { self.breaks } else { self.breaks.max(1) };
+        self.space |= self.table.in_cell;
     }
 
     /// Writes what is due before text, then the text.
@@ -236,12 +240,12 @@ impl<'r> Writer<'r> {
             "img" => self.picture(tag),
             "table" => {
                 self.block();
-                self.first_row = true;
+                self.table.first_row = true;
             }
             "tr" => {
-                self.in_cell = false;
+                self.table.in_cell = false;
                 self.line();
-                self.cells = 0;
+                self.table.cells = 0;
             }
             "td" | "th" => self.cell(),
             name => self.other(name),
@@ -279,16 +283,16 @@ impl<'r> Writer<'r> {
     }
 
     fn cell(&mut self) {
-        self.in_cell = false;
-        self.cells = (self.cells + 1).min(1000);
+        self.table.in_cell = false;
+        self.table.cells = (self.table.cells + 1).min(1000);
         let plain = self.form == Form::Plain;
-        match (self.cells, plain) {
+        match (self.table.cells, plain) {
             (1, true) => {}
             (_, true) => self.put("\t"),
             (1, false) => self.put("| "),
             (_, false) => self.put(" | "),
         }
-        self.in_cell = true;
+        self.table.in_cell = true;
     }
 
     fn link(&mut self, tag: &Tag) {
@@ -349,7 +353,7 @@ impl<'r> Writer<'r> {
             }
             "tr" => self.end_row(),
             "table" => {
-                self.in_cell = false;
+                self.table.in_cell = false;
                 self.block();
             }
             name => self.other(name),
@@ -357,17 +361,17 @@ impl<'r> Writer<'r> {
     }
 
     fn end_row(&mut self) {
-        self.in_cell = false;
-        if self.form == Form::Markdown && self.cells > 0 {
+        self.table.in_cell = false;
+        if self.form == Form::Markdown && self.table.cells > 0 {
             self.put(" |");
-            if self.first_row {
+            if self.table.first_row {
                 self.line();
-                let rule = format!("|{}", "---|".repeat(self.cells));
+                let rule = format!("|{}", "---|".repeat(self.table.cells));
                 self.put(&rule);
             }
         }
-        self.first_row = false;
-        self.cells = 0;
+        self.table.first_row = false;
+        self.table.cells = 0;
         self.line();
     }
 

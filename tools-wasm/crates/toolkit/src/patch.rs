@@ -48,8 +48,16 @@ struct Hunk {
     new_open: bool,
     /// It must be at the end of the file.
     at_end: bool,
-    /// Whether lines may differ in white space where nothing equal is found.
-    loose: bool,
+    comparison: Comparison,
+}
+
+/// When two lines are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Comparison {
+    #[default]
+    Exact,
+    /// Where nothing equal is found, lines may differ in white space.
+    Loose,
 }
 
 struct Line {

@@ -116,8 +116,8 @@ struct Scan {
     answer_bytes: usize,
     /// Lines that begin before the place that was reached.
     lines_seen: usize,
-    lf: bool,
-    crlf: bool,
+    lf: usize,
+    crlf: usize,
     ended: bool,
     ends_open: bool,
 }
@@ -173,8 +173,8 @@ impl Page<'_> {
                 at_start = piece.ends_with(b"\n");
                 if at_start {
                     let crlf = piece.len().checked_sub(2).map_or(before, |at| piece[at]) == b'\r';
-                    scan.crlf |= crlf;
-                    scan.lf |= !crlf;
+                    scan.crlf += usize::from(crlf);
+                    scan.lf += usize::from(!crlf);
                 }
                 before = piece.last().copied().unwrap_or(0);
             }
@@ -230,10 +230,10 @@ impl Page<'_> {
 
     fn endings(&self, scan: &Scan) -> Endings {
         match (scan.lf, scan.crlf) {
-            (false, false) => Endings::None,
-            (true, false) => Endings::Lf,
-            (false, true) => Endings::Crlf,
-            (true, true) => Endings::Mixed { mostly_crlf: false },
+            (0, 0) => Endings::None,
+            (_, 0) => Endings::Lf,
+            (0, _) => Endings::Crlf,
+            (lf, crlf) => Endings::Mixed { mostly_crlf: crlf > lf },
         }
     }
 

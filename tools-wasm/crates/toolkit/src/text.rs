@@ -180,7 +180,7 @@ impl Text {
             }
             Encoding::Utf16Le | Encoding::Utf16Be => {
                 let mark = self.mark.then_some('\u{feff}');
-                for unit in mark.into_iter().chain(lossless(&self.bytes)?.chars()).flat_map(|c| units(c)) {
+                for unit in mark.into_iter().chain(lossless(&self.bytes)?.chars()).flat_map(units) {
                     let [low, high] = unit.to_le_bytes();
                     let pair = if self.encoding == Encoding::Utf16Le { [low, high] } else { [high, low] };
                     file.extend_from_slice(&pair);

@@ -1,7 +1,7 @@
 //! Finds the place of each hunk in a text and makes the new text. It never takes a place that does not hold every line
 //! that the hunk removes.
 
-use super::{Hunk, SHOWN_LINES_MAX, Tag};
+use super::{Comparison, Hunk, SHOWN_LINES_MAX, Tag};
 use crate::text::{Endings, chomp, lines, shown};
 
 /// Lines of context that may be left aside at either end, as in patch(1).
@@ -117,7 +117,7 @@ fn find(file: &[&[u8]], hunk: &Hunk, done: usize, drift: isize) -> Option<Place>
         let said = expected(hunk, start).saturating_add_signed(drift);
         return (0..=FUZZ_MAX).find_map(|fuzz| fuzzy(file, hunk, &old, (said, done), fuzz));
     }
-    let ways = if hunk.loose { &COMPARISONS[..] } else { &COMPARISONS[..1] };
+    let ways = if hunk.comparison == Comparison::Loose { &COMPARISONS[..] } else { &COMPARISONS[..1] };
     ways.iter().enumerate().find_map(|(way, same)| {
         let at_end = file.len().checked_sub(old.len()).filter(|at| *at >= from);
         let end = at_end.filter(|at| holds(file, *at, &old, *same));
@@ -143,7 +143,7 @@ fn fuzzy(file: &[&[u8]], hunk: &Hunk, old: &[&str], (said, done): (usize, usize)
     let kept = |line: &&super::Line| line.tag == Tag::Keep;
     let head = hunk.lines.iter().take_while(kept).count().min(fuzz);
     let tail = hunk.lines.iter().rev().take_while(kept).count().min(fuzz);
-    if fuzz > 0 && head.max(tail) < fuzz || head + tail >= old.len() && fuzz > 0 {
+    if fuzz > 0 && (head.max(tail) < fuzz || head + tail >= old.len()) {
         return None;
     }
     let wanted = old.get(head..old.len() - tail)?;

@@ -1,6 +1,6 @@
 //! Reads the form of a patch that begins with `*** Begin Patch`. It never looks at a file.
 
-use super::{Act, Change, Hunk, Line, Tag};
+use super::{Act, Change, Comparison, Hunk, Line, Tag};
 use crate::Failure;
 
 /// The files that the patch names.
@@ -78,7 +78,7 @@ fn hunks(body: &[(usize, &str)]) -> Result<Vec<Hunk>, Failure> {
         if let Some(anchor) = line.strip_prefix("@@") {
             // Several anchors in a row lead to one place, the outer ones first.
             if fresh || hunks.last().is_none_or(|hunk| !hunk.lines.is_empty()) {
-                hunks.push(Hunk { patch_line: *number, loose: true, ..Hunk::default() });
+                hunks.push(Hunk { patch_line: *number, comparison: Comparison::Loose, ..Hunk::default() });
             }
             fresh = false;
             let anchor = anchor.trim();
@@ -88,7 +88,7 @@ fn hunks(body: &[(usize, &str)]) -> Result<Vec<Hunk>, Failure> {
             continue;
         }
         if fresh {
-            hunks.push(Hunk { patch_line: *number, loose: true, ..Hunk::default() });
+            hunks.push(Hunk { patch_line: *number, comparison: Comparison::Loose, ..Hunk::default() });
             fresh = false;
         }
         let Some(hunk) = hunks.last_mut() else { continue };
