@@ -82,10 +82,10 @@ mod tests {
             let mut component = wasmparser_empty_component();
             append(&mut component, &vec![7; length]);
             let sections: Vec<_> = wasmparser::Parser::new(0).parse_all(&component).collect::<Result<_, _>>().unwrap();
-            let found = sections.iter().find_map(|payload| match payload {
-                wasmparser::Payload::CustomSection(section) if section.name() == SECTION => Some(section.data().len()),
-                _ => None,
+            let custom = sections.iter().filter_map(|payload| {
+                if let wasmparser::Payload::CustomSection(section) = payload { Some(section) } else { None }
             });
+            let found = custom.filter(|section| section.name() == SECTION).map(|section| section.data().len()).next();
             assert_eq!(found, Some(length));
         }
     }

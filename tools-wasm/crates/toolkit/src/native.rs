@@ -62,6 +62,7 @@ impl Workspace {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library's enumeration, which may grow")]
 fn trouble(error: Error) -> Trouble {
     match error.kind() {
         ErrorKind::NotFound => Trouble::NotFound,

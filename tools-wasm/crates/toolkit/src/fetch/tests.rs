@@ -3,10 +3,13 @@
 use super::*;
 use std::cell::RefCell;
 
+/// Its URL, status, headers and body.
+type Page = (&'static str, u16, Vec<(&'static str, &'static str)>, Vec<u8>);
+
 /// A web of some pages, and what was asked of it.
 #[derive(Default)]
 struct Table {
-    pages: Vec<(&'static str, u16, Vec<(&'static str, &'static str)>, Vec<u8>)>,
+    pages: Vec<Page>,
     asked: RefCell<Vec<String>>,
 }
 

@@ -8,7 +8,7 @@ mod lines;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    stockade_tests::story::run_all("tools", || {
+    stockade_tests::story::run_all("tool_calls", || {
         [files::stories(), components::stories()].into_iter().flatten().collect()
     })
 }
