@@ -179,7 +179,9 @@ fn inspected(stage: &mut Stage) -> Told {
     let mine = inspect("mine", &profile)?;
     must(of(&mine, "/sha256") == json!(sha256(COMPONENT)), || mine.to_string())?;
     must(of(&mine, "/verdict").to_string().contains("granted by mine:"), || mine.to_string())?;
-    let file = inspect("{root}/mine.wasm", "shell")?;
+    // Another one of the same name: a section more makes it another component.
+    put(stage, "{root}/another.wasm", &[COMPONENT, b"\0\x05\x04more"].concat())?;
+    let file = inspect("{root}/another.wasm", "shell")?;
     must(of(&file, "/origin").to_string().contains("would not run"), || file.to_string())?;
     for (profile, files) in [("shell", "write"), ("review-only", "read")] {
         let write = inspect("write", profile)?;

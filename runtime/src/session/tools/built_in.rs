@@ -18,7 +18,7 @@ macro_rules! components {
     };
 }
 
-components! { "noop" }
+components! { "edit" "fetch" "glob" "grep" "list" "noop" "patch" "read" "write" }
 
 /// What is read of the manifest.
 #[derive(Deserialize)]
