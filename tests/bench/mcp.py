@@ -13,8 +13,11 @@ HELLO = {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": 
 PROFILE = """profile = 1
 name = "bench"
 extends = ["shell"]
+
+[[grant.tool]]
+name   = "noop"
+reason = "it is measured"
 """
-GRANT = '[[grant.tool]]\nname = "{}"\nreason = "it is measured"\n'
 
 
 class Server:
@@ -59,12 +62,9 @@ def measure(bench, call, interleaved, spread, ratio):
     profile = bench.root / "mcp.toml"
     words = [bench.binary, "mcp", "--workspace", str(bench.workspace), "--profile"]
     (bench.workspace / "kilobyte").write_text("0123456789abcde\n" * 64)
-    server = Server([*words, "shell"], bench.env)
-    names = [tool["name"] for tool in server.ask("tools/list", {})["tools"]]
-    server.close()
-    profile.write_text(PROFILE + "".join(GRANT.format(name) for name in ("noop", "diff") if name in names))
-
+    profile.write_text(PROFILE)
     server, session = Server([*words, str(profile)], bench.env), bench.session()
+    names = [tool["name"] for tool in server.ask("tools/list", {})["tools"]]
 
     def lines():
         begun = time.perf_counter()
