@@ -105,4 +105,3 @@ fn read(result: Val) -> Answer {
         other => panic!("not a result: {other:?}"),
     }
 }
-
