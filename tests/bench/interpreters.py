@@ -17,6 +17,17 @@ SCRIPTS = [
     ("find, xargs, grep", "find src -name '*.rs' | sort | xargs grep -l item_3 | wc -l"),
     ("echo, tr", "echo hi | tr a-z A-Z"),
 ]
+# The Python tool is not part of the program: `tools-wasm/build python` makes it.
+PROFILE = """
+profile = 1
+name = "interpreters"
+extends = ["shell"]
+
+[[tool]]
+name = "python"
+file = "{file}"
+reason = "what is measured"
+"""
 # How much faster they must be.
 SHELL_TIMES, PYTHON_TIMES = 3, 10
 
@@ -37,7 +48,9 @@ class Interpreters:
     def __init__(self, bench, interleaved, spread, ratio):
         self.bench, self.interleaved, self.spread, self.ratio = bench, interleaved, spread, ratio
         project(bench.workspace)
-        self.session = bench.session()
+        profile = bench.root / "interpreters.toml"
+        profile.write_text(PROFILE.format(file=bench.top / "tools-wasm/components/python.wasm"), encoding="utf-8")
+        self.session = bench.session(profile)
 
     def close(self):
         """Ends the session."""

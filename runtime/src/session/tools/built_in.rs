@@ -18,7 +18,7 @@ macro_rules! components {
     };
 }
 
-components! { "noop" }
+components! { "noop" "shell" }
 
 /// What is read of the manifest.
 #[derive(Deserialize)]
