@@ -122,7 +122,7 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "nix",
-        modules: &["backend", "cli", "config", "egress", "journal", "secrets", "session"],
+        modules: &["backend", "cli", "config", "egress", "gateway", "journal", "secrets", "session"],
         reason: "users, signals, poll and options of sockets, which std has no calls for: each module asks for its own",
     },
     Door {
@@ -133,8 +133,14 @@ pub(crate) const DOORS: &[Door] = &[
     },
     Door {
         member: "runtime",
+        dependency: "rmcp",
+        modules: &["gateway"],
+        reason: "MCP in both of its eras: messages, versions and the order of a session are the reference library's",
+    },
+    Door {
+        member: "runtime",
         dependency: "rustix",
-        modules: &["cli", "config", "egress", "secrets", "workspace"],
+        modules: &["cli", "config", "egress", "gateway", "secrets", "workspace"],
         reason: "files and sockets by descriptor, beneath a directory and without following links, and terminals",
     },
     Door { member: "runtime", dependency: "rustls", modules: &["egress"], reason: "TLS, with one provider, ring" },
@@ -142,8 +148,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "serde_json",
-        modules: &["cli", "config", "egress", "gateway", "secrets", "workspace"],
-        reason: "output for scripts, calls as lines, refusals as answers, tokens and the store, the state of a layer on disk",
+        modules: &["cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
+        reason: "output for scripts, calls as lines, refusals as answers, tokens and the store, the state of a layer on disk, what tools answer",
     },
     Door {
         member: "runtime",
@@ -160,14 +166,14 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "tokio",
-        modules: &["egress", "secrets", "session"],
-        reason: "one worker thread waits for many connections, out of a sandbox and to its ports, and for tokens",
+        modules: &["egress", "gateway", "secrets", "session"],
+        reason: "one worker thread waits for many connections, out of a sandbox and to its ports, and for tokens; and MCP",
     },
     Door { member: "runtime", dependency: "tokio-rustls", modules: &["egress"], reason: "rustls on tokio" },
     Door {
         member: "runtime",
         dependency: "tracing",
-        modules: &["backend", "cli", "egress", "journal", "secrets", "session"],
+        modules: &["backend", "cli", "egress", "gateway", "journal", "secrets", "session"],
         reason: "what operators are told: any module that does something may say so",
     },
     Door {

@@ -260,7 +260,7 @@ def is_use(v):
     must = {"path"} if op in FILE_USES.split() else set()
     must |= {"rename": {"to"}, "link": {"to"}, "symlink": {"to"}, "chmod": {"value"}, "truncate": {"value"}, "open": {"fl"},
              "request": {"host", "port"}}.get(op, set())
-    if not must <= has or not has <= must | counted | {"path_h", "to_h", "errno", "times"}:
+    if "errno" not in v and not must <= has or not has <= must | counted | {"path_h", "to_h", "errno", "times"}:
         return False
     flags = set(v.get("fl", "W").split("|"))
     return "errno" in v or bool({"W", "RW", "TRUNC"} & flags) or "CREAT" in flags and "was" in v

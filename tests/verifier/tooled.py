@@ -197,6 +197,8 @@ CASES = [
     ("several changes in one", log(mkdir=use("mkdir", "d", below=2)), 2),
     ("several refusals in one", log(refused=use("unlink", "d", errno=13, below=2)), 0),
     ("several renames that were refused, with one name", log(refused=use("rename", "d", to="e", errno=13, below=2)), 2),
+    ("a name that was none, and refused", log(refused=use("symlink", errno=2)), 0),
+    ("an address that was none, and refused", log(refused=use("request", errno=22)), 0),
     ("no uses in one", log(look=use("read", "src", below=0)), 2),
     ("several times several", log(look=use("read", "src", below=2, times=2)), 2),
     ("once is not several times", log(look=use("read", "src", times=1)), 2),

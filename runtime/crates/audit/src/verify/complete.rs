@@ -9,7 +9,7 @@ use super::net::Outlet;
 use super::recorded::Recorded;
 use super::session_of;
 use super::tools::Tools;
-use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
+use crate::record::{Body, CallId, Cause, FsOutcome, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
 use std::collections::{BTreeMap, HashMap};
 
 const LOG: LogKind = LogKind::Session;
@@ -92,15 +92,7 @@ impl<'a> Rules<'a> {
                     state.limited = true;
                 }
             }
-            Body::FsOutcome(outcome) => {
-                let of = self.running(n, call.as_ref(), "a changed file", findings);
-                if let Some(state) = call.and_then(|call| self.calls.get_mut(&call)) {
-                    state.changed.get_or_insert(n);
-                }
-                let call = of;
-                self.tools.outcome(n, call, findings);
-                self.recorded.outcome(n, call, outcome, findings);
-            }
+            Body::FsOutcome(outcome) => self.changed(n, call.as_ref(), outcome, findings),
             Body::Gap(gap) => {
                 self.lost += gap.lost;
                 findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
@@ -208,6 +200,16 @@ impl<'a> Rules<'a> {
     fn open_call(&self, call: Option<&CallId>) -> Option<u64> {
         let state = call.and_then(|call| self.calls.get(call))?;
         (state.decision == Some(Decision::Permit) && state.result.is_none()).then_some(state.leaf)
+    }
+
+    /// A file differs from what it was before the call.
+    fn changed(&mut self, n: u64, id: Option<&CallId>, outcome: FsOutcome, findings: &mut Findings) {
+        let call = self.running(n, id, "a changed file", findings);
+        if let Some(state) = id.and_then(|id| self.calls.get_mut(id)) {
+            state.changed.get_or_insert(n);
+        }
+        self.tools.outcome(n, call, findings);
+        self.recorded.outcome(n, call, outcome, findings);
     }
 
     /// What a tool did, and what it did to files.

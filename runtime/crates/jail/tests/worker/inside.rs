@@ -1,5 +1,6 @@
 //! What a worker of these tests does when it is asked to, and the attacks that a list of calls has to end.
 //! It never runs anything that a request does not name.
+#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
