@@ -11,10 +11,14 @@ use std::time::SystemTime;
 use bashkit::{DirEntry, FileSystem, FileSystemExt, FileType, Metadata, Result, async_trait};
 
 /// Files by their own absolute paths.
-pub(crate) struct SessionFiles;
+pub(crate) struct SessionFiles {
+    /// What was given for certain; of the directories above it a host may give nothing.
+    pub(crate) workspace: PathBuf,
+}
 
 /// The largest file that the interpreter takes into memory at once.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+const DIRECTORY_MODE: u32 = 0o755;
 
 #[async_trait]
 impl FileSystemExt for SessionFiles {
@@ -69,8 +73,18 @@ impl FileSystem for SessionFiles {
 
     async fn stat(&self, path: &Path) -> Result<Metadata> {
         // The interpreter's own layer above follows links; below it every question is about the name itself.
-        let found = fs::symlink_metadata(path).map_err(|error| beyond_a_link(path, error))?;
-        Ok(metadata(&found))
+        match fs::symlink_metadata(path) {
+            Ok(found) => Ok(metadata(&found)),
+            // Tools that resolve a path ask for each directory on the way to it.
+            Err(_) if path != self.workspace && self.workspace.starts_with(path) => Ok(Metadata {
+                file_type: FileType::Directory,
+                size: 0,
+                mode: DIRECTORY_MODE,
+                modified: SystemTime::UNIX_EPOCH,
+                created: SystemTime::UNIX_EPOCH,
+            }),
+            Err(error) => Err(beyond_a_link(path, error).into()),
+        }
     }
 
     async fn read_dir(&self, path: &Path) -> Result<Vec<DirEntry>> {
@@ -130,7 +144,7 @@ impl FileSystem for SessionFiles {
 fn metadata(found: &fs::Metadata) -> Metadata {
     let kind = found.file_type();
     let (file_type, mode) = if kind.is_dir() {
-        (FileType::Directory, 0o755)
+        (FileType::Directory, DIRECTORY_MODE)
     } else if kind.is_symlink() {
         (FileType::Symlink, 0o777)
     } else {

@@ -71,26 +71,33 @@ const DECLARE: Options = options("aAirxnlu", &[]);
 pub(crate) const WITHOUT_OPTIONS: &[&str] = &[":", "true", "false", "echo", "let", "getopts", "expr", "yes"];
 const NONE: Options = options("", &[]);
 
-/// The commands that are done here, with their options; `None` for all others.
-pub(crate) fn of(name: &str) -> Option<Options> {
-    Some(match name {
-        "exit" | "return" | "break" | "continue" | "shift" | "pushd" | "popd" | "dirs" | "tac" | "rev" | "factor"
-        | "tsort" | "printenv" | "cksum" | "sleep" => with_numbers("", &[]),
-        "printf" => options("v:", &[]),
-        "cd" => options("LP", &[]),
-        "pwd" => options("L", &[]),
-        "unset" => options("vfn", &[]),
-        "export" => options("n", &[]),
-        "readonly" => options("aA", &[]),
-        "declare" | "typeset" | "local" => DECLARE,
-        "read" => options("rd:n:a:p:st:", &[]),
-        "mapfile" | "readarray" => options("tn:O:s:d:", &[]),
-        "cat" => {
-            options("nbsAETvetu", &["number", "number-nonblank", "squeeze-blank", "show-all", "show-ends", "show-tabs"])
-        }
-        "head" => with_numbers("n:c:qvz", &["lines", "bytes", "quiet", "silent", "verbose"]),
-        "tail" => with_numbers("n:c:qvz", &["lines", "bytes", "quiet", "silent", "verbose"]),
-        "sort" => options(
+/// The commands that are done here, with their options.
+const TABLE: &[(&[&str], Options)] = &[
+    (
+        &[
+            "exit", "return", "break", "continue", "shift", "pushd", "popd", "dirs", "tac", "rev", "factor", "tsort",
+            "printenv", "cksum", "sleep",
+        ],
+        with_numbers("", &[]),
+    ),
+    (&["printf"], options("v:", &[])),
+    (&["cd"], options("LP", &[])),
+    (&["pwd"], options("L", &[])),
+    (&["unset"], options("vfn", &[])),
+    (&["export"], options("n", &[])),
+    (&["readonly"], options("aA", &[])),
+    (&["declare", "typeset", "local"], DECLARE),
+    (&["read"], options("rd:n:a:p:st:", &[])),
+    (&["mapfile", "readarray"], options("tn:O:s:d:", &[])),
+    (
+        &["cat"],
+        options("nbsAETvetu", &["number", "number-nonblank", "squeeze-blank", "show-all", "show-ends", "show-tabs"]),
+    ),
+    (&["head"], with_numbers("n:c:qvz", &["lines", "bytes", "quiet", "silent", "verbose"])),
+    (&["tail"], with_numbers("n:c:qvz", &["lines", "bytes", "quiet", "silent", "verbose"])),
+    (
+        &["sort"],
+        options(
             "nrufVhgMbdiszmck:t:o:",
             &[
                 "numeric-sort",
@@ -109,26 +116,32 @@ pub(crate) fn of(name: &str) -> Option<Options> {
                 "general-numeric-sort",
             ],
         ),
-        "uniq" => options("cduif:s:w:", &["count", "repeated", "unique", "ignore-case", "skip-fields", "skip-chars"]),
-        "cut" => options(
+    ),
+    (&["uniq"], options("cduif:s:w:", &["count", "repeated", "unique", "ignore-case", "skip-fields", "skip-chars"])),
+    (
+        &["cut"],
+        options(
             "d:f:c:b:s",
             &["complement", "only-delimited", "output-delimiter", "delimiter", "fields", "characters", "bytes"],
         ),
-        "tr" => options("dscC", &["delete", "squeeze-repeats", "complement"]),
-        "wc" => options("lwcmL", &["lines", "words", "bytes", "chars", "max-line-length"]),
-        "nl" => options("b:n:s:w:v:i:", &[]),
-        "paste" => options("d:sz", &["delimiters", "serial"]),
-        "comm" => with_numbers("", &[]),
-        "diff" => options("uq", &["unified", "brief"]),
-        "join" => options("t:a:v:o:e:1:2:ij:", &[]),
-        "fold" => with_numbers("w:sb", &["width", "spaces"]),
-        "fmt" => with_numbers("w:", &["width"]),
-        "expand" => options("t:i", &["tabs"]),
-        "unexpand" => options("at:", &["all", "tabs"]),
-        "seq" => with_numbers("s:wf:", &["separator", "equal-width", "format"]),
-        "tee" => options("ai", &["append"]),
-        "grep" | "egrep" | "fgrep" => GREP,
-        "jq" => options(
+    ),
+    (&["tr"], options("dscC", &["delete", "squeeze-repeats", "complement"])),
+    (&["wc"], options("lwcmL", &["lines", "words", "bytes", "chars", "max-line-length"])),
+    (&["nl"], options("b:n:s:w:v:i:", &[])),
+    (&["paste"], options("d:sz", &["delimiters", "serial"])),
+    (&["comm"], with_numbers("", &[])),
+    (&["diff"], options("uq", &["unified", "brief"])),
+    (&["join"], options("t:a:v:o:e:1:2:ij:", &[])),
+    (&["fold"], with_numbers("w:sb", &["width", "spaces"])),
+    (&["fmt"], with_numbers("w:", &["width"])),
+    (&["expand"], options("t:i", &["tabs"])),
+    (&["unexpand"], options("at:", &["all", "tabs"])),
+    (&["seq"], with_numbers("s:wf:", &["separator", "equal-width", "format"])),
+    (&["tee"], options("ai", &["append"])),
+    (&["grep", "egrep", "fgrep"], GREP),
+    (
+        &["jq"],
+        options(
             "rcnseSjRfM",
             &[
                 "raw-output",
@@ -151,41 +164,48 @@ pub(crate) fn of(name: &str) -> Option<Options> {
                 "monochrome-output",
             ],
         ),
-        "base64" | "base32" => options("dw:i", &["decode", "wrap"]),
-        "md5sum" | "sha1sum" | "sha224sum" | "sha256sum" | "sha384sum" | "sha512sum" | "b2sum" => DIGEST,
-        // What `cmp` prints changed from version to version; whether files are the same did not.
-        "cmp" => options("s", &["silent", "quiet"]),
-        "od" => options("A:t:N:j:cxbv", &[]),
-        "xxd" => options("psl:c:g:ru", &[]),
-        "hexdump" => options("Cn:s:v", &[]),
-        "strings" => options("n:a", &["all", "bytes"]),
-        "column" => options("ts:o:", &["table", "separator", "output-separator"]),
-        "numfmt" => options("", &["to", "from"]),
-        "shuf" => options("i:en:", &["input-range", "echo", "head-count"]),
-        "basename" => options("as:", &["multiple", "suffix"]),
-        "dirname" => NONE,
-        "realpath" => options("ems", &["relative-to", "relative-base", "no-symlinks", "canonicalize-missing"]),
-        "readlink" => options("fenm", &["canonicalize", "no-newline"]),
-        "ls" => options("1ARdt", &["almost-all", "recursive", "directory"]),
-        "mkdir" => options("p", &["parents"]),
-        "rmdir" => options("p", &["parents"]),
-        "rm" => options("rRf", &["recursive", "force"]),
-        "cp" => options("rRfn", &["recursive", "force", "no-clobber"]),
-        "mv" => options("f", &["force"]),
-        "touch" => options("cd:r:t:m", &["no-create", "date", "reference"]),
-        "ln" => options("sfn", &["symbolic", "force", "no-dereference"]),
-        "mktemp" => options("dp:t", &["directory", "tmpdir"]),
-        "truncate" => options("s:c", &["size", "no-create"]),
-        "split" => options("l:b:", &["lines", "bytes"]),
-        "stat" => options("c:", &["format", "printf"]),
-        "date" => options("ud:r:RI?", &["utc", "universal", "date", "reference", "iso-8601"]),
-        "sed" => options(
+    ),
+    (&["base64", "base32"], options("dw:i", &["decode", "wrap"])),
+    (&["md5sum", "sha1sum", "sha224sum", "sha256sum", "sha384sum", "sha512sum", "b2sum"], DIGEST),
+    // What `cmp` prints changed from version to version; whether files are the same did not.
+    (&["cmp"], options("s", &["silent", "quiet"])),
+    (&["od"], options("A:t:N:j:cxbv", &[])),
+    (&["xxd"], options("psl:c:g:ru", &[])),
+    (&["hexdump"], options("Cn:s:v", &[])),
+    (&["strings"], options("n:a", &["all", "bytes"])),
+    (&["column"], options("ts:o:", &["table", "separator", "output-separator"])),
+    (&["numfmt"], options("", &["to", "from"])),
+    (&["shuf"], options("i:en:", &["input-range", "echo", "head-count"])),
+    (&["basename"], options("as:", &["multiple", "suffix"])),
+    (&["dirname"], NONE),
+    (&["realpath"], options("ems", &["relative-to", "relative-base", "no-symlinks", "canonicalize-missing"])),
+    (&["readlink"], options("fenm", &["canonicalize", "no-newline"])),
+    (&["ls"], options("1ARdt", &["almost-all", "recursive", "directory"])),
+    (&["mkdir"], options("p", &["parents"])),
+    (&["rmdir"], options("p", &["parents"])),
+    (&["rm"], options("rRf", &["recursive", "force"])),
+    (&["cp"], options("rRfn", &["recursive", "force", "no-clobber"])),
+    (&["mv"], options("f", &["force"])),
+    (&["touch"], options("cd:r:t:m", &["no-create", "date", "reference"])),
+    (&["ln"], options("sfn", &["symbolic", "force", "no-dereference"])),
+    (&["mktemp"], options("dp:t", &["directory", "tmpdir"])),
+    (&["truncate"], options("s:c", &["size", "no-create"])),
+    (&["split"], options("l:b:", &["lines", "bytes"])),
+    (&["stat"], options("c:", &["format", "printf"])),
+    (&["date"], options("ud:r:RI?", &["utc", "universal", "date", "reference", "iso-8601"])),
+    (
+        &["sed"],
+        options(
             "ne:f:i?Ersz",
             &["quiet", "silent", "expression", "file", "in-place", "regexp-extended", "separate", "null-data"],
         ),
-        "awk" => options("F:v:", &[]),
-        _ => return None,
-    })
+    ),
+    (&["awk"], options("F:v:", &[])),
+];
+
+/// The options of a command that is done here; `None` for all others.
+pub(crate) fn of(name: &str) -> Option<&'static Options> {
+    TABLE.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| options)
 }
 
 impl Options {

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Case, Outcome, cases, differs, environment, fresh, in_bash, tree};
-use stockade_tool_shell::{Arguments, Place};
+use shell::{Arguments, Place};
 
 /// More than a person keeps in mind.
 const DIFFERENCES_MAX: usize = 12;
@@ -19,9 +19,9 @@ fn what_agents_type_does_what_bash_does() {
     let mut wrong = Vec::new();
     let mut differences = 0;
     for case in &cases {
-        let refused = stockade_tool_shell::beyond(&case.script);
+        let refused = shell::beyond(&case.script);
         if !refused.is_nothing() {
-            wrong.push(format!("{}: refused: {}", case.name, stockade_tool_shell::refusal(&refused)));
+            wrong.push(format!("{}: refused: {}", case.name, shell::refusal(&refused)));
             continue;
         }
         let bash = in_bash(case);
@@ -42,7 +42,7 @@ fn in_shell(case: &Case) -> Outcome {
     let arguments = serde_json::json!({ "command": case.script, "timeout_s": 20 }).to_string();
     let arguments = Arguments::parse(&arguments).expect("sound arguments");
     let place = Place { workspace: work.clone(), environment: environment(&work) };
-    let ran = stockade_tool_shell::run(&arguments, &place).expect("it starts");
+    let ran = shell::run(&arguments, &place).expect("it starts");
     Outcome {
         stdout: ran.stdout,
         stderr: ran.stderr,
@@ -61,8 +61,8 @@ fn what_it_cannot_do_is_refused_by_name_before_anything_ran() {
     for entry in list {
         let script = entry["script"].as_str().expect("a script");
         let names = entry["names"].as_str().expect("what the refusal names");
-        let beyond = stockade_tool_shell::beyond(script);
-        let refusal = stockade_tool_shell::refusal(&beyond);
+        let beyond = shell::beyond(script);
+        let refusal = shell::refusal(&beyond);
         assert!(!beyond.is_nothing(), "{script:?} would run");
         let parsed: serde_json::Value = serde_json::from_str(&refusal).expect("a refusal is JSON");
         let message = parsed["message"].as_str().expect("a message");
@@ -85,7 +85,7 @@ fn an_endless_loop_ends_with_the_code_of_a_time_out() {
     let begun = std::time::Instant::now();
     let arguments = Arguments::parse(r#"{"command":"while :; do :; done","timeout_s":1}"#).expect("sound");
     let place = Place { workspace: "/".into(), environment: Default::default() };
-    let answer = stockade_tool_shell::run(&arguments, &place).expect("it starts");
+    let answer = shell::run(&arguments, &place).expect("it starts");
     assert_eq!(answer.exit_code, 124, "{answer:?}");
     assert!(begun.elapsed().as_secs() < 20);
 }
@@ -109,6 +109,6 @@ fn wrong_arguments_say_what_is_right() {
 fn a_directory_that_is_not_there_is_the_callers_error() {
     let arguments = Arguments::parse(r#"{"command":"pwd","cwd":"nowhere/at/all"}"#).expect("sound");
     let place = Place { workspace: "/".into(), environment: Default::default() };
-    let error = stockade_tool_shell::run(&arguments, &place).expect_err("no such directory");
+    let error = shell::run(&arguments, &place).expect_err("no such directory");
     assert!(error.contains("nowhere/at/all"), "{error}");
 }

@@ -299,16 +299,20 @@ fn trap(arguments: &[Argument]) -> Result<Vec<Inner>, Unfit> {
 }
 
 fn set(arguments: &[Argument]) -> Result<Vec<Inner>, Unfit> {
+    let mut names_option = false;
     for argument in arguments {
         let Some(text) = argument.known() else { continue };
         if text == "--" {
             break;
         }
-        if let Some(flags) = text.strip_prefix(['-', '+'])
-            && flags.chars().any(|flag| !"euofCf".contains(flag) && flag.is_ascii_alphabetic())
-        {
+        let known = match text.strip_prefix(['-', '+']) {
+            Some(flags) => flags.chars().all(|flag| "euofC".contains(flag)),
+            None => !names_option || matches!(text, "pipefail" | "errexit" | "nounset" | "noglob" | "noclobber"),
+        };
+        if !known {
             return Err(Unfit::Because(format!("`set {text}`")));
         }
+        names_option = text.starts_with(['-', '+']) && text.ends_with('o');
     }
     Ok(Vec::new())
 }

@@ -5,29 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::{Arguments, Place};
+use stockade_guest::{Failure, Reply};
 
-mod bindings {
-    wit_bindgen::generate!({ path: "../wit", world: "tool" });
-}
+stockade_guest::tool!(call);
 
-use bindings::stockade::tool::tool_types::{Failure, Reply};
-
-struct Shell;
-
-impl bindings::Guest for Shell {
-    fn call(arguments: String) -> Result<Reply, Failure> {
-        let arguments = Arguments::parse(&arguments).map_err(Failure::InvalidArguments)?;
-        let beyond = crate::beyond(&arguments.command);
-        if !beyond.is_nothing() {
-            return Err(Failure::Refused(crate::refusal(&beyond)));
-        }
-        let answer = crate::run(&arguments, &place()).map_err(Failure::InvalidArguments)?;
-        let structured = serde_json::to_string(&answer).map_err(|error| Failure::Refused(error.to_string()))?;
-        Ok(Reply { text: answer.text(), structured: Some(structured), images: Vec::new() })
+fn call(arguments: &str) -> Result<Reply, Failure> {
+    let arguments = Arguments::parse(arguments).map_err(Failure::InvalidArguments)?;
+    let beyond = crate::beyond(&arguments.command);
+    if !beyond.is_nothing() {
+        return Err(Failure::Refused(crate::refusal(&beyond)));
     }
+    let answer = crate::run(&arguments, &place()).map_err(Failure::InvalidArguments)?;
+    let structured = serde_json::to_string(&answer).map_err(|error| Failure::Refused(error.to_string()))?;
+    Ok(Reply { text: answer.text(), structured: Some(structured), images: Vec::new() })
 }
-
-bindings::export!(Shell with_types_in bindings);
 
 /// The workspace is the preopened directory that has a path of its own; where a host gives none, the directory it starts in.
 fn place() -> Place {

@@ -120,7 +120,7 @@ fn start(arguments: &Arguments, place: &Place) -> Result<PathBuf, String> {
 
 fn interpreter(arguments: &Arguments, place: &Place, start: PathBuf) -> Bash {
     let mut builder = Bash::builder()
-        .fs(Arc::new(SessionFiles))
+        .fs(Arc::new(SessionFiles { workspace: place.workspace.clone() }))
         // The files are the session's own: no invented /etc, /proc or /usr/bin above them.
         .rootfs(false)
         .limits(limits(arguments))
