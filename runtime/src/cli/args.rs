@@ -3,6 +3,7 @@
 
 mod log;
 mod profile;
+mod tool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use log::{ExportFormat, LogArgs, LogCommand};
@@ -10,6 +11,7 @@ pub use profile::{LearnArgs, ProfileArgs, ProfileCommand};
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+pub use tool::{ToolArgs, ToolCommand, ToolPlace};
 
 /// Run an agent's commands behind walls, review what they changed, and prove what happened.
 #[derive(Debug, Parser)]
@@ -62,6 +64,8 @@ pub enum Command {
     Log(LogArgs),
     /// Look at profiles.
     Profile(ProfileArgs),
+    /// Look at tools: components that run without a process, with what they ask for and the profile gives.
+    Tool(ToolArgs),
     /// Keep secrets: sandboxes hold placeholders, and the values go into the requests that a profile binds them to.
     Secret(SecretArgs),
     /// Print, step by step, what would be done to confine a command. Runs nothing.
@@ -137,8 +141,12 @@ pub struct RunArgs {
 /// The lines of `session`.
 const SESSION_LINES: &str = r#"Each line in:
   {"id": 1, "call": {"tool": "bash", "command": {"argv": ["cargo", "test"], "cwd": "sub", "env": {"A": "b"}, "wall_s": 60}}}
+  {"id": 2, "call": {"tool": "grep", "args": {"pattern": "fn main"}}}
 Each line out, one of:
   {"id": 1, "exit": {"code": 0}, "stdout": …, "stderr": …, "changes": …, "receipt": …}
+  {"id": 2, "reply": {"text": …, "structured": …, "images": […]}, "changes": …, "receipt": …}
+  {"id": 2, "refused": {"why": "invalid-arguments" or "refused", "text": …}, "changes": …, "receipt": …}
+  {"id": 2, "failed": {"why": "trapped", "limit", "died" or "cancelled", "text": …}, "changes": …, "receipt": …}
   {"id": 1, "denied": …}
   {"id": 1, "error": …}"#;
 

@@ -2,6 +2,7 @@
 //! It never shows the guest our terminal, and never hides that something ended the command early.
 
 use crate::backend::process::{Input, Io, NotStarted, Ran, Run, Sink};
+use crate::backend::wasm::End;
 use crate::cli::args::RunArgs;
 use crate::cli::confine::{Started, start};
 use crate::cli::report::{Place, Report};
@@ -137,6 +138,12 @@ fn exit_code(outcome: &Outcome) -> u8 {
             Ran::NotStarted { code: NotStarted::NotExecutable, .. } => EXIT_NOT_EXECUTABLE,
             Ran::Ended(run) => code_of(run),
         },
+        Outcome::Called(called) => match &called.ran.end {
+            End::Answered(_) => 0,
+            End::Refused(_) => 1,
+            End::Limit(_) => EXIT_LIMIT,
+            End::Trapped { .. } | End::Died { .. } | End::Cancelled => EXIT_STOCKADE,
+        },
     }
 }
 
@@ -157,6 +164,8 @@ fn say(outcome: &Outcome, session: &str, quiet: bool) {
             let reasons: Vec<&str> = ask.rules().iter().map(|asking| asking.reason.as_str()).collect();
             tell(&format!("stockade: denied: a person has to approve this: {}", reasons.join("; ")));
         }
+        // What it says is in its answer.
+        Outcome::Called(_) => {}
         Outcome::Ran(sealed) => {
             say_end(&sealed.ran);
             if !quiet {

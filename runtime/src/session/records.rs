@@ -162,10 +162,10 @@ pub fn outcome(ran: &Ran, main: Option<u64>, [out, err]: [Option<log::Stream>; 2
             let (cause, status) = cause(run.main.status);
             let cause = if run.ended_by.is_some() { log::Cause::Limit } else { cause };
             let (wall_us, cpu_us) = (run.usage.wall_us, run.usage.cpu_us);
-            log::Outcome { cause, status, wall_us, cpu_us, p: main, out, err }
+            log::Outcome { cause, status, wall_us, cpu_us, p: main, t: None, out, err }
         }
         Ran::NotStarted { errno, .. } => {
-            log::Outcome { cause: log::Cause::Error, status: *errno, wall_us: 0, cpu_us: 0, p: None, out, err }
+            log::Outcome { cause: log::Cause::Error, status: *errno, wall_us: 0, cpu_us: 0, p: None, t: None, out, err }
         }
     }
 }

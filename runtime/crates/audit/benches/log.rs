@@ -110,7 +110,8 @@ fn verify_and_ask(c: &mut Criterion) {
         let records: Vec<Record> = (start..(start + GROUP as u64).min(LEAVES)).map(change).collect();
         log.append_all(&records).expect("append");
     }
-    let outcome = Outcome { cause: Cause::Stop, status: 0, wall_us: 0, cpu_us: 0, p: None, out: None, err: None };
+    let outcome =
+        Outcome { cause: Cause::Stop, status: 0, wall_us: 0, cpu_us: 0, p: None, t: None, out: None, err: None };
     log.append(of(outcome.into())).expect("append");
     let closing = Instant::now();
     log.close(Cause::Exit, 0).expect("close");

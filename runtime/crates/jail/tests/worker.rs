@@ -347,15 +347,23 @@ fn attack_outside() {
     println!("\nresult {:?}", inside::attack(&name).map_err(|errno| errno.raw_os_error()));
 }
 
+/// Runs one of the ignored tests in a process of its own; what it printed.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "a control is a process without a wall")]
-fn outside(name: &str) -> Result<String, i32> {
+fn outside_test(test: &str, attack: &str) -> String {
     let output = std::process::Command::new(std::env::current_exe().expect("a running test has a file"))
-        .args(["--ignored", "--exact", "attack_outside", "--nocapture"])
-        .env("JAIL_ATTACK", name)
+        .args(["--ignored", "--exact", test, "--nocapture"])
+        .env("JAIL_ATTACK", attack)
         .output()
         .expect("we run ourselves");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{test} {attack}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[track_caller]
+fn outside(name: &str) -> Result<String, i32> {
+    let text = outside_test("attack_outside", name);
     let result = text.lines().find_map(|line| line.strip_prefix("result ")).unwrap_or_else(|| panic!("{name}: {text}"));
     match result.strip_prefix("Err(") {
         Some(errno) => Err(errno.trim_end_matches(')').parse().expect("a number")),
@@ -664,6 +672,28 @@ fn a_worker_that_cannot_be_says_why() {
     assert!(error.to_string().contains("compiles"), "{error}");
     sandbox.kill().expect("it ends");
     sandbox.worker(Kind::Read).expect_err("there is nothing to join");
+}
+
+/// In a process of its own, since what it asks for is asked of all its workers.
+#[test]
+#[ignore = "the inside of the next test"]
+fn threaded_workers() {
+    let own = i32::try_from(std::process::id()).expect("a process id");
+    let scratch = Scratch::new();
+    let sandbox = start(&plan(&scratch.dir("w")));
+    let mark = inside::mark_of_threads(own);
+    std::fs::write(&mark, "").expect("room in /tmp");
+    let results = [sandbox.worker(Kind::Read), sandbox.worker(Kind::Write), Worker::compiler()];
+    std::fs::remove_file(&mark).expect("our own file");
+    for result in results {
+        let error = result.expect_err("it has threads");
+        assert!(error.to_string().contains("2 threads") && error.hint.is_some(), "{error}");
+    }
+}
+
+#[test]
+fn a_worker_with_threads_is_not_confined_by_halves() {
+    outside_test("threaded_workers", "");
 }
 
 #[test]

@@ -205,6 +205,14 @@ impl ProcessWall {
         self.sandbox.connect_inside(port, within).map_err(|error| failed(&error))
     }
 
+    /// Starts a worker for tools beside this sandbox's processes.
+    ///
+    /// # Errors
+    /// Host: the sandbox is gone, or what the machine refused.
+    pub fn worker(&self, kind: stockade_jail::worker::Kind) -> Result<stockade_jail::worker::Worker> {
+        self.sandbox.worker(kind).map_err(|error| failed(&error))
+    }
+
     /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went. `began` is
     /// told its number in the sandbox and its name as soon as it is started.
     ///

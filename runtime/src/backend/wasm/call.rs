@@ -4,12 +4,10 @@
 use crate::backend::process::Outside;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use stockade_jail::watch::LimitHit;
-use stockade_policy::Argument;
 
 /// What files a tool gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -254,14 +252,4 @@ pub struct Printed {
     pub stderr: Vec<u8>,
     /// Bytes of both that were thrown away.
     pub cut: u64,
-}
-
-/// The arguments of a tool as one JSON object, its members sorted by name: what was judged, in one spelling.
-pub(super) fn arguments_json(args: &BTreeMap<String, Argument>) -> String {
-    let text = |text: &str| serde_json::Value::from(text).to_string();
-    let members = args.iter().map(|(name, argument)| match argument {
-        Argument::Text(value) => format!("{}:{}", text(name), text(value)),
-        Argument::Other(json) => format!("{}:{json}", text(name)),
-    });
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }

@@ -120,7 +120,7 @@ impl ToolWall {
         let Action::Tool { args, .. } = logged.call().action() else {
             return Err(Error::bug("a call that is not one of a tool reached the WASI wall"));
         };
-        let arguments = crate::backend::wasm::call::arguments_json(args);
+        let arguments = stockade_policy::arguments_json(args);
         let ran = self.run_arguments(arguments, component, grant, io)?;
         Ok((logged.into_id(), ran))
     }

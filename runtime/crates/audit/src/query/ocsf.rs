@@ -1,6 +1,8 @@
 //! The log as events of the Open Cybersecurity Schema Framework, version 1.8: one event a record, one line an event.
 //! It never says that something happened for which there is no record; each event carries its record as `raw_data`.
 
+mod tools;
+
 use super::export::{endpoint, object, opened, text};
 use super::{Disclose, LogReader};
 use crate::disclose::Disclosed;
@@ -82,6 +84,8 @@ struct Exporter<'a> {
     requests: HashMap<u64, (String, String, u16, String)>,
     /// Host and port by number of the connection.
     connections: HashMap<u64, (String, u16)>,
+    /// Name and component by number of the tool's instance.
+    tools: HashMap<u64, (String, Digest)>,
 }
 
 /// A process as far as the log has told.
@@ -127,6 +131,8 @@ impl Exporter<'_> {
             self.requests.insert(*r, (method.clone(), host.clone(), *port, path.clone()));
         } else if let Body::NetOpen(open) = &leaf.body {
             self.connections.insert(open.c, (open.host.clone(), open.port));
+        } else if let Body::ToolStart(start) = &leaf.body {
+            self.tools.insert(start.t, (start.tool.clone(), start.h));
         }
     }
 
@@ -221,6 +227,8 @@ impl Exporter<'_> {
             Body::Apply(Apply(Act::File(change)))
             | Body::Discard(Discard(Act::File(change)))
             | Body::Undo(Undo(Act::File(change))) => outcome(change, &us),
+            Body::ToolStart(_) | Body::ToolEnd(_) => self.tool_life(leaf),
+            Body::ToolUse(used) => self.tool_use(used),
             Body::NetAsk(_) | Body::NetOpen(_) | Body::NetClose(_) | Body::NetRefuse(_) => self.network(leaf),
             Body::NetName(name) => {
                 let answers = name.addr.as_ref().map(|addr| json!([{ "rdata": addr, "type": name.ty }]));
@@ -415,8 +423,8 @@ fn confidence(evidence: Evidence) -> u64 {
 
 fn classify(body: &Body) -> Class {
     match body {
-        Body::SessionOpen(_) => class(LIFECYCLE, 3, "Start"),
-        Body::SessionClose(_) => class(LIFECYCLE, 4, "Stop"),
+        Body::SessionOpen(_) | Body::ToolStart(_) => class(LIFECYCLE, 3, "Start"),
+        Body::SessionClose(_) | Body::ToolEnd(_) => class(LIFECYCLE, 4, "Stop"),
         Body::Call(_) => class(API, 99, "Call"),
         Body::Permit(_) => class(API, 99, "Permit"),
         Body::Deny(_) => class(API, 99, "Deny").severity(MEDIUM),
@@ -434,6 +442,7 @@ fn classify(body: &Body) -> Class {
         | Body::Discard(Discard(Act::File(change)))
         | Body::Undo(Undo(Act::File(change))) => of_change(change.op),
         Body::Gap(_) => class(FINDING, 1, "Events are not in the log").severity(HIGH),
+        Body::ToolUse(used) => tools::of_use(used),
         Body::NetAsk(ask) => match ask.op {
             SocketOp::Connect => class(NETWORK, 1, "Open"),
             SocketOp::Bind => class(NETWORK, 99, "Bind"),

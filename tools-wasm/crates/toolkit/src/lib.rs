@@ -1,0 +1,1 @@
+//! What the tools do, apart from how files are reached. It never touches a file itself.
