@@ -2,6 +2,7 @@
 //! worker, and one that reads a file of 1 KB. It never measures judging or logging: `session` does.
 
 #[path = "../tests/wasm/guests.rs"]
+#[expect(dead_code, reason = "the tests have more guests than are measured")]
 mod guests;
 
 use criterion::{Criterion, criterion_group};

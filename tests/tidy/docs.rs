@@ -25,7 +25,6 @@ pub(crate) const TOP: [&str; 16] = [
     "tools-wasm",
 ];
 
-
 /// What is at the top level and should not be, and what is missing there.
 pub(crate) fn top_level(names: &BTreeSet<String>) -> Vec<Finding> {
     let extra = names.iter().filter(|name| !TOP.contains(&name.as_str()));

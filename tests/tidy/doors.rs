@@ -148,8 +148,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "serde_json",
-        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "workspace"],
-        reason: "output for scripts, calls as lines, refusals as answers, tokens and the store, the state of a layer on disk",
+        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
+        reason: "output for scripts, calls as lines, refusals as answers, tokens and the store, the state of a layer on disk, manifests and what tools answer",
     },
     Door {
         member: "runtime",

@@ -168,7 +168,6 @@ struct Inspected {
 
 /// What a component asks for, or gets.
 #[derive(Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a right by itself")]
 struct Rights {
     files: &'static str,
     network: bool,

@@ -101,9 +101,15 @@ pub fn carrier(settings: impl Fn() -> Result<dial::Settings> + Send + Sync + 'st
     }
 }
 
-/// Host and port of an authority such as `api.example.com:8443`, as the log names them; `None` where it is none.
-pub fn authority(text: &str, port_default: u16) -> Option<(String, u16)> {
-    let (host, port) = proxy::authority(text, Some(port_default)).ok()?;
+/// Host and port that a URL leads to, as the log names them; `None` where it is none that is served here.
+pub fn target(url: &[u8]) -> Option<(String, u16)> {
+    let uri = ::http::Uri::try_from(url).ok()?;
+    let channel = match uri.scheme_str() {
+        Some("https") => canonical::Channel::Tls,
+        Some("http") => canonical::Channel::Clear,
+        Some(_) | None => return None,
+    };
+    let (host, port) = proxy::authority(uri.authority()?.as_str(), Some(channel.port())).ok()?;
     Some((host.to_string(), port))
 }
 

@@ -4,9 +4,10 @@
 use super::Context;
 use super::http::{Sender, forward};
 use crate::error::{Error, Result, plain};
-use crate::journal::Wanted;
+use crate::journal::{Account, Wanted};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Ends;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -112,14 +113,32 @@ pub(super) fn serve(context: &Arc<Context>, asked: Asked) -> Result<()> {
     let stream = UnixStream::from_std(stream);
     let stream = stream.map_err(|e| Error::host(format!("serve a tool's stream: {}", plain(&e))))?;
     let (of_task, afloat) = (Arc::clone(context), context.ebb.rise());
+    let heard = Arc::<AtomicBool>::default();
+    let unheard = Unheard { account: context.account.of_call(call.clone()), heard: Arc::clone(&heard) };
     context.tasks.spawn(async move {
-        let _until_the_end = (slot, afloat, served);
+        // In this order: whoever waits for the end finds its records in the log.
+        let _until_the_end = (unheard, slot, afloat, served);
         // An error is a log that takes no more records: the stream ends, and so will the session.
         tokio::select! {
             // Given up, what is on its way ends in the log too.
             _ = unwanted => {}
-            _ = forward(of_task, stream, Sender::Tool(call)) => {}
+            _ = forward(of_task, stream, Sender::Tool { call, heard }) => {}
         }
     });
     Ok(())
+}
+
+/// What asked for a stream and ended before its request was read: the tool's account has the request, and so has this one.
+struct Unheard {
+    account: Account,
+    heard: Arc<AtomicBool>,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if !self.heard.load(Ordering::Relaxed) {
+            // Where it cannot be written, the log has ended, and with it the session.
+            drop(self.account.refused(None, Wanted::default(), "unheard", "it ended before its request was read"));
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub use workers::compiler;
 
 use crate::backend::process::{Outside, ProcessWall};
 use crate::backend::wasm::{CallGrant, End, Files, Progress, Reply, ToolIo, ToolRan, ToolUsage, ToolWall, Use, What};
-use crate::egress::ToolStream;
+use crate::egress::{self, ToolStream};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Logged, Wanted};
 use crate::secrets::scrub::Patterns;
@@ -107,6 +107,26 @@ impl Tools {
             let ask = hint.unwrap_or_else(|| "tell whoever runs the sandbox".to_owned());
             Refusal { rule: None, reason, instead: Vec::new(), ask }
         })
+    }
+}
+
+/// Streams to the outlet of one call.
+#[derive(Default)]
+struct Streams {
+    open: Vec<ToolStream>,
+    /// How many were asked for.
+    asked: u64,
+}
+
+impl Streams {
+    /// Lets go of those that are over; refuses where there are too many others.
+    fn room(&mut self) -> Result<()> {
+        self.open.retain(|stream| !stream.is_over());
+        if self.open.len() < STREAMS_MAX {
+            return Ok(());
+        }
+        Err(Error::guest(format!("a call may have {STREAMS_MAX} requests on their way"))
+            .hint("read the answers that are there before asking for more"))
     }
 }
 
@@ -202,21 +222,30 @@ impl Session {
         let cleaner = Cleaner::new(patterns.clone());
         let workspace = self.tools.around.directory.as_os_str().as_bytes().to_vec();
         let mut teller = Teller::new(instance.t, workspace, patterns);
-        let mut streams: Vec<ToolStream> = Vec::new();
+        let mut streams = Streams::default();
         // What ends the session and not only this call.
         let mut broken: Option<Error> = None;
+        // Requests that it told of, each of which has to be met by a record of the outlet.
+        let mut wanting = 0;
         let mut connect = || self.connect(&instance.id, &mut streams);
-        let mut used =
-            |uses: Vec<Use>| self.used(instance, &mut teller, uses).inspect_err(|error| broken = Some(error.clone()));
+        let mut used = |uses: Vec<Use>| {
+            wanting += uses.iter().filter(|used| is_sent(used)).map(|used| used.times).sum::<u64>();
+            self.used(instance, &mut teller, uses).inspect_err(|error| broken = Some(error.clone()))
+        };
         let mut clean_progress = |said: Progress| progress(cleaner.progress(said));
         let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut clean_progress, outside };
         let ran = self.tools.wall().and_then(|wall| wall.run(logged, &instance.known.component, &instance.grant, io));
         // What it asked for and did not wait for goes nowhere any more, and is in the log before its end is.
-        drop(streams);
+        let Streams { open, asked } = streams;
+        drop(open);
         if let Some(broken) = broken {
             return Err(broken);
         }
         let mut ran = ran.map(|(_, ran)| ran).or_else(failed)?;
+        for _ in asked..wanting {
+            let account = self.journal.account(None).of_call(instance.id.clone());
+            account.refused(None, Wanted::default(), "unheard", "it ended before its request was read")?;
+        }
         let hits = cleaner.ran(&mut ran);
         self.journal.scribe().scrubbed(&instance.id, hits_told(hits, "the tool's answer"))?;
         let (last, uses, names) = teller.end();
@@ -241,17 +270,25 @@ impl Session {
         Ok(ran)
     }
 
-    /// A stream for one request of a call.
-    fn connect(&self, call: &CallId, streams: &mut Vec<ToolStream>) -> Result<OwnedFd> {
-        let Some(outlet) = &self.outlet else { return Err(no_network(&self.profile)) };
-        streams.retain(|stream| !stream.is_over());
-        if streams.len() >= STREAMS_MAX {
-            return Err(Error::guest(format!("a call may have {STREAMS_MAX} requests on their way"))
-                .hint("read the answers that are there before asking for more"));
+    /// A stream for one request of a call. One that is not to be had is a refusal in the log.
+    fn connect(&self, call: &CallId, streams: &mut Streams) -> Result<OwnedFd> {
+        streams.asked += 1;
+        let made = match &self.outlet {
+            None => Err(no_network(&self.profile)),
+            Some(outlet) => streams.room().and_then(|()| outlet.tool_stream(call)),
+        };
+        match made {
+            Ok((stream, end)) => {
+                streams.open.push(stream);
+                Ok(end)
+            }
+            Err(error) => {
+                let why = error.reports.first().map(|report| report.what.clone()).unwrap_or_default();
+                let account = self.journal.account(None).of_call(call.clone());
+                account.refused(None, Wanted::default(), "streams", why)?;
+                Err(error)
+            }
         }
-        let (stream, end) = outlet.tool_stream(call)?;
-        streams.push(stream);
-        Ok(end)
     }
 
     /// What a tool did goes into the log; a request that nobody could take is refused there too.
@@ -312,10 +349,16 @@ fn no_network(profile: &stockade_policy::ExpandedProfile) -> Error {
         .hint("say what you need it for; a grant with a reason in the profile allows it")
 }
 
+/// Whether a use is a request that went to the outlet.
+fn is_sent(used: &Use) -> bool {
+    matches!(used.what, What::Request { .. }) && used.errno.is_none()
+}
+
 /// What a request wanted that was not made.
 fn wanted(used: &Use) -> Option<Wanted> {
     let What::Request { method } = &used.what else { return None };
-    let target = told::target(&used.path);
-    let (host, port) = target.map_or_else(Default::default, |target| (target.host, Some(target.port)));
+    used.errno?;
+    let (host, port) = egress::target(&used.path).unzip();
+    let host = host.unwrap_or_default();
     Some(Wanted { host, port, method: Some(method.clone()), path: None })
 }

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use stockade_audit::record::{CallId, Via};
 use stockade_policy::{Action, Call, Decision, Door, Host, ToolName};
@@ -31,15 +32,20 @@ pub(in crate::egress) enum Sender {
     /// A client of the proxy, which came to it at this address. What is to be encrypted it encrypts itself, after CONNECT.
     Client(SocketAddr),
     /// A tool, whose requests its own host function writes: there is nothing to encrypt between it and here, and so its
-    /// `https` is ours to begin. It does so for this call.
-    Tool(CallId),
+    /// `https` is ours to begin.
+    Tool {
+        /// It does so for this call.
+        call: CallId,
+        /// Set with the first request that is read: from then on there is a record of it.
+        heard: Arc<AtomicBool>,
+    },
 }
 
 impl Sender {
     fn way(&self) -> Way {
         match self {
             Self::Client(proxy) => Way { via: Via::Http, inside: Some(*proxy) },
-            Self::Tool(_) => Way { via: Via::Wasi, inside: None },
+            Self::Tool { .. } => Way { via: Via::Wasi, inside: None },
         }
     }
 
@@ -47,16 +53,23 @@ impl Sender {
     fn account(&self, context: &Context) -> Account {
         match self {
             Self::Client(_) => context.account.clone(),
-            Self::Tool(call) => context.account.of_call(call.clone()),
+            Self::Tool { call, .. } => context.account.of_call(call.clone()),
+        }
+    }
+
+    /// A request has been read.
+    fn heard(&self) {
+        if let Self::Tool { heard, .. } = self {
+            heard.store(true, Ordering::Relaxed);
         }
     }
 
     /// What the scheme of a URL asks for; `None` where it is not for here.
     fn channel(&self, scheme: Option<&str>) -> Option<Channel> {
         match (self, scheme) {
-            (Self::Client(_) | Self::Tool(_), Some("http")) => Some(Channel::Clear),
-            (Self::Tool(_), Some("https")) => Some(Channel::Tls),
-            (Self::Client(_) | Self::Tool(_), _) => None,
+            (Self::Client(_) | Self::Tool { .. }, Some("http")) => Some(Channel::Clear),
+            (Self::Tool { .. }, Some("https")) => Some(Channel::Tls),
+            (Self::Client(_) | Self::Tool { .. }, _) => None,
         }
     }
 
@@ -64,12 +77,12 @@ impl Sender {
     fn misdirected(&self, uri: &Uri) -> (String, &'static str) {
         let (from, known) = match self {
             Self::Client(_) => ("a request to the proxy", "send an absolute URL, or CONNECT"),
-            Self::Tool(_) => ("a request of a tool", "write https://host/path or http://host/path"),
+            Self::Tool { .. } => ("a request of a tool", "write https://host/path or http://host/path"),
         };
         match (self, uri.scheme_str()) {
             (_, None) => (format!("{from} that names no host"), known),
             (Self::Client(_), Some(_)) => (format!("{from} for another scheme than http"), "use CONNECT for https"),
-            (Self::Tool(_), Some(_)) => (format!("{from} for another scheme than http and https"), known),
+            (Self::Tool { .. }, Some(_)) => (format!("{from} for another scheme than http and https"), known),
         }
     }
 }
@@ -127,6 +140,7 @@ where
 impl Hosts {
     /// The connection that a request is on.
     async fn inside(&self, context: &Arc<Context>, uri: &Uri, asked: &Asked) -> Result<Arc<Inside>, Told> {
+        asked.from.heard();
         let to = destination(context, uri, &asked.from).map_err(|(what, hint)| {
             let logged = asked.account.refused(None, Wanted::default(), "malformed", what.clone());
             match logged {

@@ -162,6 +162,17 @@ async fn a_stream_that_a_tool_shuts_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_never_came_is_in_the_log_too() {
+    let world = World::new().await;
+    let (tools, stream) = world.tool().await;
+    drop((tools, stream));
+    let log = world.log().await;
+    let refused: Vec<&str> = records(&log).filter(|line| line.contains("net.refuse")).collect();
+    assert_eq!(refused.len(), 1, "{log}");
+    assert!(refused[0].contains("unheard") && refused[0].contains("tc_1"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outlet_that_has_closed_gives_no_stream() {
     let (streams, asked) = crate::egress::tool::Streams::new();
     let call = || CallId::new("tc_1").unwrap();

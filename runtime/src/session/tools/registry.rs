@@ -211,7 +211,7 @@ fn components_in(directory: &Path) -> Result<Vec<PathBuf>> {
 fn read_file(path: &Path) -> Result<(fs::Metadata, Vec<u8>)> {
     let failed = |e: std::io::Error| Error::io("read the component", path, &e);
     // Without O_NONBLOCK a fifo in its place would hold us up for ever.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("open flags are small");
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {

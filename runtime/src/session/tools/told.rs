@@ -3,6 +3,7 @@
 
 use super::few::ToolRecords;
 use crate::backend::wasm::{End, Files, OpenFlags, ToolRan, Use, What};
+use crate::egress;
 use crate::secrets::scrub::{Hit, Patterns};
 use crate::session::names;
 use std::sync::Arc;
@@ -22,13 +23,6 @@ pub(super) struct Teller {
     /// What was found of them in names.
     hits: Vec<Hit>,
     records: ToolRecords,
-}
-
-/// Where a request was to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) host: String,
-    pub(super) port: u16,
 }
 
 impl Teller {
@@ -65,9 +59,7 @@ impl Teller {
         match what {
             What::Env | What::Clock | What::Random => return record,
             What::Request { .. } => {
-                if let Some(Target { host, port }) = target(&path) {
-                    (record.host, record.port) = (Some(host), Some(port));
-                }
+                (record.host, record.port) = egress::target(&path).unzip();
                 return record;
             }
             What::Open(flags) => {
@@ -148,19 +140,6 @@ fn words(flags: OpenFlags) -> String {
     let named = [(flags.create, "|CREAT"), (flags.exclusive, "|EXCL"), (flags.truncate, "|TRUNC")];
     let set = named.into_iter().filter(|(set, _)| *set).map(|(_, name)| name);
     [String::from("RW")].into_iter().chain(set.map(str::to_owned)).collect()
-}
-
-/// Host and port of a URL, as the outlet names them.
-pub(super) fn target(url: &[u8]) -> Option<Target> {
-    let uri = http::Uri::try_from(url).ok()?;
-    let default = match uri.scheme_str() {
-        Some("https") => 443,
-        Some("http") => 80,
-        Some(_) | None => return None,
-    };
-    let authority = uri.authority()?.as_str();
-    let (host, port) = crate::egress::authority(authority, default)?;
-    Some(Target { host, port })
 }
 
 /// The beginning of an instance, as its record has it.

@@ -2,7 +2,7 @@
 //! It never imports anything for a tool but `progress`, and that only where the tool reports some.
 
 /// What `wit/tool.wit` says, as Rust.
-#[expect(missing_docs, clippy::all, reason = "generated from wit/tool.wit")]
+#[expect(missing_docs, clippy::mem_forget, reason = "generated from wit/tool.wit")]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",

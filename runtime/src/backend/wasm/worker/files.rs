@@ -98,8 +98,8 @@ impl FileState {
         if self.open.len() >= OPEN_MAX {
             return Err(Errno::MFILE);
         }
-        // openat2(2) takes a mode only from whoever may make a file.
-        let mode = if asked.opening.create { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+        // openat2(2) wants a mode where a file is made, and refuses one where none is.
+        let mode = if asked.flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
         let found = self.tree.open(directory, path, asked.flags, mode)?;
         match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
             FileType::Directory => Ok((self.descriptor_of_directory(found), None)),

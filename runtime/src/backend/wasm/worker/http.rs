@@ -105,10 +105,14 @@ impl WasiHttpHooks for Requests {
                 ledger.push(told);
                 return Err(Error::HttpRequestDenied);
             }
+            let Some((number, stream)) = streams.expect() else {
+                told.errno = Some(rustix::io::Errno::AGAIN.raw_os_error());
+                ledger.push(told);
+                return Err(Error::ConnectionLimitReached);
+            };
             // Whoever records the connection finds in the log already who asked for it.
             ledger.push(told);
             ledger.tell().await;
-            let (number, stream) = streams.expect().ok_or(Error::ConnectionLimitReached)?;
             out.send(&FromWorker::Connect { call, request: number }, None).await;
             let stream = stream.await.map_err(|_| Error::ConnectionTerminated)?;
             let stream = stream.map_err(|why| Error::InternalError(Some(why)))?;

@@ -1,0 +1,9 @@
+//! The tool `edit` as a component: the toolkit's function on the files that were granted. It never reaches anything else.
+
+use stockade_guest::{Failure, Reply};
+
+stockade_guest::tool!(answer);
+
+fn answer(arguments: &str) -> Result<Reply, Failure> {
+    stockade_guest_files::call(stockade_toolkit::edit::run, arguments)
+}
