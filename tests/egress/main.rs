@@ -17,6 +17,7 @@ mod requests;
 mod served;
 mod servers;
 mod services;
+mod tools;
 mod vault;
 mod walls;
 mod world;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             proofs::stories(),
             exchange::stories(),
             vault::stories(),
+            tools::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
     })

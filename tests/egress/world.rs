@@ -310,7 +310,7 @@ impl Drop for World {
 }
 
 /// A record as `log show` prints it, in its full length.
-fn line(record: &str) -> String {
+pub(crate) fn line(record: &str) -> String {
     let record: serde_json::Value = serde_json::from_str(record).unwrap_or_default();
     let kind = record.get("k").and_then(serde_json::Value::as_str).unwrap_or("?");
     let members = record.get("o").and_then(serde_json::Value::as_object);

@@ -2,3 +2,4 @@
 //! They never decide: what they cannot express is refused before it gets here.
 
 pub mod process;
+pub mod wasm;

@@ -3,6 +3,7 @@
 
 mod log;
 mod profile;
+mod tool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use log::{ExportFormat, LogArgs, LogCommand};
@@ -10,6 +11,7 @@ pub use profile::{LearnArgs, ProfileArgs, ProfileCommand};
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+pub use tool::{ToolArgs, ToolCommand, ToolPlace};
 
 /// Run an agent's commands behind walls, review what they changed, and prove what happened.
 #[derive(Debug, Parser)]
@@ -46,6 +48,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run many calls in one warm stockade: JSON lines in, JSON lines out.
     Session(SessionArgs),
+    /// Serve MCP on standard input and output: an agent's tools, in one warm stockade.
+    Mcp(McpArgs),
     /// Reach a server inside a running session from this machine, where its profile grants the port.
     Port(PortArgs),
     /// Show what a session changed.
@@ -62,6 +66,8 @@ pub enum Command {
     Log(LogArgs),
     /// Look at profiles.
     Profile(ProfileArgs),
+    /// Look at tools: components that run without a process, with what they ask for and the profile gives.
+    Tool(ToolArgs),
     /// Keep secrets: sandboxes hold placeholders, and the values go into the requests that a profile binds them to.
     Secret(SecretArgs),
     /// Print, step by step, what would be done to confine a command. Runs nothing.
@@ -137,8 +143,12 @@ pub struct RunArgs {
 /// The lines of `session`.
 const SESSION_LINES: &str = r#"Each line in:
   {"id": 1, "call": {"tool": "bash", "command": {"argv": ["cargo", "test"], "cwd": "sub", "env": {"A": "b"}, "wall_s": 60}}}
+  {"id": 2, "call": {"tool": "grep", "args": {"pattern": "fn main"}}}
 Each line out, one of:
   {"id": 1, "exit": {"code": 0}, "stdout": …, "stderr": …, "changes": …, "receipt": …}
+  {"id": 2, "reply": {"text": …, "structured": …, "images": […]}, "changes": …, "receipt": …}
+  {"id": 2, "refused": {"why": "invalid-arguments" or "refused", "text": …}, "changes": …, "receipt": …}
+  {"id": 2, "failed": {"why": "trapped", "limit", "died" or "cancelled", "text": …}, "changes": …, "receipt": …}
   {"id": 1, "denied": …}
   {"id": 1, "error": …}"#;
 
@@ -146,6 +156,27 @@ Each line out, one of:
 #[derive(Debug, Args)]
 #[command(after_help = SESSION_LINES)]
 pub struct SessionArgs {
+    /// What confines the calls.
+    #[command(flatten)]
+    pub confinement: Confinement,
+}
+
+/// How clients are told of `mcp`.
+const MCP_CLIENTS: &str = r#"Add it to a client (take the paths of your machine; each client starts it by itself):
+  Claude Code   claude mcp add stockade -- stockade mcp --workspace "$PWD"
+                its own tools off, so that nothing runs outside:
+                claude --tools "" --strict-mcp-config --mcp-config '{"mcpServers": {"stockade":
+                {"command": "stockade", "args": ["mcp", "--profile", "shell"]}}}'
+  Codex         codex mcp add stockade -- stockade mcp --workspace "$PWD"
+  Inspector     npx @modelcontextprotocol/inspector --cli stockade mcp --method tools/list
+  others        {"mcpServers": {"stockade": {"command": "stockade", "args": ["mcp", "--workspace", "/path/to/project"]}}}
+
+Tools: bash, diff, apply, audit_receipt, and the WASI tools that this build has. Each answer has a receipt in _meta."#;
+
+/// Arguments of `mcp`.
+#[derive(Debug, Args)]
+#[command(after_help = MCP_CLIENTS)]
+pub struct McpArgs {
     /// What confines the calls.
     #[command(flatten)]
     pub confinement: Confinement,

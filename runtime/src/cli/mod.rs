@@ -9,6 +9,7 @@ mod explain;
 mod gc;
 mod log;
 mod manual;
+mod mcp;
 mod port;
 mod profile;
 mod report;
@@ -19,6 +20,7 @@ mod secret;
 mod session;
 pub mod style;
 pub mod terminal;
+mod tool;
 mod verify;
 
 use crate::config::environment::Environment;
@@ -90,9 +92,11 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Verify(args) => verify::verify(&args, context),
         Command::Log(args) => log::log(&args.command, context),
         Command::Profile(args) => profile::profile(&args.command, context),
+        Command::Tool(args) => tool::tool(&args.command, context),
         Command::Secret(args) => secret::secret(&args.command, context),
         Command::Port(args) => port::port(&args, context),
         Command::Session(args) => session::session(&args, context),
+        Command::Mcp(args) => mcp::serve(&args, context),
         Command::Doctor(args) => doctor::doctor(&args, context),
         Command::Gc(args) => gc::gc(&args, context),
         Command::Completions { shell } => manual::completions(shell),

@@ -2,6 +2,7 @@
 //! It never says more than the log does.
 
 use crate::backend::process::Ran;
+use crate::backend::wasm::End;
 use crate::error::{Error, Result};
 use crate::session::{Left, Outcome};
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
@@ -73,6 +74,13 @@ impl Report {
         match outcome {
             Outcome::Denied(refusal) => self.denied = Some(refusal.to_string()),
             Outcome::Unapproved(_) => self.denied = Some("a person has to approve this".to_owned()),
+            Outcome::Called(called) => {
+                self.changes = called.settled.outcomes.iter().map(change_line).collect();
+                self.receipt = Some(receipt_line(&called.receipt));
+                if let End::Limit(hit) = called.ran.end {
+                    self.limit = Some(hit);
+                }
+            }
             Outcome::Ran(sealed) => {
                 self.changes = sealed.settled.outcomes.iter().map(change_line).collect();
                 self.processes = sealed.processes;

@@ -33,7 +33,8 @@ impl Channel {
         }
     }
 
-    const fn port(self) -> u16 {
+    /// The port of its URLs that name none.
+    pub(super) const fn port(self) -> u16 {
         match self {
             Self::Tls => 443,
             Self::Clear => 80,

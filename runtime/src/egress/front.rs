@@ -8,7 +8,7 @@ pub(super) use sniff::Prefixed;
 use super::Context;
 use super::canonical::{Channel, Destination};
 use super::dial::{Dialed, Load};
-use super::http::{Carried, Inside, forward, serve};
+use super::http::{Carried, Inside, Sender, forward, serve};
 use super::names::{self, Place};
 use super::proxy::{self, Form, Obstacle};
 use super::refuse::{self, Told, Tongue};
@@ -112,7 +112,7 @@ async fn ask(context: Arc<Context>, mut stream: TcpStream, local: SocketAddr) ->
     let way = Way { via: target.form.via(), inside: Some(local) };
     let ahead = BytesMut::from(&target.rest[..]);
     if target.form == Form::Absolute {
-        return forward(context, Prefixed::new(ahead.freeze(), stream), local).await;
+        return forward(context, Prefixed::new(ahead.freeze(), stream), Sender::Client(local)).await;
     }
     let host = match &target.host {
         Host::Address(address) => named(&context, *address),

@@ -19,7 +19,7 @@ mod walk;
 mod websocket;
 mod wire;
 
-pub(super) use forwarded::forward;
+pub(super) use forwarded::{Sender, forward};
 
 use super::Context;
 use super::canonical::{Channel, Destination};

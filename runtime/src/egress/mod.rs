@@ -22,6 +22,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod tool;
 pub mod tunnel;
 
 use crate::error::{Error, Result};
@@ -41,11 +42,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use stockade_audit::record::CallId;
 use stockade_policy::{ExpandedProfile, NetGrant, RuleId};
 use tasks::Tasks;
 use tls::{Authority, Trust};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
+use tool::Streams;
+pub use tool::ToolStream;
 
 /// Time that connections have to end by themselves when the outlet closes.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -96,6 +101,18 @@ pub fn carrier(settings: impl Fn() -> Result<dial::Settings> + Send + Sync + 'st
     }
 }
 
+/// Host and port that a URL leads to, as the log names them; `None` where it is none that is served here.
+pub fn target(url: &[u8]) -> Option<(String, u16)> {
+    let uri = ::http::Uri::try_from(url).ok()?;
+    let channel = match uri.scheme_str() {
+        Some("https") => canonical::Channel::Tls,
+        Some("http") => canonical::Channel::Clear,
+        Some(_) | None => return None,
+    };
+    let (host, port) = proxy::authority(uri.authority()?.as_str(), Some(channel.port())).ok()?;
+    Some((host.to_string(), port))
+}
+
 /// What every connection of one outlet needs.
 pub(crate) struct Context {
     profile: Arc<ExpandedProfile>,
@@ -139,6 +156,7 @@ impl Context {
 /// An outlet at work. It has a thread of its own, which ends with it.
 pub struct Outlet {
     close: watch::Sender<bool>,
+    streams: Streams,
     thread: JoinHandle<Result<()>>,
 }
 
@@ -159,6 +177,7 @@ impl Outlet {
         // One worker: a session is one agent, many sessions share the cores, and one thread hands nothing over.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let (streams, asked) = Streams::new();
         let run = move || {
             let made = {
                 let _entered = runtime.enter();
@@ -167,7 +186,7 @@ impl Outlet {
             match made {
                 Ok(running) => {
                     drop(ready.send(Ok(())));
-                    runtime.block_on(running.run())
+                    runtime.block_on(running.run(asked))
                 }
                 Err(error) => {
                     drop(ready.send(Err(error)));
@@ -177,7 +196,17 @@ impl Outlet {
         };
         let thread = std::thread::Builder::new().name("outlet".to_owned()).spawn(run).map_err(failed)?;
         started.recv().map_err(|_| Error::bug("the outlet ended before it began"))??;
-        Ok(Self { close, thread })
+        Ok(Self { close, streams, thread })
+    }
+
+    /// A stream on which the requests of one call of a tool are served, until it is dropped, and the tool's end of it. It
+    /// carries HTTP/1.1, each request with its whole URL, `https` as well as `http`, and no TLS: what goes out is encrypted
+    /// behind it. Each is judged, armed, logged, sent and scrubbed as if it had come on a connection from inside.
+    ///
+    /// # Errors
+    /// Host: no descriptors are left, or the outlet has ended.
+    pub fn tool_stream(&self, call: &CallId) -> Result<(ToolStream, OwnedFd)> {
+        self.streams.open(call.clone())
     }
 
     /// Takes no more connections, gives the open ones a little time, and ends them. Each has its last record when this
@@ -257,7 +286,7 @@ impl Running {
         Ok(Self { context: Arc::new(context), listeners, services })
     }
 
-    async fn run(self) -> Result<()> {
+    async fn run(self, tools: Receiver<tool::Asked>) -> Result<()> {
         let Self { context, listeners, services } = self;
         let mut parts = tokio::task::JoinSet::new();
         for service in services {
@@ -277,6 +306,8 @@ impl Running {
             let context = Arc::clone(&context);
             parts.spawn(async move { until_closed(&context, front::accept(Arc::clone(&context), listener)).await });
         }
+        let of_tools = Arc::clone(&context);
+        parts.spawn(async move { until_closed(&of_tools, tool::accept(Arc::clone(&of_tools), tools)).await });
         let ebbing = Arc::clone(&context);
         parts.spawn(async move { until_closed(&ebbing, ebbing.ebb.give_back()).await });
         let mut first = Ok(());

@@ -4,19 +4,27 @@
 //! ```json
 //! {"id": 7, "call": {"tool": "bash", "command": {"argv": ["cargo", "test"]}}}
 //! {"id": 7, "exit": {"code": 0}, "stdout": "…", "stderr": "", "changes": 2, "receipt": {"n": 9, "leaf_hash": "…", "durable": false}}
+//! {"id": 8, "call": {"tool": "grep", "args": {"pattern": "fn main"}}}
+//! {"id": 8, "reply": {"text": "…", "structured": {…}, "images": [{"media_type": "image/png", "b64": "…"}]}, "changes": 2, "receipt": {…}}
+//! {"id": 8, "refused": {"why": "invalid-arguments", "text": "…"}, "changes": 2, "receipt": {…}}
+//! {"id": 8, "failed": {"why": "trapped", "text": "…"}, "changes": 2, "receipt": {…}}
 //! {"id": 8, "denied": "…"}
 //! {"id": 9, "error": "…"}
 //! ```
 //!
 //! `call` is what [`stockade_policy::RawCall`] reads. Output that is not UTF-8 is `{"b64": "…"}`, and output of more than
-//! 1 MiB a stream is cut, with `"cut"` saying how many bytes are missing; the log has the digest of all that was kept.
+//! 1 MiB a stream is cut, with `"cut"` saying how many bytes are missing; the log has the digest of all that was kept. What
+//! a tool answers is bounded by the limits of its call. A tool that failed is `trapped`, over a `limit`, `died` or `cancelled`.
 
 use crate::backend::process::{Alone, Input, Io, NotStarted, Ran, Sink};
+use crate::backend::wasm::{End, Failure, Reply};
 use crate::error::{Error, Result};
+use crate::session::tools::Called;
 use crate::session::{Outcome, Sealed, Session};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
+use stockade_audit::Receipt;
 use stockade_audit::record::Digest;
 use stockade_jail::Status;
 use stockade_policy::{Action, CALL_BYTES_MAX, Call, RawCall};
@@ -31,8 +39,8 @@ const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// What a line asks for.
 #[derive(Debug)]
 pub enum Asked {
-    /// A command, under the name that its answer bears.
-    Command(Value, Call),
+    /// A command or a tool, under the name that its answer bears.
+    Call(Value, Call),
     /// Nothing that can be done: the answer.
     Refused(Value),
 }
@@ -44,7 +52,7 @@ pub enum Asked {
 pub fn serve(session: &mut Session, input: &mut dyn BufRead, output: &mut dyn Write) -> Result<()> {
     while let Some(asked) = read(input)? {
         let answer = match asked {
-            Asked::Command(id, call) => answer(session, id, call)?,
+            Asked::Call(id, call) => answer(session, id, call)?,
             Asked::Refused(answer) => answer,
         };
         let written = serde_json::to_writer(&mut *output, &answer).map_err(io::Error::from);
@@ -134,13 +142,13 @@ fn asked(line: &[u8]) -> std::result::Result<Asked, Value> {
         Ok(call) => call,
         Err(flaw) => return Err(json!({ "id": envelope.id, "error": flaw.what, "hint": flaw.hint })),
     };
-    // A session's wall runs commands; what else a harness may ask for is refused before it is claimed, so that the log
+    // A session runs commands and tools; what else a harness may ask for is refused before it is claimed, so that the log
     // never has a permit that nothing carries out.
-    if !matches!(call.action(), Action::Command(_)) {
-        let hint = "ask for a command; files of the workspace can be read and written by one";
-        return Err(json!({ "id": envelope.id, "error": "this session runs commands only", "hint": hint }));
+    if !matches!(call.action(), Action::Command(_) | Action::Tool { .. }) {
+        let hint = "ask for a command, or call a tool with \"args\"; both can read and write files of the workspace";
+        return Err(json!({ "id": envelope.id, "error": "this session runs commands and tools only", "hint": hint }));
     }
-    Ok(Asked::Command(envelope.id, call))
+    Ok(Asked::Call(envelope.id, call))
 }
 
 /// Runs one call. Only what makes the session unusable is an error; the rest is an answer.
@@ -154,6 +162,7 @@ fn answer(session: &mut Session, id: Value, call: Call) -> Result<Value> {
             json!({ "denied": format!("a person has to approve this: {}", reasons.join("; ")) })
         }
         Outcome::Ran(sealed) => ran(&sealed, stdout, stderr),
+        Outcome::Called(called) => self::called(*called),
     };
     if let Value::Object(members) = &mut answer {
         members.insert("id".to_owned(), id);
@@ -161,13 +170,52 @@ fn answer(session: &mut Session, id: Value, call: Call) -> Result<Value> {
     Ok(answer)
 }
 
+fn receipt(receipt: &Receipt) -> Value {
+    json!({ "n": receipt.n, "leaf_hash": Digest(receipt.leaf_hash).to_string(), "durable": receipt.durable })
+}
+
+/// The answer to the call of a tool.
+fn called(called: Called) -> Value {
+    let failed = |why: &str, text: String| ("failed", json!({ "why": why, "text": text }));
+    let refused = |why: &str, text: String| ("refused", json!({ "why": why, "text": text }));
+    let mut limit = None;
+    let (name, value) = match called.ran.end {
+        End::Answered(reply) => ("reply", self::reply(reply)),
+        End::Refused(Failure::InvalidArguments(text)) => refused("invalid-arguments", text),
+        End::Refused(Failure::Refused(text)) => refused("refused", text),
+        End::Trapped { why } => failed("trapped", why),
+        End::Died { why } => failed("died", why),
+        End::Cancelled => failed("cancelled", "its caller did not want it any more".to_owned()),
+        End::Limit(hit) => {
+            limit = Some(hit);
+            failed("limit", "it ran into a limit".to_owned())
+        }
+    };
+    let mut answer =
+        json!({ "changes": called.settled.waiting.changes, "receipt": receipt(&called.receipt), name: value });
+    if let (Some(hit), Value::Object(members)) = (limit, &mut answer) {
+        members.insert("limit".to_owned(), json!(hit));
+    }
+    answer
+}
+
+fn reply(reply: Reply) -> Value {
+    let mut answer = json!({ "text": reply.text });
+    let Value::Object(members) = &mut answer else { return answer };
+    // A tool says that it is JSON; what is none is passed on as the text that it is.
+    if let Some(structured) = reply.structured {
+        let value = serde_json::from_str(&structured).unwrap_or(Value::String(structured));
+        members.insert("structured".to_owned(), value);
+    }
+    if !reply.images.is_empty() {
+        let image = |(media_type, bytes): (String, Vec<u8>)| json!({ "media_type": media_type, "b64": stockade_audit::text::base64(&bytes) });
+        members.insert("images".to_owned(), reply.images.into_iter().map(image).collect());
+    }
+    answer
+}
+
 fn ran(sealed: &Sealed, stdout: Kept, stderr: Kept) -> Value {
-    let receipt = json!({
-        "n": sealed.receipt.n,
-        "leaf_hash": Digest(sealed.receipt.leaf_hash).to_string(),
-        "durable": sealed.receipt.durable,
-    });
-    let mut answer = json!({ "changes": sealed.settled.waiting.changes, "receipt": receipt });
+    let mut answer = json!({ "changes": sealed.settled.waiting.changes, "receipt": receipt(&sealed.receipt) });
     let mut add = |name: &str, value: Value| {
         if let Value::Object(members) = &mut answer {
             members.insert(name.to_owned(), value);
@@ -252,7 +300,7 @@ mod tests {
         let mut input = io::BufReader::new(line);
         for expected in expected {
             let found = match read(&mut input).expect("reading memory works") {
-                Some(Asked::Command(id, _)) => format!("run {id}"),
+                Some(Asked::Call(id, _)) => format!("run {id}"),
                 Some(Asked::Refused(answer)) => answer.to_string(),
                 None => "end".to_owned(),
             };

@@ -20,7 +20,7 @@ use stockade_audit::disclose::Disclosed;
 use stockade_audit::note::Vkey;
 use stockade_audit::record::{self as log, CallId, Record, SessionId, SessionOpen};
 use stockade_audit::{AuditError, Closed, Ledger, Machine, Receipt, SessionLog};
-use stockade_policy::{Call, Grounds, Permit, Refusal};
+use stockade_policy::{Call, Grounds, Permit, Refusal, arguments_json};
 
 /// Time between two heartbeats: a session that dies is known to be dead after two of them.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -352,7 +352,7 @@ fn disclosures(call: &Call) -> Vec<Disclosed> {
         }
         Action::Connect { host, port, .. } => vec![Disclosed::bytes("args", format!("{host}:{port}"))],
         Action::Port { port } => vec![Disclosed::bytes("args", port.to_string())],
-        Action::Tool { args, .. } => vec![Disclosed::bytes("args", format!("{args:?}"))],
+        Action::Tool { args, .. } => vec![Disclosed::bytes("args", arguments_json(args))],
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stockade_audit::merkle::sha256;
-use stockade_audit::record::{self as log, Digest, Record, Via};
+use stockade_audit::record::{self as log, CallId, Digest, Record, Via};
 use stockade_audit::{Durable, SessionLog};
 use stockade_policy::{Action, Approver, Ask, Call, Host, Method, Permit, Refusal, RuleId, UrlPath};
 
@@ -30,6 +30,8 @@ pub struct Account {
     log: Arc<SessionLog>,
     before: Option<Before>,
     shared: Arc<Shared>,
+    /// The call of a tool that all of it is for.
+    call: Option<CallId>,
 }
 
 /// Counters of all clones.
@@ -84,6 +86,8 @@ pub struct Connection {
     host: Host,
     port: u16,
     began: Instant,
+    /// The call of a tool that it belongs to.
+    call: Option<CallId>,
 }
 
 /// A request that was judged, and whose permit is in the log: the only thing that is sent. It cannot be copied.
@@ -128,7 +132,12 @@ impl Admitted {
 
 impl Account {
     pub(super) fn new(log: Arc<SessionLog>, before: Option<Before>) -> Self {
-        Self { log, before, shared: Arc::default() }
+        Self { log, before, shared: Arc::default(), call: None }
+    }
+
+    /// The same account, for what one call of a tool asks for: connections and refusals are then records of that call.
+    pub fn of_call(&self, call: CallId) -> Self {
+        Self { call: Some(call), ..self.clone() }
     }
 
     /// A name was asked for, and answered with this synthetic address, or with nothing.
@@ -164,8 +173,9 @@ impl Account {
         }
         let is_first = is_whole && self.is_first(&host, port);
         let record = log::NetOpen { c: number, host: host.to_string(), port, via, addr: inside.map(address), rules };
-        let durable = self.begin(is_first, &[Record::new(record)])?;
-        let connection = Connection { number, host, port, began: Instant::now() };
+        let call = self.call.clone();
+        let durable = self.begin(is_first, &[of(call.as_ref(), Record::new(record))])?;
+        let connection = Connection { number, host, port, began: Instant::now(), call };
         let give_up: fn(&Self, Connection) -> Result<()> = |account, connection| {
             account.close(connection, Total { fault: Some("given up before it began".to_owned()), ..Total::default() })
         };
@@ -195,7 +205,7 @@ impl Account {
             self.log.barrier().map_err(failed)?;
             self.reached(&host, port);
         }
-        Ok(Connection { number, host, port, began: Instant::now() })
+        Ok(Connection { number, host, port, began: Instant::now(), call: None })
     }
 
     /// A connection ended.
@@ -302,7 +312,7 @@ impl Account {
         by: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<()> {
-        self.append(log::NetRefuse {
+        let record = Record::new(log::NetRefuse {
             c: connection.map(|connection| connection.number),
             host: clipped(wanted.host),
             port: wanted.port,
@@ -310,7 +320,9 @@ impl Account {
             path: wanted.path,
             rule: by.into(),
             reason: clipped(reason.into()),
-        })
+        });
+        let call = connection.map_or(self.call.as_ref(), |connection| connection.call.as_ref());
+        self.log.append(of(call, record)).map(drop).map_err(failed)
     }
 
     /// Nobody is there to be asked, so it is refused; the log says what would have been asked.
@@ -398,6 +410,14 @@ impl Account {
             self.log.fail(&error);
             failed(error)
         })
+    }
+}
+
+/// A record of a call, where it is for one.
+fn of(call: Option<&CallId>, record: Record) -> Record {
+    match call {
+        Some(call) => record.of_call(call),
+        None => record,
     }
 }
 

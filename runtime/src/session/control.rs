@@ -11,8 +11,10 @@ mod tests;
 
 pub use client::{Line, Opened};
 
+use crate::backend::process::ProcessWall;
 use crate::error::{Error, Result};
 use crate::journal::{Account, Connection, INSIDE, Total, Wanted};
+use crate::session::open::Options;
 use relay::{Broken, Counts};
 use std::fs::File;
 use std::io;
@@ -76,6 +78,24 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// Of a session; `None` where its profile grants nothing that is asked for there.
+    ///
+    /// # Errors
+    /// As [`Control::start`].
+    pub(super) fn of(options: &Options, wall: &Arc<ProcessWall>, account: Account) -> Result<Option<Self>> {
+        if options.profile.port_grants().next().is_none() {
+            return Ok(None);
+        }
+        let wall = Arc::clone(wall);
+        let settings = Settings {
+            profile: options.profile.clone(),
+            connect: Box::new(move |port, within| wall.connect_inside(port, within)),
+            account,
+            uid: options.user.uid,
+        };
+        Self::start(&options.paths.layer, settings).map(Some)
+    }
+
     /// Starts to listen in the session's directory, which nobody else may enter.
     ///
     /// # Errors

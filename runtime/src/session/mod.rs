@@ -5,17 +5,20 @@ mod control;
 mod names;
 pub mod open;
 mod outlet;
+pub mod own;
 mod recorder;
 pub mod records;
 pub mod review;
 pub mod scrubbed;
 pub mod settle;
 mod tee;
+pub mod tools;
 
 pub use control::{Line, Opened};
 pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
+use crate::backend::wasm::Progress;
 use crate::egress::Outlet;
 use crate::error::{Error, Result};
 use crate::journal::{self, Claim, Journal, Logged};
@@ -24,15 +27,16 @@ use crate::session::control::Control;
 use crate::session::outlet::Secrets;
 use crate::session::recorder::{Recorder, Told};
 use crate::session::scrubbed::Scrubbed;
-use crate::session::settle::{Known, Settled};
-use crate::session::tee::Tee;
+use crate::session::settle::{Known, Settled, Waiting};
+use crate::session::tee::{KEPT_BYTES_MAX, Tee};
+use crate::session::tools::{Called, Tools};
 use crate::workspace::{Hidden, Layer, Mode};
 use std::sync::Arc;
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
 use stockade_jail::Enforced;
 use stockade_jail::recorder::CallNumber;
-use stockade_policy::{Ask, Call, Decision, ExpandedProfile, Refusal};
+use stockade_policy::{Action, Ask, Call, Decision, ExpandedProfile, Refusal};
 
 /// Standard output and error as the log has them.
 type Output = [Option<log::Stream>; 2];
@@ -52,8 +56,12 @@ pub struct Session {
     recorder: Option<Recorder>,
     watched: log::Recorder,
     secrets: Option<Secrets>,
+    /// Its tools. Their workers end with the wall.
+    tools: Tools,
     layer: Layer,
     known: Known,
+    /// What waited to be applied after the last call that could change anything.
+    waiting: Waiting,
     /// Names in the layer that have a secret in them, and how the log tells them.
     hidden: Hidden,
     via: &'static str,
@@ -66,6 +74,8 @@ pub enum Outcome {
     Ran(Box<Sealed>),
     /// It was refused.
     Denied(Refusal),
+    /// A tool was called and ran.
+    Called(Box<Called>),
     /// A person would have to agree, and there is nobody to ask.
     Unapproved(Ask),
 }
@@ -114,21 +124,48 @@ impl Session {
     /// Host: the log or the workspace cannot be written; then the call's effects are not trusted, and the session
     /// must end. Guest: the program could not be started.
     pub fn call(&mut self, call: Call, io: Io<'_>) -> Result<Outcome> {
+        self.call_and_hear(call, io, &mut |_| {})
+    }
+
+    /// The same, and how far a tool says that it is.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub fn call_and_hear(&mut self, call: Call, io: Io<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
         let claim = self.journal.claim(&call, self.via)?;
         let permit = match self.profile.judge(call) {
             Decision::Permit(permit) => permit,
-            Decision::Ask(ask) => return self.unapproved(claim, ask),
+            Decision::Ask(ask) => return self.unapproved(claim, ask).map(Outcome::Unapproved),
             Decision::Denial(denial) => {
                 let (_, refusal) = denial.into_parts();
                 self.journal.deny(claim, &refusal)?;
                 return Ok(Outcome::Denied(refusal));
             }
         };
-        let logged = self.journal.commit(claim, permit)?;
+        let Action::Tool { name, .. } = permit.call().action() else {
+            let logged = self.journal.commit(claim, permit)?;
+            return self.command(logged, io);
+        };
+        // Before the permit is in the log: it is for something that there is.
+        match self.tools.find(&self.profile, name) {
+            Ok(known) => {
+                let logged = self.journal.commit(claim, permit)?;
+                self.use_tool(logged, known, io.outside, progress)
+            }
+            Err(refusal) => {
+                self.journal.deny(claim, &refusal)?;
+                Ok(Outcome::Denied(refusal))
+            }
+        }
+    }
+
+    /// The way of a logged command: run, compared, sealed.
+    fn command(&mut self, logged: Logged, io: Io<'_>) -> Result<Outcome> {
         let before = settle::before(&self.layer)?;
         let Run { id, number, ran, output } = self.run(logged, io).map_err(|error| self.cause(error))?;
         let mut settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
         self.hide(&id, &mut settled)?;
+        self.waiting = settled.waiting;
         let told = self.told(number, &ran)?;
         let processes = told.processes;
         let receipt = self.seal(&id, &ran, told, &settled, output)?;
@@ -140,7 +177,9 @@ impl Session {
     /// # Errors
     /// Host: the log cannot be written; the session then counts as interrupted.
     pub fn close(self, cause: log::Cause, status: i32) -> Result<Left> {
-        let Self { id, journal, wall, layer, outlet, control, recorder, .. } = self;
+        let Self { id, journal, wall, layer, outlet, control, recorder, tools, .. } = self;
+        // Its workers are beside the sandbox's processes, and hold the wall.
+        drop(tools);
         // The kernel takes its time to end a sandbox; the log does not depend on it, since no call runs any more.
         wall.end();
         // Every connection and request has its end in the log before the log has its own.
@@ -192,11 +231,18 @@ impl Session {
     /// A stream as its record has it; `None` when nothing came.
     fn keep(&self, tee: Tee<'_>) -> Result<Option<log::Stream>> {
         let (kept, z) = tee.into_kept();
+        self.keep_bytes(&kept, z - kept.len() as u64)
+    }
+
+    /// Bytes as a record has them, of which so many more were thrown away before; `None` where there are none at all.
+    fn keep_bytes(&self, bytes: &[u8], lost: u64) -> Result<Option<log::Stream>> {
+        let kept = bytes.get(..KEPT_BYTES_MAX).unwrap_or(bytes);
+        let z = lost + bytes.len() as u64;
         if z == 0 {
             return Ok(None);
         }
         let cut = z - kept.len() as u64;
-        let blob = self.journal.keep(&kept)?;
+        let blob = self.journal.keep(kept)?;
         Ok(Some(match blob {
             Some(blob) => log::Stream { z, cut, blob: Some(blob) },
             None => log::Stream { z, cut: z, blob: None },
@@ -204,7 +250,7 @@ impl Session {
     }
 
     /// Nobody is there to be asked: the call is refused, and the log says what would have been asked.
-    fn unapproved(&self, claim: Claim, ask: Ask) -> Result<Outcome> {
+    fn unapproved(&self, claim: Claim, ask: Ask) -> Result<Ask> {
         let rules = ask.rules();
         let refusal = Refusal {
             rule: rules.first().map(|asking| asking.rule.clone()),
@@ -213,7 +259,7 @@ impl Session {
             ask: "a person has to approve this".to_owned(),
         };
         self.journal.deny(claim, &refusal)?;
-        Ok(Outcome::Unapproved(ask))
+        Ok(ask)
     }
 
     /// Why a call found no sandbox any more: a recorder that cannot write ends it, and its reason is the one to be told.
@@ -263,11 +309,17 @@ impl Session {
         {
             self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
         }
-        if settled.unnameable > 0 {
-            let why = "directories have entries too deep to be named: what changed there is not known";
-            self.journal.gap(settled.unnameable as u64, why)?;
-        }
+        self.unnameable(settled)?;
         self.journal.seal(id, records::outcome(ran, told.main, output))
+    }
+
+    /// Says of what nobody can say what changed there.
+    fn unnameable(&self, settled: &Settled) -> Result<()> {
+        if settled.unnameable == 0 {
+            return Ok(());
+        }
+        let why = "directories have entries too deep to be named: what changed there is not known";
+        self.journal.gap(settled.unnameable as u64, why)
     }
 }
 

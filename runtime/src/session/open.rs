@@ -7,11 +7,12 @@ use crate::backend::process::layout::{Granted, Grants, Screens};
 use crate::backend::process::plan::{self, Guest, Site, View};
 use crate::backend::process::{self, ProcessWall};
 use crate::error::{Error, Result};
-use crate::journal::{Account, Draft};
-use crate::session::control::{self, Control};
+use crate::journal::Draft;
+use crate::session::control::Control;
 use crate::session::outlet::{self, Blueprint, Secrets};
 use crate::session::recorder::Recorder;
-use crate::session::settle::{self, Guards, Known};
+use crate::session::settle::{self, Guards, Known, Waiting};
+use crate::session::tools::Tools;
 use crate::session::{Session, digest, records};
 use crate::workspace::{Changes, Hidden, Layer, Method, Mode, Treatment};
 use std::collections::BTreeMap;
@@ -185,7 +186,8 @@ impl Session {
             }
             (None, _) | (_, None) => None,
         };
-        let control = control(&options, &wall, account)?;
+        let control = Control::of(&options, &wall, account)?;
+        let tools = Tools::new(&options, &wall, prepared.inside, prepared.environment);
         let Options { id, profile, via, .. } = options;
         Ok(Self {
             id,
@@ -197,27 +199,14 @@ impl Session {
             recorder,
             watched,
             secrets,
+            tools,
             layer: prepared.layer,
             via,
             known: Known::default(),
+            waiting: Waiting::default(),
             hidden: Hidden::default(),
         })
     }
-}
-
-/// The session's control socket, where the profile grants something that is asked for there.
-fn control(options: &Options, wall: &Arc<ProcessWall>, account: Account) -> Result<Option<Control>> {
-    if options.profile.port_grants().next().is_none() {
-        return Ok(None);
-    }
-    let wall = Arc::clone(wall);
-    let settings = control::Settings {
-        profile: options.profile.clone(),
-        connect: Box::new(move |port, within| wall.connect_inside(port, within)),
-        account,
-        uid: options.user.uid,
-    };
-    Control::start(&options.paths.layer, settings).map(Some)
 }
 
 /// Makes the directory of a session's layer, if it is not there.

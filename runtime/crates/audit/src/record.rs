@@ -13,6 +13,7 @@ mod process;
 mod respell;
 mod sense;
 mod strict;
+mod tool;
 mod values;
 
 pub use body::*;
@@ -24,6 +25,7 @@ pub(crate) use leaf::{Place, write_leaf};
 pub use ledger::*;
 pub use net::*;
 pub use process::*;
+pub use tool::*;
 pub use values::{BlobRef, CallId, Digest, GitId, LogPath, NameError, SessionId};
 
 use crate::disclose::Disclosed;

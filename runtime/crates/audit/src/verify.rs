@@ -11,6 +11,7 @@ mod net;
 mod recorded;
 mod stream;
 mod tiles;
+mod tools;
 
 use crate::disk::{Disk, read_file};
 use crate::error::AuditError;

@@ -3,6 +3,7 @@
 
 mod files;
 mod locate;
+mod room;
 pub(crate) mod victims;
 
 use crate::enforced::{Layer, LayerState};
@@ -10,10 +11,10 @@ use crate::error::JailError;
 use crate::plan::Limits;
 use files::{count, join, make, read, remove, write};
 use locate::{Own, Place};
+pub(crate) use room::enter;
 use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long dropping waits for killed processes to leave: they need to be scheduled once to die.
@@ -34,6 +35,8 @@ pub struct Group {
     cpu: Option<PathBuf>,
     freezer: Option<PathBuf>,
     counters: Counters,
+    /// What the limit of processes was set to.
+    room: Mutex<Option<u64>>,
 }
 
 /// Counters that are read twice for every call: kept open, since opening a file here costs many times what reading does.
@@ -115,18 +118,6 @@ impl Group {
             })?;
         }
         Ok(())
-    }
-
-    /// Lets a helper with one thread in: moves it, or hands out the files by which it has to [`enter`] by itself.
-    ///
-    /// The second is for version 1. Whoever moves *another* process takes a lock that every fork and exit on the machine
-    /// passes, which waits for an RCU grace period: 2 to 10 ms. A thread that moves itself needs none of it, since Linux
-    /// 5.17; version 2 takes the lock all the same, as it moves whole processes only.
-    pub(crate) fn admit(&self, helper: u32) -> Result<Vec<OwnedFd>, JailError> {
-        match self.version {
-            Version::Two => self.add(helper).map(|()| Vec::new()),
-            Version::One => self.directories().map(open_tasks).collect(),
-        }
     }
 
     /// Kills every process of the group, those that are being forked included.
@@ -233,6 +224,7 @@ impl Group {
             cpu: Some(directory.clone()),
             freezer: None,
             counters: Counters::default(),
+            room: Mutex::new(limits.pids),
         };
         // From here on dropping `group` removes the directory again.
         if let Some(bytes) = limits.memory_mib.map(|mib| mib.saturating_mul(BYTES_PER_MIB)) {
@@ -259,6 +251,7 @@ impl Group {
             cpu: None,
             freezer: None,
             counters: Counters::default(),
+            room: Mutex::new(limits.pids),
         };
         let mut refusals = Vec::new();
         let below = |controller: &str, refusals: &mut Vec<String>| {
@@ -344,17 +337,6 @@ impl Group {
         }
         killed
     }
-}
-
-fn open_tasks(directory: &Path) -> Result<OwnedFd, JailError> {
-    let path = join(directory, "tasks");
-    let file = File::options().write(true).open(&path);
-    file.map(OwnedFd::from).map_err(|error| JailError::io("open", path.display().to_string(), &error))
-}
-
-/// Moves the calling thread, which has to be the only one of its process, into the group of this `tasks` file.
-pub(crate) fn enter(tasks: OwnedFd) -> Result<(), JailError> {
-    File::from(tasks).write_all(b"0").map_err(|error| JailError::io("join", "a control group", &error))
 }
 
 impl Drop for Group {

@@ -38,6 +38,11 @@ impl Channel {
         Self(end)
     }
 
+    /// The end itself.
+    pub(crate) fn into_end(self) -> OwnedFd {
+        self.0
+    }
+
     /// Sends, waiting for room. A message that is too long for a datagram goes along in a memfd.
     pub(crate) fn send(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), JailError> {
         let bytes = wire::encode(message);

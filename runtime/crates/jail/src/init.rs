@@ -18,14 +18,17 @@ use crate::tree;
 use crate::wire::{Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod accounts;
 mod answers;
+mod entrance;
 
 use answers::{make_socket, refuse, report, tell};
+use entrance::Entrance;
 
 /// `argv[0]` of a process that is to be an init.
 pub(crate) const NAME: &str = "stockade-init";
@@ -59,7 +62,7 @@ pub fn run_as_init_if_asked() {
 /// The helper's life; its exit code.
 fn helper() -> i32 {
     heap::keep_one_heap();
-    let Ok(control) = take_control() else { return NOT_AN_INIT };
+    let Ok(control) = take_control(c"stockade-init") else { return NOT_AN_INIT };
     match set_up(&control) {
         Ok(Next::Helper) => 0,
         Ok(Next::Init(init)) => match init.serve(&control) {
@@ -73,7 +76,7 @@ fn helper() -> i32 {
 
 /// Moves the control channel away from descriptor 0 and closes everything else that was inherited. 0, 1 and 2 are
 /// `/dev/null` afterwards, so that no descriptor of ours ever has one of these numbers.
-fn take_control() -> Result<Channel, Errno> {
+pub(crate) fn take_control(name: &CStr) -> Result<Channel, Errno> {
     sys::close_range(3, 0)?;
     let inherited = std::io::stdin();
     let control = rustix::io::fcntl_dupfd_cloexec(&inherited, 3)?;
@@ -81,7 +84,7 @@ fn take_control() -> Result<Channel, Errno> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     sys::default_signals();
-    rustix::thread::set_name(c"stockade-init")?;
+    rustix::thread::set_name(name)?;
     Ok(Channel::new(control))
 }
 
@@ -189,6 +192,8 @@ enum Phase {
 #[derive(Debug)]
 struct Init {
     wall: Wall,
+    /// By which workers come in.
+    entrance: Entrance,
     steps: Steps,
     /// Readable when a child has ended.
     children: OwnedFd,
@@ -213,7 +218,7 @@ impl Init {
         built: Built,
         victims: Option<Victims>,
     ) -> Result<Self, JailError> {
-        let Built { mut layers, outlet, recorder } = built;
+        let Built { mut layers, outlet, recorder, namespaces, objects } = built;
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
         match plan.wall {
             Wall::Namespaces => {
@@ -251,7 +256,9 @@ impl Init {
         let recorder = handed.as_ref().map(|handed| handed.grade);
         let made = outlet.iter().map(Option::is_some).collect();
         control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made, recorder }), &descriptors)?;
-        Ok(Self { wall: plan.wall, steps, children, desk, calls: Vec::new(), victims, shared, exits, look: None })
+        let entrance = Entrance::new(namespaces, objects);
+        let (wall, calls) = (plan.wall, Vec::new());
+        Ok(Self { wall, entrance, steps, children, desk, calls, victims, shared, exits, look: None })
     }
 
     /// Serves until the supervisor closes the control channel.
@@ -318,6 +325,10 @@ impl Init {
         let channel = Channel::new(descriptors.next().ok_or_else(|| protocol("a request without a channel"))?);
         if let Message::Socket(family) = received.message {
             make_socket(&channel, self.wall, family)?;
+            return Ok(true);
+        }
+        if matches!(received.message, Message::Enquire) {
+            self.entrance.let_in(&channel)?;
             return Ok(true);
         }
         let Message::Spawn(request) = received.message else { return Err(protocol("a message that is no request")) };

@@ -8,6 +8,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// The newest level whose rights this file knows how to map. A newer kernel confines by this one, a decision of ours
@@ -24,11 +25,35 @@ const LEVEL_WITHOUT_NAMESPACES: u8 = 4;
 /// # Errors
 /// A path that cannot be opened, the kernel's answer, or a kernel that is too old for a wall without namespaces.
 pub fn restrict_self(rules: &[LandlockRule], tcp: Tcp) -> Result<LayerState, JailError> {
+    restrict_and_tell(rules, tcp, None).map(|(layer, _)| layer)
+}
+
+/// What a rule was put on. A path can come to lead elsewhere; rights stay where they were put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Of its file system.
+    pub device: u64,
+    /// In that.
+    pub inode: u64,
+}
+
+/// The same, telling on what each rule was put; or, with what somebody else's rules were put on, leaving out each rule
+/// whose path leads to something else by now, or nowhere: who took them on first has no right there either.
+///
+/// # Errors
+/// As of [`restrict_self`].
+pub(crate) fn restrict_and_tell(
+    rules: &[LandlockRule],
+    tcp: Tcp,
+    same: Option<&[Identity]>,
+) -> Result<(LayerState, Vec<Identity>), JailError> {
     let level = level()?.min(LEVEL_MAX);
     match (level, tcp) {
-        (LEVEL_WITHOUT_NAMESPACES.., _) | (1.., Tcp::LeftToNamespace) => confine(rules, tcp, level),
+        (LEVEL_WITHOUT_NAMESPACES.., _) | (1.., Tcp::LeftToNamespace) => confine(rules, tcp, level, same),
         (0, Tcp::LeftToNamespace) => {
-            Ok(LayerState::absent(Layer::Landlock, "the kernel has no Landlock, or it is not in its lsm= list"))
+            let absent =
+                LayerState::absent(Layer::Landlock, "the kernel has no Landlock, or it is not in its lsm= list");
+            Ok((absent, Vec::new()))
         }
         (found, Tcp::Refused) => Err(JailError::host(
             "confine with Landlock",
@@ -61,7 +86,12 @@ pub fn level() -> Result<u8, JailError> {
 }
 
 /// Builds the rule set of a level that the kernel has, and applies it.
-fn confine(rules: &[LandlockRule], tcp: Tcp, level: u8) -> Result<LayerState, JailError> {
+fn confine(
+    rules: &[LandlockRule],
+    tcp: Tcp,
+    level: u8,
+    same: Option<&[Identity]>,
+) -> Result<(LayerState, Vec<Identity>), JailError> {
     let abi = ABI::from(i32::from(level));
     let failed = |error: &dyn std::fmt::Display| JailError::host("confine with Landlock", error.to_string());
     let mut ruleset = Ruleset::default()
@@ -77,20 +107,31 @@ fn confine(rules: &[LandlockRule], tcp: Tcp, level: u8) -> Result<LayerState, Ja
         ruleset = ruleset.scope(scopes).map_err(|error| failed(&error))?;
     }
     let mut ruleset = ruleset.create().map_err(|error| failed(&error))?;
-    for rule in rules {
-        let opened = PathFd::new(&rule.path).map_err(|error| {
+    let mut objects = Vec::with_capacity(rules.len());
+    for (position, rule) in rules.iter().enumerate() {
+        let known = same.map(|same| same.get(position));
+        let opened = match PathFd::new(&rule.path) {
+            Err(_) if known.is_some() => continue,
+            opened => opened,
+        };
+        let opened = opened.map_err(|error| {
             JailError::host("open for a Landlock rule", rule.path.display().to_string())
                 .hint(error.to_string())
                 .fault(Fault::Operator)
         })?;
-        let rights = applicable(rights(rule.rights, abi), node(opened.as_fd(), rule)?, abi);
+        let (node, identity) = node(opened.as_fd(), rule)?;
+        if known.is_some_and(|known| known != Some(&identity)) {
+            continue;
+        }
+        objects.push(identity);
+        let rights = applicable(rights(rule.rights, abi), node, abi);
         ruleset = ruleset.add_rule(PathBeneath::new(opened, rights)).map_err(|error| failed(&error))?;
     }
     let status = ruleset.restrict_self().map_err(|error| failed(&error))?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
         return Err(JailError::host("confine with Landlock", format!("the kernel enforced it in part: {status:?}")));
     }
-    Ok(report(level).detail(format!("level {level}, {} rules", rules.len())))
+    Ok((report(level).detail(format!("level {level}, {} rules", objects.len())), objects))
 }
 
 /// How good a level is.
@@ -146,7 +187,7 @@ enum Node {
 }
 
 /// What an opened path is: asked of the descriptor, so that it cannot have changed since.
-fn node(descriptor: BorrowedFd<'_>, rule: &LandlockRule) -> Result<Node, JailError> {
+fn node(descriptor: BorrowedFd<'_>, rule: &LandlockRule) -> Result<(Node, Identity), JailError> {
     let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `descriptor` is borrowed from a PathFd that outlives this call, and the kernel writes one `stat`, which
     // `status` has room for.
@@ -155,7 +196,8 @@ fn node(descriptor: BorrowedFd<'_>, rule: &LandlockRule) -> Result<Node, JailErr
     }
     // SAFETY: fstat(2) returned 0, and then it has written the whole structure.
     let status = unsafe { status.assume_init() };
-    Ok(if status.st_mode & libc::S_IFMT == libc::S_IFDIR { Node::Directory } else { Node::Other })
+    let node = if status.st_mode & libc::S_IFMT == libc::S_IFDIR { Node::Directory } else { Node::Other };
+    Ok((node, Identity { device: status.st_dev, inode: status.st_ino }))
 }
 
 #[cfg(test)]

@@ -12,17 +12,21 @@ use rustix::io::Errno;
 /// # Errors
 /// The kernel's answer of getrlimit(2) or setrlimit(2); neither fails for a known resource and a lower value.
 pub fn set(resource: Rlimit, value: u64) -> Result<(), JailError> {
-    let number = number(resource);
+    set_number(number(resource), value, name(resource))
+}
+
+/// The same for a resource that no plan names.
+pub(crate) fn set_number(number: libc::__rlimit_resource_t, value: u64, name: &str) -> Result<(), JailError> {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `now` is a live rlimit that the kernel writes once and does not keep.
     if unsafe { libc::getrlimit(number, &raw mut now) } != 0 {
-        return Err(JailError::last_os("read limit", format!("{resource:?}")));
+        return Err(JailError::last_os("read limit", name));
     }
     let value = value.min(now.rlim_max);
     let wanted = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: `wanted` is a live rlimit that the kernel only reads.
     if unsafe { libc::setrlimit(number, &raw const wanted) } != 0 {
-        return Err(JailError::last_os("set limit", format!("{resource:?} to {value}")));
+        return Err(JailError::last_os("set limit", format!("{name} to {value}")));
     }
     Ok(())
 }
@@ -51,6 +55,17 @@ impl Raised {
     pub(crate) fn put_back(self) -> Result<(), Errno> {
         // SAFETY: a live rlimit that the kernel only reads.
         sys::answer(i64::from(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const self.0) })).map(drop)
+    }
+}
+
+/// Its name in an error.
+const fn name(resource: Rlimit) -> &'static str {
+    match resource {
+        Rlimit::Core => "Core",
+        Rlimit::OpenFiles => "OpenFiles",
+        Rlimit::Pids => "Pids",
+        Rlimit::FileSize => "FileSize",
+        Rlimit::LockedMemory => "LockedMemory",
     }
 }
 

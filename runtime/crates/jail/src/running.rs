@@ -350,6 +350,10 @@ impl Running {
                 | Message::Spawn(_)
                 | Message::Socket(_)
                 | Message::Made
+                | Message::Enquire
+                | Message::Insides(_)
+                | Message::Task(_)
+                | Message::Confined(_)
                 | Message::InMemory(_)
                 | Message::Signal(_)
                 | Message::Kill

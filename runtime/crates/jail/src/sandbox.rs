@@ -10,6 +10,7 @@ use crate::recorder::{CallNumber, Events, Handed};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
 use crate::watch::{LimitHit, Scope, Watch};
 use crate::wire::{self, Message, Ready, SpawnRequest};
+use crate::worker::{Flock, Task};
 use crate::{spawner::Helper, wire::DESCRIPTORS_USUAL_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -20,7 +21,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 mod inside;
@@ -82,6 +83,8 @@ pub struct Sandbox {
     group: Option<Arc<Group>>,
     /// The guest's user and group outside.
     owner: (u32, u32),
+    /// The wall, and what a worker is told of the plan.
+    workers: (Wall, Task),
     /// Sockets of the outlet that nobody took yet.
     outlet: Vec<Option<OwnedFd>>,
     /// The recorder's side of it that nobody took yet.
@@ -90,15 +93,24 @@ pub struct Sandbox {
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
 #[derive(Debug)]
-pub(crate) struct Handle(OwnedFd);
+pub(crate) struct Handle {
+    init: OwnedFd,
+    flock: Mutex<Flock>,
+}
 
 impl Handle {
-    /// Ends the sandbox: its first process, and with it by the kernel all others.
+    /// Ends the sandbox: its workers, its first process, and with that by the kernel all others.
     pub(crate) fn kill(&self) {
-        match rustix::process::pidfd_send_signal(&self.0, Signal::KILL) {
+        self.kill_workers();
+        match rustix::process::pidfd_send_signal(&self.init, Signal::KILL) {
             // ESRCH: it has ended already.
             Ok(()) | Err(_) => {}
         }
+    }
+
+    /// The workers. A panic of another thread leaves them whole: each change is one step.
+    pub(crate) fn flock(&self) -> MutexGuard<'_, Flock> {
+        self.flock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,7 +184,8 @@ impl Sandbox {
         let handle = Arc::new(starting.finish()?);
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
-        Ok(Self { control, enforced, bounds, handle, calls, watch: Arc::new(watch), group, owner, outlet, recorder })
+        let (watch, workers) = (Arc::new(watch), (plan.wall, Task::beside(plan)));
+        Ok(Self { control, enforced, bounds, handle, calls, watch, group, owner, workers, outlet, recorder })
     }
 
     /// What was really enforced.
@@ -232,14 +245,19 @@ impl Sandbox {
     /// It did not end within ten seconds: a process of it waits for a disk.
     pub fn kill(&self) -> Result<(), JailError> {
         self.handle.kill();
-        wait_readable(self.handle.0.as_fd(), Some(Instant::now() + KILL_GRACE))
+        self.handle.await_workers()?;
+        wait_readable(self.handle.init.as_fd(), Some(Instant::now() + KILL_GRACE))
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.handle.kill();
-        reap(&self.handle.0);
+        match self.handle.await_workers() {
+            // Dead all the same: it waits for a disk, and its owner for it.
+            Ok(()) | Err(_) => {}
+        }
+        reap(&self.handle.init);
     }
 }
 
@@ -337,7 +355,7 @@ impl Starting {
         let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
         match received.message {
             Message::Forked(pid) if self.init_pid.is_none() => {
-                self.init = Some(open_handle(pid)?);
+                self.init = Some(Handle { init: open_handle(pid)?, flock: Mutex::default() });
                 self.init_pid = Some(pid);
                 Ok(())
             }
@@ -350,6 +368,10 @@ impl Starting {
             | Message::Enter
             | Message::Spawn(_)
             | Message::Socket(_)
+            | Message::Enquire
+            | Message::Insides(_)
+            | Message::Task(_)
+            | Message::Confined(_)
             | Message::Made
             | Message::InMemory(_)
             | Message::Signal(_)
@@ -380,7 +402,7 @@ impl Drop for Starting {
         }
         if let (Some(init), Wall::Namespaces) = (&self.init, self.wall) {
             init.kill();
-            reap(&init.0);
+            reap(&init.init);
         }
         // Without namespaces the helper is the init. Killing it takes its children too: it has none before it is ready.
         match self.helper.kill().and_then(|()| self.helper.wait()) {
@@ -390,11 +412,10 @@ impl Drop for Starting {
     }
 }
 
-fn open_handle(pid: u32) -> Result<Handle, JailError> {
+pub(crate) fn open_handle(pid: u32) -> Result<OwnedFd, JailError> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| protocol("a process id that is none"))?;
     rustix::process::pidfd_open(raw, PidfdFlags::empty())
-        .map(Handle)
-        .map_err(|errno| JailError::os("open a handle of", "the init of the sandbox", errno.raw_os_error()))
+        .map_err(|errno| JailError::os("open a handle of", "a process of the sandbox", errno.raw_os_error()))
 }
 
 pub(crate) fn lost(why: &str) -> JailError {

@@ -18,6 +18,7 @@ mod peer;
 mod recorded;
 mod table;
 mod traced;
+mod worker;
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
@@ -32,6 +33,7 @@ pub(crate) use recorded::{REMOVEXATTRAT, SETXATTRAT, WRITING, name, number_of as
 pub(crate) use table::Answer;
 pub use traced::of_guests as compile_traced;
 pub(crate) use traced::{Lists, lists as compile_for_a_tracer};
+pub(crate) use worker::compile as compile_for_a_worker;
 
 /// `BPF_MAXINSNS`: the kernel takes no longer program.
 const INSTRUCTIONS_MAX: usize = 4096;
@@ -102,12 +104,17 @@ pub(crate) fn try_listener(wait: Wait) -> Result<(), Errno> {
     filter.install_with_listener(wait).map(drop)
 }
 
-/// Compiles a table.
+/// Compiles a table. Whatever is not in it is not there.
 fn of_entries(entries: &[Entry]) -> Result<Filter, JailError> {
+    of_entries_or(entries, Verdict::Errno(libc::ENOSYS))
+}
+
+/// Compiles a table, with what becomes of calls that are not in it.
+fn of_entries_or(entries: &[Entry], unknown: Verdict) -> Result<Filter, JailError> {
     if let Some(twice) = entries.windows(2).find(|pair| pair[0].number == pair[1].number) {
         return Err(JailError::bug("compile the list of calls", format!("two entries for {}", twice[0].name)));
     }
-    let program = assemble(entries);
+    let program = assemble(entries, unknown);
     if program.len() > INSTRUCTIONS_MAX {
         return Err(JailError::bug("compile the list of calls", format!("{} instructions", program.len())));
     }
@@ -135,6 +142,28 @@ impl Filter {
         }
     }
 
+    /// Installs the list on every thread of the process. All of them must have `no_new_privs`.
+    pub(crate) fn install_on_all_threads(&self) -> Result<LayerState, JailError> {
+        let failed = |errno: Errno| JailError::os("install the list of calls", "seccomp", errno.raw_os_error());
+        match self.give_to_the_kernel(libc::SECCOMP_FILTER_FLAG_TSYNC).map_err(failed)? {
+            0 => Ok(LayerState::active(Layer::Seccomp)),
+            thread => {
+                Err(JailError::bug("install the list of calls on", format!("thread {thread}, which has another")))
+            }
+        }
+    }
+
+    /// seccomp(2) with these flags, and its answer.
+    fn give_to_the_kernel(&self, flags: libc::c_ulong) -> Result<i64, Errno> {
+        let length = u16::try_from(self.program.len()).map_err(|_| Errno::INVAL)?;
+        let program = libc::sock_fprog { len: length, filter: self.program.as_ptr().cast_mut().cast() };
+        // SAFETY: `program` and the instructions that it points to live through the call, which copies them and writes
+        // nothing; both crates' `sock_filter` is the kernel's, and the length is that of the list.
+        let result =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+        crate::sys::answer(result)
+    }
+
     /// Installs the list as [`Filter::install`] does, and returns the descriptor on which the kernel tells of calls
     /// (seccomp_unotify(2)). From then on whoever makes such a call waits for an answer, this thread included.
     ///
@@ -143,18 +172,12 @@ impl Filter {
     /// kernel lacks a flag.
     pub(crate) fn install_with_listener(&self, wait: Wait) -> Result<OwnedFd, Errno> {
         rustix::thread::set_no_new_privs(true)?;
-        let length = u16::try_from(self.program.len()).map_err(|_| Errno::INVAL)?;
-        let program = libc::sock_fprog { len: length, filter: self.program.as_ptr().cast_mut().cast() };
         let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
             | match wait {
                 Wait::Interruptible => 0,
                 Wait::Killable => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
             };
-        // SAFETY: `program` and the instructions that it points to live through the call, which copies them and writes
-        // nothing; both crates' `sock_filter` is the kernel's, and the length is that of the list.
-        let result =
-            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-        let descriptor = i32::try_from(crate::sys::answer(result)?).map_err(|_| Errno::OVERFLOW)?;
+        let descriptor = i32::try_from(self.give_to_the_kernel(flags)?).map_err(|_| Errno::OVERFLOW)?;
         // SAFETY: the kernel just gave us this descriptor, close-on-exec, and nobody else knows it.
         Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
     }
@@ -189,7 +212,7 @@ pub(crate) enum Wait {
 }
 
 /// The whole program.
-fn assemble(entries: &[Entry]) -> BpfProgram {
+fn assemble(entries: &[Entry], unknown: Verdict) -> BpfProgram {
     let mut program = vec![
         load(OFFSET_ARCHITECTURE),
         jump_if(JUMP_EQUAL, ARCHITECTURE, 1, 0),
@@ -198,7 +221,7 @@ fn assemble(entries: &[Entry]) -> BpfProgram {
         jump_if(JUMP_AT_LEAST, X32_BIT, 0, 1),
         verdict(Verdict::Kill),
     ];
-    program.extend(search(&ranges(entries)));
+    program.extend(search(&ranges(entries, unknown)));
     program
 }
 
@@ -210,8 +233,8 @@ struct Range<'a> {
 }
 
 /// All numbers from 0 on, cut where the answer changes.
-fn ranges(entries: &[Entry]) -> Vec<Range<'_>> {
-    let unknown = |first| Range { first, cases: &[], otherwise: Verdict::Errno(libc::ENOSYS) };
+fn ranges(entries: &[Entry], unknown: Verdict) -> Vec<Range<'_>> {
+    let unknown = |first| Range { first, cases: &[], otherwise: unknown };
     let mut all: Vec<Range<'_>> = Vec::new();
     let mut next = 0;
     for entry in entries {

@@ -4,11 +4,13 @@
 use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, Mappings, Starter};
+use crate::landlock::Identity;
 use crate::mount::{self, Depth, GUARDED, NewRoot, Tree};
+use crate::namespaces::Namespaces;
 use crate::netns::{Interior, Making};
-use crate::plan::{Access, Exec, Owner, Plan, Record, SessionStep, Wall};
+use crate::plan::{Access, Exec, LandlockRule, Owner, Plan, Record, SessionStep, Tcp, Wall};
 use crate::recorder::Waiting;
-use crate::{capabilities, keyring, landlock};
+use crate::{capabilities, keyring, landlock, namespaces};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -158,6 +160,10 @@ pub(crate) struct Built {
     pub(crate) outlet: Vec<Option<OwnedFd>>,
     /// The recorder, which waits for the list of calls.
     pub(crate) recorder: Option<Waiting>,
+    /// The namespaces that were made.
+    pub(crate) namespaces: Option<Namespaces>,
+    /// On what the rules of Landlock were put.
+    pub(crate) objects: Vec<Identity>,
 }
 
 /// Carries out the session's steps.
@@ -169,7 +175,7 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
         match step {
             SessionStep::Namespaces { .. } => {
                 let ids = ids.ok_or_else(|| JailError::bug("carry out", "namespaces without ids"))?;
-                room.built.layers.extend(namespace_layers(ids));
+                room.built.layers.extend(namespaces::layers(ids));
                 room.net = Some(Making::begin(Interior::of(plan)?)?);
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
@@ -212,7 +218,7 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
             SessionStep::DropCapabilities => room.built.layers.push(capabilities::drop_all()?),
             SessionStep::NoNewPrivs => room.built.layers.push(capabilities::set_no_new_privileges()?),
             SessionStep::Landlock { rules, tcp } => match room.wall {
-                Wall::Namespaces => room.built.layers.push(landlock::restrict_self(rules, *tcp)?),
+                Wall::Namespaces => room.restrict(rules, *tcp)?,
                 // Each call takes it on by itself: the init has to stay outside, where the scope of its guests'
                 // signals does not reach.
                 Wall::Landlock => {}
@@ -234,21 +240,6 @@ fn recorder(record: Record, wall: Wall) -> Result<Option<Waiting>, JailError> {
 
 fn unopened(target: &Path) -> JailError {
     JailError::bug("find the source of", target.display().to_string())
-}
-
-fn namespace_layers(ids: &Ids) -> Vec<LayerState> {
-    let groups = rustix::process::getgroups().map_or(0, |groups| groups.len());
-    let mut who =
-        format!("uid {} is {} outside, gid {} is {}", ids.inner_uid, ids.outer_uid, ids.inner_gid, ids.outer_gid);
-    if groups > 0 {
-        who.push_str(&format!("; {groups} supplementary groups remain, which an ordinary user cannot drop"));
-    }
-    let mut layers = vec![LayerState::active(Layer::UserNamespace).detail(who)];
-    layers.extend(
-        [Layer::MountNamespace, Layer::PidNamespace, Layer::IpcNamespace, Layer::UtsNamespace, Layer::CgroupNamespace]
-            .map(LayerState::active),
-    );
-    layers
 }
 
 /// What is being built.
@@ -278,11 +269,20 @@ impl Room {
         if let Some(net) = self.net.take() {
             let made = net.enter()?;
             self.built.layers.push(LayerState::active(Layer::NetNamespace));
+            // Under the old root still, whose `/proc` is there in any case.
+            self.built.namespaces = Some(Namespaces::of_this_process()?);
             if let Some(made) = made {
                 self.built.layers.push(made.layer);
                 self.built.outlet = made.sockets;
             }
         }
+        Ok(())
+    }
+
+    fn restrict(&mut self, rules: &[LandlockRule], tcp: Tcp) -> Result<(), JailError> {
+        let (layer, objects) = landlock::restrict_and_tell(rules, tcp, None)?;
+        self.built.layers.push(layer);
+        self.built.objects = objects;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use crate::channel::Channel;
 use crate::error::JailError;
 use crate::init::NAME;
+use crate::worker::inside;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
@@ -14,6 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 const WAITING_MAX: usize = 64;
 
 struct Request {
+    words: Vec<&'static str>,
     control: OwnedFd,
     answer: SyncSender<std::io::Result<Child>>,
 }
@@ -36,6 +38,15 @@ impl Helper {
     /// # Errors
     /// The machine has no room for a socket or a thread.
     pub fn begin() -> Result<Self, JailError> {
+        Self::begin_with(vec![NAME])
+    }
+
+    /// The same, for a process that is to be a worker with this errand.
+    pub(crate) fn begin_as(errand: [&'static str; 2]) -> Result<Self, JailError> {
+        Self::begin_with([&[inside::NAME], &errand[..]].concat())
+    }
+
+    fn begin_with(words: Vec<&'static str>) -> Result<Self, JailError> {
         static SPAWNER: OnceLock<std::io::Result<SyncSender<Request>>> = OnceLock::new();
         let spawner = SPAWNER.get_or_init(|| {
             let (requests, incoming) = sync_channel(WAITING_MAX);
@@ -48,7 +59,7 @@ impl Helper {
         let spawner = spawner.as_ref().map_err(failed)?;
         let (control, theirs) = Channel::pair()?;
         let (answer, answered) = sync_channel(1);
-        spawner.send(Request { control: theirs, answer }).map_err(|_| gone())?;
+        spawner.send(Request { words, control: theirs, answer }).map_err(|_| gone())?;
         Ok(Self { control: Some(control), answered })
     }
 
@@ -83,8 +94,8 @@ fn gone() -> JailError {
 }
 
 fn spawn_all(incoming: &Receiver<Request>) {
-    for Request { control, answer } in incoming {
-        match answer.send(spawn(control)) {
+    for Request { words, control, answer } in incoming {
+        match answer.send(spawn(&words, control)) {
             // The asking thread is gone only if it panicked; its channel closed, and the helper ends by that.
             Ok(()) | Err(_) => {}
         }
@@ -92,11 +103,13 @@ fn spawn_all(incoming: &Receiver<Request>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one door: our own executable, as the helper")]
-fn spawn(control: OwnedFd) -> std::io::Result<Child> {
+fn spawn(words: &[&str], control: OwnedFd) -> std::io::Result<Child> {
+    let (name, arguments) = words.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     // By the kernel's link, so that it is this very program even if its file was replaced meanwhile. No `pre_exec`, no
     // change of ids: that keeps the standard library on posix_spawn(3).
     std::process::Command::new("/proc/self/exe")
-        .arg0(NAME)
+        .arg0(name)
+        .args(arguments)
         .env_clear()
         .stdin(control)
         .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 //! It never decides anything, and keeps no state.
 
 use rustix::io::Errno;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicI32;
 
@@ -227,6 +227,41 @@ pub(crate) fn default_signals() {
         unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
     }
 }
+
+/// Ignores a signal: what it would have told is told by the error of a call.
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: an all-zero sigaction is valid; with this handler no code of ours ever runs.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = libc::SIG_IGN;
+    // SAFETY: `action` is a live structure that is copied.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+/// Lets the kernel end this process after so many seconds, unless it ended before (alarm(2)).
+pub(crate) fn end_after(seconds: u32) {
+    // SAFETY: alarm(2) takes a number; SIGALRM has its default disposition, which ends the process.
+    let _there_was_none_before = unsafe { libc::alarm(seconds) };
+}
+
+/// Lets the kernel kill this process when the other end of a pair of sockets is closed, by whomever and whyever
+/// (fcntl(2), `F_SETSIG`; a socket that hangs up is such an event). The end stays open as long as the process lives.
+pub(crate) fn end_when_closed(end: OwnedFd) -> Result<(), Errno> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let end = end.into_raw_fd();
+    for (command, value) in [(F_SETOWN, own), (F_SETSIG, libc::SIGKILL), (libc::F_SETFL, libc::O_ASYNC)] {
+        // SAFETY: these commands take a number; the descriptor is open, and its flags are ours alone.
+        answer(i64::from(unsafe { libc::fcntl(end, command, value) }))?;
+    }
+    let mut now = libc::pollfd { fd: end, events: 0, revents: 0 };
+    // SAFETY: one live pollfd, as the count says, which the kernel writes into; the time is none.
+    answer(i64::from(unsafe { libc::poll(&raw mut now, 1, 0) }))?;
+    // Closed before anybody listened for it.
+    if now.revents == 0 { Ok(()) } else { Err(Errno::PIPE) }
+}
+
+/// Commands of fcntl(2) that the C library's list lacks for some targets.
+const F_SETOWN: i32 = 8;
+const F_SETSIG: i32 = 10;
 
 /// Brings up the loopback interface of the calling process's network namespace (netdevice(7)).
 pub(crate) fn loopback_up() -> Result<(), Errno> {

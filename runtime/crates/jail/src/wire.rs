@@ -6,10 +6,11 @@ use crate::enforced::LayerState;
 use crate::error::{ErrorKind, JailError};
 use crate::plan::OUTLET_SOCKETS_MAX;
 use crate::recorder::{CallNumber, Grade, ProcessId};
+use crate::worker::{Insides, Task};
 use serde::{Deserialize, Serialize};
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
@@ -159,6 +160,11 @@ pub enum Message {
     Spawn(SpawnRequest),
     /// Supervisor to init: make a TCP socket of this family; the answer goes to the channel that comes along.
     Socket(Family),
+    /// Supervisor to init: say what a worker needs to join; the answer goes to the channel that comes along.
+    Enquire,
+    /// Supervisor to worker: what it is to become. What binds its life comes along, then namespaces, then groups' `tasks`
+    /// files.
+    Task(Task),
     /// Supervisor to init or helper: the message itself is in the memfd that comes last, this long.
     InMemory(u64),
     /// Supervisor to init, on a call's channel: this signal to the call's foreground.
@@ -175,6 +181,10 @@ pub enum Message {
     Started(u32),
     /// Init to supervisor, on a request's channel: the socket comes along.
     Made,
+    /// Init to supervisor, on a request's channel: what it knows; the sandbox's namespaces come along.
+    Insides(Insides),
+    /// Worker to supervisor: confined, with these layers. From now on the channel is its user's.
+    Confined(Vec<LayerState>),
     /// Init to supervisor, on a call's channel: not started.
     Refused(Stage, i32),
     /// Init to supervisor, on a call's channel: the call ended, and its tree with it.
@@ -198,6 +208,10 @@ mod kind {
     pub(super) const ENTER: u8 = 12;
     pub(super) const SOCKET: u8 = 13;
     pub(super) const MADE: u8 = 14;
+    pub(super) const ENQUIRE: u8 = 15;
+    pub(super) const INSIDES: u8 = 16;
+    pub(super) const TASK: u8 = 17;
+    pub(super) const CONFINED: u8 = 18;
 }
 
 const STAGES: [Stage; 9] = [
@@ -216,11 +230,12 @@ impl Message {
     /// How many descriptors may come with it.
     pub fn descriptors_max(&self) -> usize {
         match self {
-            Self::Ready(_) => DESCRIPTORS_MAX,
+            Self::Ready(_) | Self::Task(_) | Self::Insides(_) => DESCRIPTORS_MAX,
             Self::Setup(_)
             | Self::Enter
             | Self::Spawn(_)
             | Self::Socket(_)
+            | Self::Enquire
             | Self::InMemory(_)
             | Self::Signal(_)
             | Self::Kill
@@ -228,6 +243,7 @@ impl Message {
             | Self::Failed(_)
             | Self::Started(_)
             | Self::Made
+            | Self::Confined(_)
             | Self::Refused(..)
             | Self::Ended(_) => DESCRIPTORS_USUAL_MAX,
         }
@@ -280,6 +296,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Failed(error) => out.byte(kind::FAILED).json(error),
         Message::Started(pid) => out.byte(kind::STARTED).u32(*pid),
         Message::Made => out.byte(kind::MADE),
+        Message::Enquire => out.byte(kind::ENQUIRE),
+        Message::Insides(insides) => out.byte(kind::INSIDES).json(insides),
+        Message::Task(task) => out.byte(kind::TASK).json(task),
+        Message::Confined(layers) => out.byte(kind::CONFINED).json(layers),
         Message::Refused(stage, errno) => out.byte(kind::REFUSED).byte(stage.number()).i32(*errno),
         Message::Ended(end) => out.byte(kind::ENDED).end(end),
     };
@@ -312,6 +332,10 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::FAILED => Message::Failed(input.json()?),
         kind::STARTED => Message::Started(input.u32()?),
         kind::MADE => Message::Made,
+        kind::ENQUIRE => Message::Enquire,
+        kind::INSIDES => Message::Insides(input.json()?),
+        kind::TASK => Message::Task(input.json()?),
+        kind::CONFINED => Message::Confined(input.json()?),
         kind::REFUSED => Message::Refused(Stage::from_number(input.byte()?)?, input.i32()?),
         kind::ENDED => Message::Ended(input.end()?),
         _ => return None,

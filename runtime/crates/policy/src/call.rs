@@ -2,6 +2,7 @@
 //! It never decides anything: `judge` does.
 
 use crate::host::Host;
+use crate::json::quoted;
 use crate::name::{EnvName, Flaw, ToolName};
 use crate::path::{PATH_BYTES_MAX, UrlPath};
 use crate::rule::Method;
@@ -89,13 +90,42 @@ pub enum Action {
     },
 }
 
-/// An argument of a tool, as far as conditions look at it.
+/// An argument of a tool: what conditions look at, and no less than what the tool gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Argument {
-    /// A string, or a number or boolean as JSON writes it.
+    /// A string.
     Text(String),
+    /// A number or boolean as JSON writes it, which conditions read like the string of that text.
+    Scalar(String),
     /// Anything else, as compact JSON. No condition can be certain about it.
     Other(String),
+}
+
+impl Argument {
+    /// What conditions read; `None` where there is nothing that they could be certain about.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Scalar(text) => Some(text),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// The arguments of a tool as one JSON object: what was judged, in one spelling, its members sorted by name. A tool gets
+/// this and never the bytes that the agent sent, of which two readers could take two things.
+pub fn arguments_json(args: &BTreeMap<String, Argument>) -> String {
+    let mut out = String::from("{");
+    for (n, (name, argument)) in args.iter().enumerate() {
+        out.push_str(if n > 0 { "," } else { "" });
+        out.push_str(&quoted(name));
+        out.push(':');
+        match argument {
+            Argument::Text(text) => out.push_str(&quoted(text)),
+            Argument::Scalar(json) | Argument::Other(json) => out.push_str(json),
+        }
+    }
+    out.push('}');
+    out
 }
 
 /// A program to run.

@@ -4,6 +4,7 @@
 //! The form is text: a first line with its version, then one line per statement, sorted bytewise. A line is a kind and
 //! fields `name=value`, separated by tabs; in values `\`, tab, line feed and carriage return are escaped with `\`.
 
+use crate::component::ComponentRule;
 use crate::guard::Guard;
 use crate::path::RulePath;
 use crate::profile::Profile;
@@ -60,6 +61,9 @@ impl<P: RulePath> Profile<P> {
         }
         for rule in &self.secrets {
             lines.push(said(secret(&rule.subject), &rule.id, rule.reason.as_str()));
+        }
+        for rule in &self.components {
+            lines.push(said(component(&rule.subject), &rule.id, rule.reason.as_str()));
         }
         lines.extend(self.protect.iter().map(|of| guard("protect", of).with("rule", of.id.to_string())));
         lines.extend(self.hold.iter().map(|of| guard("hold", of).with("rule", of.id.to_string())));
@@ -159,6 +163,19 @@ pub(crate) fn secret(secret: &Secret) -> Line {
     };
     let line = line.with_all("host", secret.hosts.iter().map(|host| host.to_string()));
     requests(line, &secret.methods, &secret.paths)
+}
+
+/// What a component is said to be.
+pub(crate) fn component(component: &ComponentRule) -> Line {
+    let line = Line::of("tool");
+    match component {
+        ComponentRule::File { name, path, digest } => {
+            let line = line.with("name", name.as_str()).with("file", path);
+            line.with_all("sha256", digest.iter().map(|digest| digest.to_string()))
+        }
+        ComponentRule::Known { name, digest } => line.with("name", name.as_str()).with("sha256", digest.to_string()),
+        ComponentRule::Directory { names, path } => line.with("name", names.as_str()).with("directory", path),
+    }
 }
 
 /// What an entry of `protect` or `hold` says.

@@ -128,7 +128,13 @@ fn grants<P: RulePath>(profile: &Profile<P>) -> Vec<Statement<'_>> {
         reason: rule.reason.as_str(),
         rule: &rule.id,
     });
-    rules.chain(secrets).collect()
+    let components = profile.components.iter().map(|rule| Statement {
+        key: canonical::component(&rule.subject),
+        shown: rule.subject.to_string(),
+        reason: rule.reason.as_str(),
+        rule: &rule.id,
+    });
+    rules.chain(secrets).chain(components).collect()
 }
 
 fn restrictions<P: RulePath>(profile: &Profile<P>) -> Vec<Statement<'_>> {

@@ -62,6 +62,7 @@ impl<P: RulePath> Profile<P> {
             ("may connect to sockets", grants(&|grant| matches!(grant, Grant::Unix { .. }))),
             ("may be reached from this machine", grants(&|grant| matches!(grant, Grant::Port(_)))),
             ("may call tools", grants(&|grant| matches!(grant, Grant::Tool(_)))),
+            ("tools beside the built-in ones", self.components.iter().map(line).collect()),
             ("environment", grants(&|grant| matches!(grant, Grant::Env(_)))),
             ("secrets, as placeholders", self.secrets.iter().map(line).collect()),
             ("asks first, or never", self.restrictions.iter().map(line).collect()),

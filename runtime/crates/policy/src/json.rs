@@ -57,7 +57,7 @@ impl fmt::Display for Json {
             Self::Null => f.write_str("null"),
             Self::Boolean(value) => value.fmt(f),
             Self::Number(number) => number.fmt(f),
-            Self::String(text) => quoted(f, text),
+            Self::String(text) => f.write_str(&quoted(text)),
             Self::Array(items) => {
                 f.write_str("[")?;
                 for (n, item) in items.iter().enumerate() {
@@ -70,8 +70,7 @@ impl fmt::Display for Json {
                 f.write_str("{")?;
                 for (n, (key, value)) in entries.iter().enumerate() {
                     f.write_str(if n > 0 { "," } else { "" })?;
-                    quoted(f, key)?;
-                    write!(f, ":{value}")?;
+                    write!(f, "{}:{value}", quoted(key))?;
                 }
                 f.write_str("}")
             }
@@ -79,8 +78,9 @@ impl fmt::Display for Json {
     }
 }
 
-fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    f.write_str(&serde_json::to_string(text).map_err(|_| fmt::Error)?)
+/// A text as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string always has a JSON form")
 }
 
 impl<'de> Deserialize<'de> for Json {

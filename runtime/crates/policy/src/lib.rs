@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod call;
 mod canonical;
+mod component;
 mod diagnostic;
 mod diff;
 mod document;
@@ -36,8 +37,9 @@ mod rule_text;
 
 pub use call::{
     ARGV_WORDS_MAX, Action, Argument, COMMAND_BYTES_MAX, Call, Command, ENV_MAX, GuestPath, Stdin, Terminal,
-    WORD_BYTES_MAX, Word,
+    WORD_BYTES_MAX, Word, arguments_json,
 };
+pub use component::{ComponentDigest, ComponentRule, Files};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
 pub use diff::{Difference, Direction, diff};
 pub use document::PROFILE_BYTES_MAX;

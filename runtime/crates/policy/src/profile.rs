@@ -1,10 +1,11 @@
 //! The profile: what resolving leaves, and what a wall reads. On one machine it is an `ExpandedProfile`.
 //! It never changes once made; only `resolve` and `tighten` make one, and only the latter from a project's file.
 
+use crate::component::ComponentRule;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::guard::{Guard, Treatment, treatment, treatment_as_leaf};
 use crate::limits::{Durability, Floor, Limit, Limits, RecordFloor, Recording};
-use crate::name::{Flaw, ProfileName, RuleId};
+use crate::name::{Flaw, ProfileName, RuleId, ToolName};
 use crate::path::{AbsolutePath, HostFacts, WrittenPath};
 use crate::rule::{
     Access, EnvGrant, Grant, Matter, NetGrant, Place, Presence, Restriction, Rule, Secret, ToolMatch, Verb,
@@ -26,6 +27,7 @@ pub struct Profile<P = WrittenPath> {
     pub(crate) grants: Vec<Rule<Grant<P>>>,
     pub(crate) restrictions: Vec<Rule<Restriction<P>>>,
     pub(crate) secrets: Vec<Rule<Secret>>,
+    pub(crate) components: Vec<Rule<ComponentRule>>,
     pub(crate) limits: Limits,
     /// Which rule set each limit, for those who ask where it comes from.
     pub(crate) limit_rules: Vec<(Limit, RuleId)>,
@@ -91,6 +93,17 @@ impl<P> Profile<P> {
     /// Secrets.
     pub fn secrets(&self) -> &[Rule<Secret>] {
         &self.secrets
+    }
+
+    /// Components beside the built-in tools.
+    pub fn components(&self) -> &[Rule<ComponentRule>] {
+        &self.components
+    }
+
+    /// The component that a call of this name means, if a rule has one: a rule that names the tool before a directory.
+    pub fn component(&self, tool: &ToolName) -> Option<&Rule<ComponentRule>> {
+        let about = || self.components.iter().filter(|rule| rule.subject.is_about(tool));
+        about().find(|rule| rule.subject.name().is_some()).or_else(|| about().next())
     }
 
     /// Limits.
@@ -276,6 +289,7 @@ impl Profile<WrittenPath> {
             grants,
             restrictions,
             secrets: self.secrets.clone(),
+            components: self.components.clone(),
             limits: self.limits,
             limit_rules: self.limit_rules.clone(),
             protect: self.protect.clone(),

@@ -146,7 +146,7 @@ fn arguments(value: Json) -> Result<BTreeMap<String, Argument>, Flaw> {
     let object = Object::of("args", value)?;
     let argument = |value: Json| match value {
         Json::String(text) => Argument::Text(text),
-        Json::Number(_) | Json::Boolean(_) => Argument::Text(value.to_string()),
+        Json::Number(_) | Json::Boolean(_) => Argument::Scalar(value.to_string()),
         Json::Null | Json::Array(_) | Json::Object(_) => Argument::Other(value.to_string()),
     };
     Ok(object.entries.into_iter().map(|(name, value)| (name, argument(value))).collect())

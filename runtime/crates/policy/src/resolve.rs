@@ -1,6 +1,7 @@
 //! Joins a profile with what it extends, and with a project's own file.
 //! It never looks for a file (the caller's lookup does), and no order of files makes the result weaker.
 
+use crate::component::ComponentRule;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::guard::Guard;
 use crate::limits::{Durability, Floor, Limit, Limits, RecordFloor, Recording};
@@ -51,6 +52,7 @@ pub fn resolve(
         grants: joined.grants,
         restrictions: joined.restrictions,
         secrets: joined.secrets,
+        components: joined.components,
         limits: joined.limits,
         limit_rules: joined.limit_rules,
         protect: joined.protect,
@@ -78,6 +80,7 @@ struct Joined {
     grants: Vec<Rule<Grant<WrittenPath>>>,
     restrictions: Vec<Rule<Restriction<WrittenPath>>>,
     secrets: Vec<Rule<Secret>>,
+    components: Vec<Rule<ComponentRule>>,
     limits: Limits,
     limit_rules: Vec<(Limit, RuleId)>,
     protect: Vec<Guard>,
@@ -157,6 +160,7 @@ impl Joined {
     fn take_grants(&mut self, file: &ProfileFile) {
         self.grants.extend(file.grants.iter().cloned());
         self.secrets.extend(file.secrets.iter().cloned());
+        self.components.extend(file.components.iter().cloned());
         self.floor = self.floor.max(file.floor);
         self.durability = self.durability.max(file.durability);
         self.recording = self.recording.max(file.recording);
@@ -196,6 +200,18 @@ fn check_names(joined: &Joined, findings: &mut Findings) {
         if let Some(twin) = twin {
             let what = format!("secret \"{}\" is also in {}", secret.subject.name, twin.id);
             findings.add(&secret.file, secret.id.line(), what, "rename one");
+        }
+    }
+    for (n, tool) in joined.components.iter().enumerate() {
+        let same = |other: &&Rule<ComponentRule>| match (tool.subject.name(), other.subject.name()) {
+            (Some(name), Some(other)) => name == other,
+            (None, None) => tool.subject == other.subject,
+            // A tool that is named for itself is meant rather than the directory's.
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if let Some(twin) = joined.components.iter().take(n).find(same) {
+            let what = format!("{} is also in {}", tool.subject, twin.id);
+            findings.add(&tool.file, tool.id.line(), what, "remove one, or rename it");
         }
     }
     for grant in &joined.grants {

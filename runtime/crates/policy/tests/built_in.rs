@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use stockade_policy::{
-    AbsolutePath, Access, Action, Answer, Call, Command, ExpandedProfile, Floor, GuestPath, HostFacts, Limit, Profile,
-    ProfileName, ToolName, Treatment, parse, resolve,
+    AbsolutePath, Access, Action, Answer, Call, Command, ExpandedProfile, Files, Floor, GuestPath, HostFacts, Limit,
+    Profile, ProfileName, ToolName, Treatment, parse, resolve,
 };
 
 const NAMES: [&str; 9] = ["base", "shell", "rust-dev", "node-dev", "python-dev", "git", "review-only", "ci", "locked"];
@@ -154,6 +154,27 @@ fn each_profile_is_useful_as_it_is() {
     check("python-dev", run(&["/home/ada/.pyenv/shims/python"]), "allowed");
     check("ci", run(&["/home/ada/.cargo/bin/cargo", "test"]), "allowed");
     check("ci", run(&["git", "push"]), "denied");
+}
+
+#[test]
+fn tools_that_read_are_everywhere_and_tools_that_write_are_where_commands_write() {
+    let call = |name: &str| Action::Tool { name: ToolName::parse(name).expect("a name"), args: BTreeMap::new() };
+    for name in NAMES {
+        let writes = !matches!(name, "base" | "review-only" | "locked");
+        for tool in ["read", "list", "glob", "grep"] {
+            check(name, call(tool), "allowed");
+        }
+        for tool in ["write", "edit", "patch"] {
+            check(name, call(tool), if writes { "allowed" } else { "denied" });
+        }
+        for tool in ["fetch", "shell", "python"] {
+            check(name, call(tool), if name == "locked" { "denied" } else { "allowed" });
+        }
+        check(name, call("unheard-of"), "denied");
+        let files = if writes { Files::Write } else { Files::Read };
+        assert_eq!(at_home(name).files_for_tools(), files, "{name}");
+        assert!(load(name).components().is_empty(), "{name}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Calls as agents send them, well-formed and hostile.
 //! It never judges: that is `judging`.
 
-use stockade_policy::{Action, Argument, Command, RawCall, Stdin, Terminal};
+use stockade_policy::{Action, Argument, Command, RawCall, Stdin, Terminal, arguments_json};
 
 #[track_caller]
 fn refused(text: impl AsRef<[u8]>, expect: &str) {
@@ -47,10 +47,32 @@ fn arguments_of_tools_keep_their_kind() {
     let call = RawCall::new(text.as_bytes()).parse().expect("well-formed");
     let Action::Tool { args, .. } = call.action() else { panic!("{call:?}") };
     assert_eq!(args["a"], Argument::Text("x".into()));
-    assert_eq!(args["b"], Argument::Text("1.5".into()));
-    assert_eq!(args["c"], Argument::Text("true".into()));
+    assert_eq!(args["b"], Argument::Scalar("1.5".into()));
+    assert_eq!(args["c"], Argument::Scalar("true".into()));
     assert_eq!(args["d"], Argument::Other("null".into()));
     assert_eq!(args["e"], Argument::Other("[1,{\"k\":\"\\u0000\"}]".into()));
+}
+
+#[test]
+fn a_tool_gets_the_arguments_that_were_judged_and_each_as_what_it_was() {
+    for (sent, got) in [
+        ("{}", "{}"),
+        (r#" { "b" : "1" , "a" : 1 } "#, r#"{"a":1,"b":"1"}"#),
+        (
+            r#"{"a":"true","b":true,"c":null,"d":[1,{"z":0,"y":"\u0041"}],"e":-0.5,"f":18446744073709551615}"#,
+            r#"{"a":"true","b":true,"c":null,"d":[1,{"y":"A","z":0}],"e":-0.5,"f":18446744073709551615}"#,
+        ),
+        ("{\"q\":\"a\\\"b\\\\c\\n\\u0000\u{e9}\"}", "{\"q\":\"a\\\"b\\\\c\\n\\u0000\u{e9}\"}"),
+    ] {
+        let text = format!("{{\"tool\":\"t\",\"args\":{sent}}}");
+        let call = RawCall::new(text.as_bytes()).parse().expect("well-formed");
+        let Action::Tool { args, .. } = call.action() else { panic!("{call:?}") };
+        assert_eq!(arguments_json(args), got, "{sent}");
+        // What came out goes in again and is the same.
+        let again = format!("{{\"tool\":\"t\",\"args\":{got}}}");
+        let again = RawCall::new(again.as_bytes()).parse().expect("well-formed");
+        assert_eq!(again.action(), call.action(), "{sent}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod report;
 mod say;
 mod show;
 mod timeline;
+pub(super) mod tools;
 mod tree;
 mod why;
 mod words;

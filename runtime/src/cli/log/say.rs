@@ -1,14 +1,15 @@
 //! Every kind of record as a sentence: a verb, and what it is about.
 //! It never says more than the record does, and never passes on a character that commands a terminal.
 
+use super::tools;
 use super::words::{bytes, change, count, ending, errno, file_type, list, mark, operation, paths, socket, span, via};
 use crate::cli::style::Tone;
 use std::collections::HashMap;
 use stockade_audit::disclose::{Disclosed, Value};
 use stockade_audit::record::{
-    Act, Apply, Body, Call, Discard, FileState, FsChange, FsOp, FsOpen, FsOutcome, Leaf, LogPath, Mode, NetClose,
-    NetName, NetOpen, NetRefuse, NetReply, NetRequest, Outcome, ProcCall, ProcExec, ProcExit, ProcStart, RecorderGrade,
-    RecorderScope, Redact, SecretCanary, SecretRotate, SecretScrub, SecretUse, SessionOpen, Undo, Was,
+    Act, Apply, Body, Call, Cause, Discard, FileState, FsChange, FsOp, FsOpen, FsOutcome, Leaf, LogPath, Mode,
+    NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, Outcome, ProcCall, ProcExec, ProcExit, ProcStart,
+    RecorderGrade, RecorderScope, Redact, SecretCanary, SecretRotate, SecretScrub, SecretUse, SessionOpen, Undo, Was,
 };
 use stockade_audit::text::printable;
 
@@ -120,6 +121,9 @@ pub(super) fn say(leaf: &Leaf, beside: &Beside) -> Said {
         Body::Recovery(left) => ("recovered", format!("{}, {} torn", count(left.size, "record"), bytes(left.dropped))),
         Body::Gap(gap) => ("GAP", format!("{} lost: {}", count(gap.lost, "event"), own(&gap.why))),
         Body::Redact(redact) => ("redacted", redacted(redact)),
+        Body::ToolStart(start) => ("runs", tools::started(start)),
+        Body::ToolUse(used) => (tools::verb(used.op), tools::used(used)),
+        Body::ToolEnd(end) => ("ends", tools::ended(end)),
         Body::NetAsk(ask) => (socket(ask.op), format!("{}{}", beside.address(&ask.addr), times(ask.times))),
         Body::NetName(name) => ("resolves", resolved(name)),
         Body::NetOpen(open) => ("connection", connected(open)),
@@ -147,6 +151,8 @@ pub(super) fn tone(body: &Body) -> Tone {
         Body::ProcCall(call) if call.errno.is_some() => Tone::Bad,
         Body::ProcExit(exit) if exit.status != 0 => Tone::Notice,
         Body::Outcome(outcome) if outcome.status != 0 => Tone::Notice,
+        Body::ToolUse(used) if used.errno.is_some() => Tone::Notice,
+        Body::ToolEnd(end) if end.cause != Cause::Exit || end.status != 0 => Tone::Notice,
         Body::FsOutcome(_) | Body::SecretUse(_) | Body::Apply(_) | Body::Undo(_) | Body::Redact(_) => Tone::Notice,
         Body::Heartbeat(_) => Tone::Faint,
         Body::SessionOpen(_)
@@ -160,6 +166,9 @@ pub(super) fn tone(body: &Body) -> Tone {
         | Body::ProcExit(_)
         | Body::FsOpen(_)
         | Body::FsChange(_)
+        | Body::ToolStart(_)
+        | Body::ToolUse(_)
+        | Body::ToolEnd(_)
         | Body::Discard(_)
         | Body::Recovery(_)
         | Body::NetAsk(_)
@@ -207,7 +216,7 @@ pub(super) fn recorder(open: &SessionOpen) -> String {
 }
 
 fn result(outcome: &Outcome) -> String {
-    let mut said = ending(outcome.cause, outcome.status);
+    let mut said = tools::result(outcome);
     said += &format!(", {} wall, {} cpu", span(outcome.wall_us * 1000), span(outcome.cpu_us * 1000));
     for (name, stream) in [("stdout", outcome.out), ("stderr", outcome.err)] {
         if let Some(stream) = stream.filter(|stream| stream.z > 0) {

@@ -144,7 +144,7 @@ pub(super) fn via(via: Via) -> &'static str {
         Via::Direct => "directly",
         Via::Http => "by HTTP proxy",
         Via::Socks => "by SOCKS proxy",
-        Via::Tool => "by a tool",
+        Via::Wasi => "by a tool",
         Via::Port => "to a port inside",
         Via::Exchange => "for an exchange of a secret",
     }

@@ -157,6 +157,7 @@ fn ending(outcome: Outcome) -> Result<u8> {
                 Err(Error::operator(why).hint("only a command that runs can be learned from"))
             }
         },
+        Outcome::Called(_) => Err(Error::bug("a command ran as a tool")),
         Outcome::Denied(refusal) => Err(Error::operator(refusal.to_string())),
         Outcome::Unapproved(_) => Err(Error::operator("a person has to approve this command")
             .hint("learn with a profile that does not ask: --from")),

@@ -1,4 +1,5 @@
-//! Requests to the proxy itself: each names its host, and is treated as if it had come on a connection to it.
+//! Requests in absolute form, to the proxy itself or from a tool: each names its host, and is treated as if it had come on
+//! a connection to it.
 //! It never takes one for another host because an earlier one was allowed.
 
 use super::reply::Reply;
@@ -9,43 +10,113 @@ use crate::egress::Context;
 use crate::egress::canonical::{Channel, Destination};
 use crate::egress::refuse::{Told, Words};
 use crate::error::Error;
-use crate::journal::{Wanted, Way};
+use crate::journal::{Account, Wanted, Way};
 use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use stockade_audit::record::Via;
+use stockade_audit::record::{CallId, Via};
 use stockade_policy::{Action, Call, Decision, Door, Host, ToolName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Hosts that one connection to the proxy is open to at a time; the oldest is closed for another.
 const HOSTS_MAX: usize = 16;
 
-/// The destinations of one connection to the proxy.
+/// Who sends requests in absolute form.
+#[derive(Debug, Clone)]
+pub(in crate::egress) enum Sender {
+    /// A client of the proxy, which came to it at this address. What is to be encrypted it encrypts itself, after CONNECT.
+    Client(SocketAddr),
+    /// A tool, whose requests its own host function writes: there is nothing to encrypt between it and here, and so its
+    /// `https` is ours to begin.
+    Tool {
+        /// It does so for this call.
+        call: CallId,
+        /// Set with the first request that is read: from then on there is a record of it.
+        heard: Arc<AtomicBool>,
+    },
+}
+
+impl Sender {
+    fn way(&self) -> Way {
+        match self {
+            Self::Client(proxy) => Way { via: Via::Http, inside: Some(*proxy) },
+            Self::Tool { .. } => Way { via: Via::Wasi, inside: None },
+        }
+    }
+
+    /// Where what it asks for is written down.
+    fn account(&self, context: &Context) -> Account {
+        match self {
+            Self::Client(_) => context.account.clone(),
+            Self::Tool { call, .. } => context.account.of_call(call.clone()),
+        }
+    }
+
+    /// A request has been read.
+    fn heard(&self) {
+        if let Self::Tool { heard, .. } = self {
+            heard.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What the scheme of a URL asks for; `None` where it is not for here.
+    fn channel(&self, scheme: Option<&str>) -> Option<Channel> {
+        match (self, scheme) {
+            (Self::Client(_) | Self::Tool { .. }, Some("http")) => Some(Channel::Clear),
+            (Self::Tool { .. }, Some("https")) => Some(Channel::Tls),
+            (Self::Client(_) | Self::Tool { .. }, _) => None,
+        }
+    }
+
+    /// What is wrong with a request that is for another scheme or for none, and what to do.
+    fn misdirected(&self, uri: &Uri) -> (String, &'static str) {
+        let (from, known) = match self {
+            Self::Client(_) => ("a request to the proxy", "send an absolute URL, or CONNECT"),
+            Self::Tool { .. } => ("a request of a tool", "write https://host/path or http://host/path"),
+        };
+        match (self, uri.scheme_str()) {
+            (_, None) => (format!("{from} that names no host"), known),
+            (Self::Client(_), Some(_)) => (format!("{from} for another scheme than http"), "use CONNECT for https"),
+            (Self::Tool { .. }, Some(_)) => (format!("{from} for another scheme than http and https"), known),
+        }
+    }
+}
+
+/// Who asks on one connection, and where that is written down.
+struct Asked {
+    from: Sender,
+    account: Account,
+}
+
+/// The destinations of one connection.
 #[derive(Default)]
 struct Hosts(Mutex<Vec<Arc<Inside>>>);
 
 /// Serves requests in absolute form.
-pub(in crate::egress) async fn forward<S>(context: Arc<Context>, stream: S, proxy: SocketAddr) -> Result<()>
+pub(in crate::egress) async fn forward<S>(context: Arc<Context>, stream: S, from: Sender) -> Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let hosts = Arc::new(Hosts::default());
+    let (hosts, account) = (Arc::new(Hosts::default()), from.account(&context));
     let notes = Arc::<Notes>::default();
     let (of_requests, noted) = (Arc::clone(&context), Arc::clone(&notes));
+    let asked = Arc::new(Asked { from, account: account.clone() });
     let service = service_fn(move |request: Request<Incoming>| {
         let (context, hosts, notes) = (Arc::clone(&of_requests), Arc::clone(&hosts), Arc::clone(&noted));
+        let asked = Arc::clone(&asked);
         let flaw = notes.next();
         async move {
             if let Some(flaw) = flaw {
                 // A log that takes no more records has said so to all who wait for it.
-                drop(context.account.refused(None, Wanted::default(), flaw.by, flaw.what));
+                drop(asked.account.refused(None, Wanted::default(), flaw.by, flaw.what));
                 return Ok::<_, Infallible>(super::told(&flaw));
             }
-            Ok(match hosts.inside(&context, request.uri(), proxy).await {
+            Ok(match hosts.inside(&context, request.uri(), &asked).await {
                 Ok(inside) => super::answered(request::answer(inside, request).await, &notes),
                 Err(told) => told.response(Words::Http).map(Reply::of),
             })
@@ -61,18 +132,17 @@ where
         }
     };
     match ended {
-        Err(error) if error.is_parse() => {
-            context.account.refused(None, Wanted::default(), "malformed", super::said(&error))
-        }
+        Err(error) if error.is_parse() => account.refused(None, Wanted::default(), "malformed", super::said(&error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 impl Hosts {
     /// The connection that a request is on.
-    async fn inside(&self, context: &Arc<Context>, uri: &Uri, proxy: SocketAddr) -> Result<Arc<Inside>, Told> {
-        let to = destination(context, uri).map_err(|(what, hint)| {
-            let logged = context.account.refused(None, Wanted::default(), "malformed", what.clone());
+    async fn inside(&self, context: &Arc<Context>, uri: &Uri, asked: &Asked) -> Result<Arc<Inside>, Told> {
+        asked.from.heard();
+        let to = destination(context, uri, &asked.from).map_err(|(what, hint)| {
+            let logged = asked.account.refused(None, Wanted::default(), "malformed", what.clone());
             match logged {
                 Ok(()) => Told::new(StatusCode::BAD_REQUEST, what, hint),
                 Err(error) => failed(&error),
@@ -85,7 +155,7 @@ impl Hosts {
         if let Some(inside) = known {
             return Ok(inside);
         }
-        let inside = open(context, to, proxy).await?;
+        let inside = open(context, to, asked).await?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= HOSTS_MAX {
             all.remove(0);
@@ -96,25 +166,22 @@ impl Hosts {
 }
 
 /// Where a request in absolute form goes.
-fn destination(context: &Context, uri: &Uri) -> Result<Destination, (String, &'static str)> {
-    let Some(authority) = uri.authority() else {
-        return Err(("a request to the proxy that names no host".to_owned(), "send an absolute URL, or CONNECT"));
+fn destination(context: &Context, uri: &Uri, from: &Sender) -> Result<Destination, (String, &'static str)> {
+    let (Some(channel), Some(authority)) = (from.channel(uri.scheme_str()), uri.authority()) else {
+        return Err(from.misdirected(uri));
     };
-    if uri.scheme_str() != Some("http") {
-        return Err(("a request to the proxy for another scheme than http".to_owned(), "use CONNECT for https"));
-    }
-    let (host, port) = crate::egress::proxy::authority(authority.as_str(), Some(80))
+    let (host, port) = crate::egress::proxy::authority(authority.as_str(), Some(channel.port()))
         .map_err(|what| (what, "write http://host:port/path"))?;
     let host = match host {
         Host::Address(address) => context.names.name_of(address).unwrap_or(Host::Address(address)),
         name @ Host::Name(_) => name,
     };
-    Ok(Destination { host, port, channel: Channel::Clear })
+    Ok(Destination { host, port, channel })
 }
 
-/// Opens a destination, as if it were connected to; the client came to the proxy at this address.
-async fn open(context: &Arc<Context>, to: Destination, proxy: SocketAddr) -> Result<Arc<Inside>, Told> {
-    let account = &context.account;
+/// Opens a destination, as if it were connected to.
+async fn open(context: &Arc<Context>, to: Destination, asked: &Asked) -> Result<Arc<Inside>, Told> {
+    let account = &asked.account;
     let wanted = Wanted { host: to.host.to_string(), port: Some(to.port), ..Default::default() };
     let refused = |refusal: &stockade_policy::Refusal| match account.refuse(None, wanted.clone(), refusal) {
         Ok(()) => Told::from(refusal),
@@ -135,8 +202,7 @@ async fn open(context: &Arc<Context>, to: Destination, proxy: SocketAddr) -> Res
             }
         }
     };
-    let way = Way { via: Via::Http, inside: Some(proxy) };
-    let opening = account.open(to.host.clone(), to.port, way, whole);
+    let opening = account.open(to.host.clone(), to.port, asked.from.way(), whole);
     let connection = opening.await.map_err(|error| failed(&error))?;
     Ok(Inside::new(Arc::clone(context), connection, to))
 }

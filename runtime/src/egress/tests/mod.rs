@@ -6,5 +6,6 @@ mod connections;
 mod requests;
 mod secrets;
 mod streams;
+mod tools;
 mod wire;
 mod world;

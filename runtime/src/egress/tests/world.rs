@@ -4,6 +4,7 @@
 use crate::egress::outline::Outline;
 use crate::egress::testing::{Logged, profile};
 use crate::egress::tls::Authority;
+use crate::egress::tool::{self, Streams, ToolStream};
 use crate::egress::{Running, Settings, dial, front};
 use crate::secrets::plain::Plain;
 use crate::secrets::source::{Sources, Surroundings};
@@ -28,9 +29,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use stockade_audit::Machine;
+use stockade_audit::record::CallId;
 use stockade_policy::{Host, HostPattern, SecretName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -177,6 +179,16 @@ impl World {
     /// A connection to the proxy.
     pub(super) async fn proxy(&self) -> TcpStream {
         self.arrive((crate::egress::names::PROXY_V4, crate::egress::names::PROXY_PORT).into()).await
+    }
+
+    /// A stream for a tool's requests, and what is there as long as it is wanted.
+    pub(super) async fn tool(&self) -> (UnixStream, ToolStream) {
+        let (streams, mut asked) = Streams::new();
+        let (stream, end) = streams.open(CallId::new("tc_1").unwrap()).unwrap();
+        tool::serve(&self.context, asked.recv().await.unwrap()).unwrap();
+        let end = std::os::unix::net::UnixStream::from(end);
+        end.set_nonblocking(true).unwrap();
+        (UnixStream::from_std(end).unwrap(), stream)
     }
 
     async fn arrive(&self, local: SocketAddr) -> TcpStream {

@@ -1,12 +1,16 @@
 //! The log as events of the Open Cybersecurity Schema Framework, version 1.8: one event a record, one line an event.
 //! It never says that something happened for which there is no record; each event carries its record as `raw_data`.
 
+mod classes;
+mod tools;
+
 use super::export::{endpoint, object, opened, text};
 use super::{Disclose, LogReader};
 use crate::disclose::Disclosed;
 use crate::error::Result;
 use crate::merkle::{Hash, leaf_hash};
 use crate::record::*;
+use classes::{of_change, of_method, of_operation};
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::io::Write;
@@ -82,6 +86,8 @@ struct Exporter<'a> {
     requests: HashMap<u64, (String, String, u16, String)>,
     /// Host and port by number of the connection.
     connections: HashMap<u64, (String, u16)>,
+    /// Name and component by number of the tool's instance.
+    tools: HashMap<u64, (String, Digest)>,
 }
 
 /// A process as far as the log has told.
@@ -127,6 +133,8 @@ impl Exporter<'_> {
             self.requests.insert(*r, (method.clone(), host.clone(), *port, path.clone()));
         } else if let Body::NetOpen(open) = &leaf.body {
             self.connections.insert(open.c, (open.host.clone(), open.port));
+        } else if let Body::ToolStart(start) = &leaf.body {
+            self.tools.insert(start.t, (start.tool.clone(), start.h));
         }
     }
 
@@ -221,6 +229,8 @@ impl Exporter<'_> {
             Body::Apply(Apply(Act::File(change)))
             | Body::Discard(Discard(Act::File(change)))
             | Body::Undo(Undo(Act::File(change))) => outcome(change, &us),
+            Body::ToolStart(_) | Body::ToolEnd(_) => self.tool_life(leaf),
+            Body::ToolUse(used) => self.tool_use(used),
             Body::NetAsk(_) | Body::NetOpen(_) | Body::NetClose(_) | Body::NetRefuse(_) => self.network(leaf),
             Body::NetName(name) => {
                 let answers = name.addr.as_ref().map(|addr| json!([{ "rdata": addr, "type": name.ty }]));
@@ -415,8 +425,8 @@ fn confidence(evidence: Evidence) -> u64 {
 
 fn classify(body: &Body) -> Class {
     match body {
-        Body::SessionOpen(_) => class(LIFECYCLE, 3, "Start"),
-        Body::SessionClose(_) => class(LIFECYCLE, 4, "Stop"),
+        Body::SessionOpen(_) | Body::ToolStart(_) => class(LIFECYCLE, 3, "Start"),
+        Body::SessionClose(_) | Body::ToolEnd(_) => class(LIFECYCLE, 4, "Stop"),
         Body::Call(_) => class(API, 99, "Call"),
         Body::Permit(_) => class(API, 99, "Permit"),
         Body::Deny(_) => class(API, 99, "Deny").severity(MEDIUM),
@@ -434,6 +444,7 @@ fn classify(body: &Body) -> Class {
         | Body::Discard(Discard(Act::File(change)))
         | Body::Undo(Undo(Act::File(change))) => of_change(change.op),
         Body::Gap(_) => class(FINDING, 1, "Events are not in the log").severity(HIGH),
+        Body::ToolUse(used) => tools::of_use(used),
         Body::NetAsk(ask) => match ask.op {
             SocketOp::Connect => class(NETWORK, 1, "Open"),
             SocketOp::Bind => class(NETWORK, 99, "Bind"),
@@ -461,40 +472,5 @@ fn classify(body: &Body) -> Class {
         | Body::LedgerBeat(_)
         | Body::LedgerClose(_)
         | Body::LedgerAfter(_) => class(BASE, 99, "Ledger"),
-    }
-}
-
-fn of_operation(op: FsOp) -> Class {
-    match op {
-        FsOp::Unlink | FsOp::Rmdir => class(FILE, 4, "Delete"),
-        FsOp::Rename | FsOp::Exchange => class(FILE, 5, "Rename"),
-        FsOp::Link | FsOp::Symlink | FsOp::Mkdir | FsOp::Mknod => class(FILE, 1, "Create"),
-        FsOp::Chmod | FsOp::Chown => class(FILE, 7, "Set Security"),
-        FsOp::Utimes | FsOp::Setxattr | FsOp::Removexattr => class(FILE, 6, "Set Attributes"),
-        FsOp::Truncate => class(FILE, 3, "Update"),
-    }
-}
-
-fn of_change(op: Change) -> Class {
-    match op {
-        Change::Created => class(FILE, 1, "Create"),
-        Change::Modified | Change::Retyped => class(FILE, 3, "Update"),
-        Change::Deleted => class(FILE, 4, "Delete"),
-        Change::Metadata => class(FILE, 6, "Set Attributes"),
-    }
-}
-
-fn of_method(method: &str) -> Class {
-    match method {
-        "CONNECT" => class(HTTP, 1, "Connect"),
-        "DELETE" => class(HTTP, 2, "Delete"),
-        "GET" => class(HTTP, 3, "Get"),
-        "HEAD" => class(HTTP, 4, "Head"),
-        "OPTIONS" => class(HTTP, 5, "Options"),
-        "POST" => class(HTTP, 6, "Post"),
-        "PUT" => class(HTTP, 7, "Put"),
-        "TRACE" => class(HTTP, 8, "Trace"),
-        "PATCH" => class(HTTP, 9, "Patch"),
-        _ => class(HTTP, 99, "Other"),
     }
 }

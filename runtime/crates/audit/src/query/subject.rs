@@ -1,13 +1,15 @@
-//! What a record is about: its process, its paths, its program, its host.
+//! What a record is about: its process or tool, its paths, its program, its host.
 //! It never says whether that is true; the record's evidence does.
 
-use crate::record::{Act, Apply, Body, Discard, FsOp, FsOpen, LogPath, Undo};
+use crate::record::{Act, Apply, Body, Discard, FsOp, FsOpen, LogPath, ToolOp, Undo};
 
 /// What a record is about, as far as it is about something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Subject<'a> {
     /// Who did it, or for a call's result who was its main process.
     process: Option<u64>,
+    /// The instance of a tool, likewise.
+    tool: Option<u64>,
     /// Of a rename or a link both, of a symbolic link only its own.
     paths: [Option<&'a LogPath>; 2],
     program: Option<&'a LogPath>,
@@ -19,6 +21,7 @@ impl<'a> Subject<'a> {
     fn of(body: &'a Body) -> Self {
         let none = Self::default();
         let by = |p: u64| Self { process: Some(p), ..none };
+        let of_tool = |t: u64| Self { tool: Some(t), ..none };
         let to = |host: &'a str| Self { host: Some(host), ..none };
         match body {
             Body::ProcStart(start) => by(start.p),
@@ -34,7 +37,13 @@ impl<'a> Subject<'a> {
             Body::Apply(Apply(Act::File(change)))
             | Body::Discard(Discard(Act::File(change)))
             | Body::Undo(Undo(Act::File(change))) => Self { paths: [Some(&change.path), None], ..none },
-            Body::Outcome(outcome) => Self { process: outcome.p, ..none },
+            Body::Outcome(outcome) => Self { process: outcome.p, tool: outcome.t, ..none },
+            Body::ToolStart(start) => of_tool(start.t),
+            Body::ToolUse(used) => {
+                let other = used.to.as_ref().filter(|_| used.op != ToolOp::Symlink);
+                Self { paths: [used.path.as_ref(), other], host: used.host.as_deref(), ..of_tool(used.t) }
+            }
+            Body::ToolEnd(end) => of_tool(end.t),
             Body::NetAsk(ask) => Self { host: Some(&ask.addr), ..by(ask.p) },
             Body::NetName(name) => to(&name.name),
             Body::NetOpen(open) => to(&open.host),
@@ -83,6 +92,23 @@ pub fn paths_of(body: &Body) -> impl Iterator<Item = &LogPath> {
 #[must_use]
 pub fn process_of(body: &Body) -> Option<u64> {
     Subject::of(body).process
+}
+
+/// The instance of a tool that a leaf is about: that did it, or that a call's result is of.
+#[must_use]
+pub fn tool_of(body: &Body) -> Option<u64> {
+    Subject::of(body).tool
+}
+
+/// A change of names or properties that a process asked for or a tool made: the operation, the path, the other path.
+#[must_use]
+pub fn change_of(body: &Body) -> Option<(FsOp, &LogPath, Option<&LogPath>)> {
+    if let Body::FsChange(change) = body {
+        return Some((change.op, &change.path, change.to.as_ref()));
+    }
+    let Body::ToolUse(used) = body else { return None };
+    let op = used.op.change().filter(|_| used.can_change())?;
+    Some((op, used.path.as_ref()?, used.to.as_ref()))
 }
 
 /// The program that a leaf is about.

@@ -8,6 +8,7 @@ use super::net::{
 };
 use super::process::{FsChange, FsOpen, NetAsk, ProcCall, ProcExec, ProcStart, Recorder};
 use super::strict::{StrictError, kept, read_one};
+use super::tool::{ToolEnd, ToolStart, ToolUse};
 use super::values::{BlobRef, Digest, LogPath, SessionId};
 use super::{Evidence, Record};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,12 @@ kinds! {
     FsChange = "fs.change" at Observed;
     /// A file differs from what it was before the call.
     FsOutcome = "fs.outcome" at Outcome;
+    /// A tool begins to run.
+    ToolStart = "tool.start" at Performed;
+    /// A tool asked its host for something.
+    ToolUse = "tool.use" at Performed;
+    /// A tool ended.
+    ToolEnd = "tool.end" at Performed;
     /// Changes go from the session's layer to the workspace.
     Apply = "apply" at Performed;
     /// Changes in the session's layer are dropped.
@@ -332,6 +339,9 @@ pub struct Outcome {
     /// Stable id of the main process, when one was started: its `proc.exit` must be in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<u64>,
+    /// Stable id of the tool that ran, when one was started: its `tool.end` must be in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub t: Option<u64>,
     /// Standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<Stream>,

@@ -27,15 +27,7 @@ impl<'a> Head<'a> {
                 let (p, rest) = process(object)?;
                 let (op, rest) = text(rest.strip_prefix(b",\"op\":")?)?;
                 let (path, rest) = text(rest.strip_prefix(b",\"path\":")?)?;
-                let rest = match rest.strip_prefix(b",\"path_h\":") {
-                    Some(hash) => text(hash)?.1,
-                    None => rest,
-                };
-                let to = match rest.strip_prefix(b",\"to\":") {
-                    Some(to) => Some(text(to)?.0).filter(|_| op != b"symlink"),
-                    None => None,
-                };
-                Some(Glance { process: Some(p), paths: [Some(path), to] })
+                Some(Glance { process: Some(p), paths: [Some(path), other(rest, op)?] })
             }
             "fs.outcome" => {
                 let (path, _) = text(object.strip_prefix(b"{\"path\":")?)?;
@@ -45,12 +37,34 @@ impl<'a> Head<'a> {
                 let (path, _) = text(object.strip_prefix(b"{\"file\":{\"path\":")?)?;
                 Some(Glance { process: None, paths: [Some(path), None] })
             }
+            "tool.use" => {
+                let (_, rest) = number(object.strip_prefix(b"{\"t\":")?)?;
+                let (op, rest) = text(rest.strip_prefix(b",\"op\":")?)?;
+                let Some(rest) = rest.strip_prefix(b",\"path\":") else {
+                    return Some(Glance { process: None, paths: [None, None] });
+                };
+                let (path, rest) = text(rest)?;
+                Some(Glance { process: None, paths: [Some(path), other(rest, op)?] })
+            }
+            "tool.start" | "tool.end" => Some(Glance { process: None, paths: [None, None] }),
             "proc.start" | "proc.exec" | "proc.call" | "proc.exit" | "net.ask" => {
                 let (p, _) = process(object)?;
                 Some(Glance { process: Some(p), paths: [None, None] })
             }
             _ => None,
         }
+    }
+}
+
+/// The other path of a change, behind its first one, if it has one that is a name; `None` for one that is escaped.
+fn other<'a>(rest: &'a [u8], op: &[u8]) -> Option<Option<&'a [u8]>> {
+    let rest = match rest.strip_prefix(b",\"path_h\":") {
+        Some(hash) => text(hash)?.1,
+        None => rest,
+    };
+    match rest.strip_prefix(b",\"to\":") {
+        Some(to) => Some(Some(text(to)?.0).filter(|_| op != b"symlink")),
+        None => Some(None),
     }
 }
 
@@ -103,6 +117,12 @@ mod tests {
             ("fs.outcome", r#"{"path":"","op":"deleted"}"#, told(None, [path(""), None])),
             ("undo", r#"{"file":{"path":"x","op":"deleted"}}"#, told(None, [path("x"), None])),
             ("undo", r#"{"begin":3}"#, None),
+            ("tool.use", r#"{"t":4,"op":"read","path":"src/a","r":9}"#, told(None, [path("src/a"), None])),
+            ("tool.use", r#"{"t":4,"op":"rename","path":"a","to":"b"}"#, told(None, [path("a"), path("b")])),
+            ("tool.use", r#"{"t":4,"op":"symlink","path":"a","to":"b"}"#, told(None, [path("a"), None])),
+            ("tool.use", r#"{"t":4,"op":"read","path":"\"a"}"#, None),
+            ("tool.use", r#"{"t":4,"op":"clock","times":4}"#, told(None, [None, None])),
+            ("tool.use", r#"{"t":4,"op":"request","host":"a.b","port":443}"#, told(None, [None, None])),
             ("proc.start", r#"{"p":7,"pid":2}"#, told(Some(7), [None, None])),
             ("net.ask", r#"{"p":7,"op":"listen","addr":"unknown"}"#, told(Some(7), [None, None])),
         ] {

@@ -15,8 +15,8 @@ pub enum Via {
     Http,
     /// The client asked with SOCKS.
     Socks,
-    /// A tool of ours asked.
-    Tool,
+    /// A component asked through its host function: a `tool.use` of the same call says so.
+    Wasi,
     /// The other way: from the host to a port inside.
     Port,
     /// The outlet itself: it exchanges a secret at the endpoint that the secret's rule names.

@@ -1,7 +1,7 @@
 //! What the types of a record cannot say: a path that is none, a change without the states that it is between.
 //! It never judges a path: whether one leaves the workspace is for whoever uses it.
 
-use super::{Act, Body, Change, FileState, FsOutcome, LogPath};
+use super::{Act, Body, Change, FileState, FsOutcome, LogPath, ToolOp, ToolUse, ToolUseOf};
 
 /// Permission bits, set-id and sticky bits; the type of a file has its own member.
 const MODE_MAX: u32 = 0o7777;
@@ -49,7 +49,10 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
             more.then_some("more arguments than are kept").or_else(|| of_times(call.times))
         }
         Body::NetAsk(ask) => of_times(ask.times),
+        Body::ToolUse(used) => of_use(used),
+        Body::ToolEnd(end) => (end.why.as_deref() == Some("")).then_some("a reason that says nothing"),
         Body::ProcStart(_)
+        | Body::ToolStart(_)
         | Body::SessionOpen(_)
         | Body::SessionClose(_)
         | Body::Call(_)
@@ -127,4 +130,69 @@ fn of_hashes(cut: Option<u64>, hashed: [bool; 2]) -> Option<&'static str> {
 /// A record stands for one event, or says for how many more than one.
 fn of_times(times: Option<u64>) -> Option<&'static str> {
     matches!(times, Some(0 | 1)).then_some("a count that says nothing")
+}
+
+/// What a use says is what its operation has, no more and no less: a path that nothing has changed must not look like one.
+fn of_use(used: &ToolUse) -> Option<&'static str> {
+    let ToolUse { path, path_h, to, to_h, errno, ino, was, r, w, below, times, .. } = used;
+    let paths = [path, to].into_iter().flatten().find_map(of_path);
+    let unnamed = path.is_none() && path_h.is_some() || to.is_none() && to_h.is_some();
+    let done = r.is_some() || w.is_some() || ino.is_some() || was.is_some();
+    paths
+        .or_else(|| unnamed.then_some(HASH_OF_NOTHING))
+        .or_else(|| (*errno == Some(0)).then_some("an error that is none"))
+        .or_else(|| (errno.is_some() && done).then_some("what came of a use that was refused"))
+        .or_else(|| of_times(*times))
+        .or_else(|| below.map_or_else(|| of_one(used), |below| of_many(used, below)))
+        .or_else(|| used.fl.as_deref().and_then(of_flags))
+        .or_else(|| idle_open(used).then_some("an open that changes nothing: that is a read"))
+}
+
+/// The members of one use, or of the same use several times.
+fn of_one(used: &ToolUse) -> Option<&'static str> {
+    let ToolUse { op, path, to, host, port, fl, value, ino, was, r, w, .. } = used;
+    let named = matches!(op.of(), ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change);
+    let other = matches!(op, ToolOp::Rename | ToolOp::Link | ToolOp::Symlink);
+    let valued = matches!(op, ToolOp::Chmod | ToolOp::Truncate);
+    let asked = *op == ToolOp::Request;
+    let opened = *op == ToolOp::Open;
+    let writes = *op == ToolOp::Write;
+    let reads = writes || matches!(op, ToolOp::Read | ToolOp::Random | ToolOp::Stdin);
+    let has = [
+        (path.is_some(), named),
+        (to.is_some(), other),
+        (value.is_some(), valued),
+        (host.is_some(), asked),
+        (port.is_some(), asked),
+        (fl.is_some(), opened),
+    ];
+    let may = [(ino.is_some(), opened), (was.is_some(), opened), (w.is_some(), writes), (r.is_some(), reads)];
+    // What was refused need not have been a name, nor an address.
+    let refused = used.errno.is_some();
+    let wrong = has.iter().any(|(has, must)| *has && !must || *must && !has && !refused)
+        || may.iter().any(|(has, may)| *has && !may);
+    wrong.then_some("a use with other members than its operation has")
+}
+
+/// The members of a record that stands for uses of several names.
+fn of_many(used: &ToolUse, below: u64) -> Option<&'static str> {
+    let ToolUse { op, path, to, host, port, fl, value, errno, ino, was, r, w, times, .. } = used;
+    let changes = match op.of() {
+        ToolUseOf::Reading | ToolUseOf::Writing => false,
+        ToolUseOf::Change => errno.is_none(),
+        ToolUseOf::Net | ToolUseOf::Other => true,
+    };
+    let more = to.is_some() || host.is_some() || port.is_some() || fl.is_some() || value.is_some();
+    let more = more || ino.is_some() || was.is_some() || times.is_some();
+    let read = r.is_some() && !matches!(op, ToolOp::Read | ToolOp::Write);
+    let written = w.is_some() && *op != ToolOp::Write;
+    let wrong = below == 0 || path.is_none() || changes || more || read || written;
+    wrong.then_some("a record for several uses with more than what they share")
+}
+
+fn idle_open(used: &ToolUse) -> bool {
+    let Some(fl) = used.fl.as_deref().filter(|_| used.errno.is_none()) else { return false };
+    let writes = fl.split('|').any(|word| matches!(word, "W" | "RW" | "TRUNC"));
+    let makes = used.was.is_some() && fl.split('|').any(|word| word == "CREAT");
+    !writes && !makes
 }

@@ -8,15 +8,20 @@ use super::log::{LogFacts, LogKind};
 use super::net::Outlet;
 use super::recorded::Recorded;
 use super::session_of;
-use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
+use super::tools::Tools;
+use crate::record::{Body, CallId, Cause, FsOutcome, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
 use std::collections::{BTreeMap, HashMap};
 
 const LOG: LogKind = LogKind::Session;
 
 /// What is known of one call.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct CallState {
     leaf: u64,
+    /// Name of the tool that was asked for.
+    tool: String,
+    /// The first change that is said of it.
+    changed: Option<u64>,
     decision: Option<Decision>,
     result: Option<u64>,
     limited: bool,
@@ -38,6 +43,7 @@ pub(super) struct Rules<'a> {
     awaited: BTreeMap<u64, (u64, Cause, i32)>,
     outlet: Outlet,
     recorded: Recorded,
+    tools: Tools,
     /// By position of the kind in [`Body::KINDS`].
     counts: [u64; Body::KINDS.len()],
     close: Option<(u64, SessionClose)>,
@@ -54,6 +60,7 @@ impl<'a> Rules<'a> {
             awaited: BTreeMap::new(),
             outlet: Outlet::default(),
             recorded: Recorded::default(),
+            tools: Tools::default(),
             counts: [0; Body::KINDS.len()],
             close: None,
             lost: 0,
@@ -75,7 +82,7 @@ impl<'a> Rules<'a> {
         match leaf.body {
             Body::SessionOpen(open) => self.opened(n, open, findings),
             Body::SessionClose(close) => self.close = Some((n, close)),
-            Body::Call(_) => self.call(n, call, findings),
+            Body::Call(asked) => self.call(n, call, asked.tool, findings),
             Body::Permit(_) => self.decide(n, call, Decision::Permit, findings),
             Body::Deny(_) => self.decide(n, call, Decision::Deny, findings),
             Body::Outcome(outcome) => self.result(n, call, &outcome, findings),
@@ -85,10 +92,7 @@ impl<'a> Rules<'a> {
                     state.limited = true;
                 }
             }
-            Body::FsOutcome(outcome) => {
-                let call = self.running(n, call.as_ref(), "a changed file", findings);
-                self.recorded.outcome(n, call, outcome, findings);
-            }
+            Body::FsOutcome(outcome) => self.changed(n, call.as_ref(), outcome, findings),
             Body::Gap(gap) => {
                 self.lost += gap.lost;
                 findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
@@ -96,6 +100,7 @@ impl<'a> Rules<'a> {
             Body::NetOpen(open) => {
                 self.outlet.opened(n, &open, findings);
                 self.recorded.connected(n, &open, findings);
+                self.tools.connected(n, self.open_call(call.as_ref()), &open, findings);
             }
             Body::NetClose(close) => self.outlet.closed(n, &close, findings),
             Body::NetRequest(request) => self.outlet.requested(n, &request, findings),
@@ -112,7 +117,11 @@ impl<'a> Rules<'a> {
                 let call = self.running(n, call.as_ref(), "what a process did", findings);
                 self.recorded.event(n, call, evidence, event, findings);
             }
-            Body::Heartbeat(_) | Body::NetName(_) | Body::NetRefuse(_) | Body::SecretCanary(_) => {}
+            event @ (Body::ToolStart(_) | Body::ToolUse(_) | Body::ToolEnd(_)) => {
+                self.tool(n, call.as_ref(), event, findings);
+            }
+            Body::NetRefuse(_) => self.tools.refused(self.open_call(call.as_ref())),
+            Body::Heartbeat(_) | Body::NetName(_) | Body::SecretCanary(_) => {}
             Body::Apply(_)
             | Body::Discard(_)
             | Body::Undo(_)
@@ -139,12 +148,12 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn call(&mut self, n: u64, call: Option<CallId>, findings: &mut Findings) {
+    fn call(&mut self, n: u64, call: Option<CallId>, tool: String, findings: &mut Findings) {
         let Some(call) = call else {
             findings.incomplete(LOG, n, "a call without a name");
             return;
         };
-        let state = CallState { leaf: n, decision: None, result: None, limited: false };
+        let state = CallState { leaf: n, tool, changed: None, decision: None, result: None, limited: false };
         if self.calls.insert(call, state).is_some() {
             findings.incomplete(LOG, n, "a second call of this name");
         }
@@ -174,16 +183,52 @@ impl<'a> Rules<'a> {
         permitted
     }
 
-    /// The leaf of the call, which must have been permitted before; with a recorder, it must not have its result either: a
-    /// result has all that was seen before it.
+    /// The leaf of the call, which must have been permitted before; with a recorder, or where a tool ran in it, it must not
+    /// have its result either: a result has all that was seen before it.
     fn running(&mut self, n: u64, call: Option<&CallId>, what: &str, findings: &mut Findings) -> Option<u64> {
         let recorded = self.recorded.is_on();
         let state = self.permitted(n, call, what, findings)?;
         let (call, result) = (state.leaf, state.result);
-        if let Some(result) = result.filter(|_| recorded) {
+        let watched = recorded || self.tools.ran_in(call);
+        if let Some(result) = result.filter(|_| watched) {
             findings.incomplete(LOG, n, format!("{what} behind the result of its call, leaf {result}"));
         }
         Some(call)
+    }
+
+    /// The leaf of a call that was permitted and has no result yet.
+    fn open_call(&self, call: Option<&CallId>) -> Option<u64> {
+        let state = call.and_then(|call| self.calls.get(call))?;
+        (state.decision == Some(Decision::Permit) && state.result.is_none()).then_some(state.leaf)
+    }
+
+    /// A file differs from what it was before the call.
+    fn changed(&mut self, n: u64, id: Option<&CallId>, outcome: FsOutcome, findings: &mut Findings) {
+        let call = self.running(n, id, "a changed file", findings);
+        if let Some(state) = id.and_then(|id| self.calls.get_mut(id)) {
+            state.changed.get_or_insert(n);
+        }
+        self.tools.outcome(n, call, findings);
+        self.recorded.outcome(n, call, outcome, findings);
+    }
+
+    /// What a tool did, and what it did to files.
+    fn tool(&mut self, n: u64, id: Option<&CallId>, event: Body, findings: &mut Findings) {
+        let call = self.running(n, id, "what a tool did", findings);
+        if let Body::ToolStart(start) = event {
+            let state = id.and_then(|id| self.calls.get(id));
+            if let Some(leaf) = state.and_then(|state| state.changed) {
+                findings.incomplete(LOG, n, format!("a tool begins behind a change in its call, leaf {leaf}"));
+            }
+            let named = state.map(|state| state.tool.as_str());
+            self.tools.started(n, call, named, &start, findings);
+            self.recorded.tool_started(call);
+        } else if let Body::ToolUse(used) = event {
+            self.tools.used(n, call, &used, findings);
+            self.recorded.tool_used(n, call, used);
+        } else if let Body::ToolEnd(end) = event {
+            self.tools.ended(n, call, &end, findings);
+        }
     }
 
     fn result(&mut self, n: u64, call: Option<CallId>, outcome: &Outcome, findings: &mut Findings) {
@@ -192,13 +237,14 @@ impl<'a> Rules<'a> {
         if state.result.replace(n).is_some() {
             findings.incomplete(LOG, n, "a second result of the same call");
         }
+        self.tools.result(n, call, outcome, findings);
         self.recorded.result(n, call, outcome, findings);
         if outcome.cause == Cause::Limit && !limited {
             findings.incomplete(LOG, n, "it ended at a limit, and no record says which");
         }
         let Some(p) = outcome.p else {
-            if matches!(outcome.cause, Cause::Exit | Cause::Signal) {
-                findings.incomplete(LOG, n, "it says how a process ended, and not which");
+            if matches!(outcome.cause, Cause::Exit | Cause::Signal) && outcome.t.is_none() {
+                findings.incomplete(LOG, n, "it says how a process or tool ended, and not which");
             }
             return;
         };
@@ -244,6 +290,7 @@ impl<'a> Rules<'a> {
         open.extend(self.awaited.values().map(|(leaf, _, _)| (*leaf, endless.to_owned())));
         open.extend(self.outlet.unfinished().map(|(leaf, text)| (leaf, text.to_owned())));
         open.extend(self.recorded.unfinished());
+        open.extend(self.tools.unfinished());
         open.sort_unstable();
         for (leaf, text) in open {
             findings.incomplete(LOG, leaf, text);

@@ -8,7 +8,7 @@ use super::Findings;
 use super::log::LogKind;
 use crate::record::{
     Body, Cause, Evidence, FsChange, FsOpen, FsOutcome, LogPath, NetAsk, NetOpen, Outcome, ProcExec, ProcExit,
-    ProcStart, Recorder, RecorderGrade,
+    ProcStart, Recorder, RecorderGrade, ToolUse,
 };
 use asked::Asked;
 use files::Files;
@@ -169,6 +169,20 @@ impl Recorded {
         }
     }
 
+    /// A tool begins in a call: what it leaves of files must be explained, with a recorder or without.
+    pub(super) fn tool_started(&mut self, call: Option<u64>) {
+        if let Some(call) = call {
+            self.files.entry(call).or_insert_with(|| Files::new(call));
+        }
+    }
+
+    /// A tool used something.
+    pub(super) fn tool_used(&mut self, n: u64, call: Option<u64>, used: ToolUse) {
+        if let Some(files) = self.files(call) {
+            files.used(n, used);
+        }
+    }
+
     /// What a call left of a file: something that was recorded must have done it.
     pub(super) fn outcome(&mut self, n: u64, call: Option<u64>, outcome: FsOutcome, findings: &mut Findings) {
         if let Some(files) = self.files(call) {
@@ -178,10 +192,7 @@ impl Recorded {
 
     /// The call is over.
     pub(super) fn result(&mut self, n: u64, call: u64, outcome: &Outcome, findings: &mut Findings) {
-        if !self.is_on() {
-            return;
-        }
-        if let Some(p) = outcome.p {
+        if let Some(p) = outcome.p.filter(|_| self.is_on()) {
             if self.mains.get(&call) != Some(&p) {
                 let text = format!("process {p} is not the one that its call, leaf {call}, began with");
                 findings.incomplete(LOG, n, text);
@@ -235,8 +246,12 @@ impl Recorded {
         Some(process)
     }
 
-    /// What a call did to files so far; `None` without a recorder, or where no call was permitted.
+    /// What a call did to files so far; `None` where no call was permitted, or without a recorder and without a tool.
     fn files(&mut self, call: Option<u64>) -> Option<&mut Files> {
-        call.filter(|_| self.is_on()).map(|call| self.files.entry(call).or_insert_with(|| Files::new(call)))
+        let call = call?;
+        match self.grade {
+            Some(_) => Some(self.files.entry(call).or_insert_with(|| Files::new(call))),
+            None => self.files.get_mut(&call),
+        }
     }
 }

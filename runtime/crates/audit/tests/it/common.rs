@@ -97,7 +97,17 @@ pub(crate) fn call_records(n: u64) -> Vec<Record> {
             rss_kib: Some(900),
         }
         .into()),
-        of(Outcome { cause: Cause::Exit, status: 0, wall_us: 20, cpu_us: 10, p: Some(n), out: None, err: None }.into()),
+        of(Outcome {
+            cause: Cause::Exit,
+            status: 0,
+            wall_us: 20,
+            cpu_us: 10,
+            p: Some(n),
+            t: None,
+            out: None,
+            err: None,
+        }
+        .into()),
         of(FsOutcome {
             path_h: None,
             path: LogPath(format!("src/f{n}.rs").into_bytes()),

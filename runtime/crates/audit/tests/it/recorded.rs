@@ -119,7 +119,10 @@ fn good() -> Vec<Record> {
         of(1, outcome("old/below", Change::Deleted)),
         of(1, outcome("run", Change::Created)),
         of(1, socket),
-        of(1, Outcome { cause: Cause::Exit, status: 0, wall_us: 9, cpu_us: 1, p: Some(1), out: None, err: None }),
+        of(
+            1,
+            Outcome { cause: Cause::Exit, status: 0, wall_us: 9, cpu_us: 1, p: Some(1), t: None, out: None, err: None },
+        ),
     ]
 }
 
@@ -253,7 +256,8 @@ fn each_record_that_says_something_else_contradicts_another() {
     altered(|b| matches!(b, Body::NetOpen(_)), connection(1, "198.18.0.8:443"), "and no process asked for one before");
     let silent = NetOpen { addr: None, ..connection(1, "") };
     altered(|b| matches!(b, Body::NetOpen(_)), silent, "does not say to which address it was made");
-    let result = |p| Outcome { cause: Cause::Exit, status: 0, wall_us: 9, cpu_us: 1, p: Some(p), out: None, err: None };
+    let result =
+        |p| Outcome { cause: Cause::Exit, status: 0, wall_us: 9, cpu_us: 1, p: Some(p), t: None, out: None, err: None };
     altered(|b| matches!(b, Body::Outcome(_)), result(2), "process 2 is not the one that its call, leaf 1, began with");
     // What a call read, or could not open, explains nothing; nor does a name that is not there to its end.
     let at = |records: &[Record]| place(records, |b| is_outcome(b, "made")) as u64 + 1;
@@ -305,11 +309,14 @@ fn records_of_one_call_explain_nothing_of_another() {
         of(2, exec(3, "/bin/sh")),
         of(2, exit(3, None, None)),
         of(2, outcome("made", Change::Modified)),
-        of(2, Outcome { cause: Cause::Exit, status: 0, wall_us: 9, cpu_us: 1, p: Some(3), out: None, err: None }),
+        of(
+            2,
+            Outcome { cause: Cause::Exit, status: 0, wall_us: 9, cpu_us: 1, p: Some(3), t: None, out: None, err: None },
+        ),
     ];
     records.extend(second);
     let n = place(&records, |b| matches!(b, Body::FsOutcome(o) if o.path == "made".into() && o.op == Change::Modified));
-    finds(&records, n as u64 + 1, "no process of its call, leaf 28, did anything to files");
+    finds(&records, n as u64 + 1, "nothing in its call, leaf 28, did anything to files");
     // And a process does not change sides.
     records[n] = of(2, opened(2, "x", "W"));
     finds(&records, n as u64 + 1, "process 2 ended before");

@@ -98,7 +98,16 @@ impl Story {
     }
 
     fn end(mut self, p: u64) -> Vec<Record> {
-        self.add(Outcome { cause: Cause::Exit, status: 0, wall_us: 5, cpu_us: 1, p: Some(p), out: None, err: None });
+        self.add(Outcome {
+            cause: Cause::Exit,
+            status: 0,
+            wall_us: 5,
+            cpu_us: 1,
+            p: Some(p),
+            t: None,
+            out: None,
+            err: None,
+        });
         self.records
     }
 }

@@ -1,22 +1,45 @@
 //! Sockets of a sandbox's own net namespace, for the supervisor: those of its outlet, and fresh ones to reach its servers.
 //! It never gives a guest a socket, and never makes one outside.
 
-use super::{Sandbox, lost, wait_readable};
+use super::{Handle, Sandbox, lost, wait_readable};
+use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
 use crate::error::{Fault, JailError};
-use crate::plan::{Plan, SessionStep};
+use crate::plan::{Plan, SessionStep, Wall};
 use crate::recorder::{Ends, Grade, Handed};
 use crate::wire::{Family, Message};
+use crate::worker::Task;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the init may take to make a socket: it does nothing that waits.
 const SOCKET_LIMIT: Duration = Duration::from_secs(10);
 
 impl Sandbox {
+    /// The wall, and what a worker is told of the plan.
+    pub(crate) fn for_workers(&self) -> (Wall, Task) {
+        self.workers.clone()
+    }
+
+    /// The group, to be told of workers.
+    pub(crate) fn shared_group(&self) -> Option<&Arc<Group>> {
+        self.group.as_ref()
+    }
+
+    /// What ends with the sandbox.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Asks the init for something; the answer goes to the channel that comes along.
+    pub(crate) fn ask(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), JailError> {
+        self.control.send(message, descriptors)
+    }
+
     /// The sockets of the outlet, in the plan's order; empty when the plan has none, or they were taken before. `None`
     /// stands for a listener on an IPv6 address where the machine has no IPv6.
     pub fn take_outlet(&mut self) -> Vec<Option<OwnedFd>> {

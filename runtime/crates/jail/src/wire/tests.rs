@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::enforced::Layer;
+use crate::landlock::Identity;
 
 fn samples() -> Vec<Message> {
     let exit = ProcessExit {
@@ -36,6 +37,10 @@ fn samples() -> Vec<Message> {
         Message::Socket(Family::V4),
         Message::Socket(Family::V6),
         Message::Made,
+        Message::Enquire,
+        Message::Insides(Insides { objects: vec![Identity { device: 1, inode: u64::MAX }] }),
+        Message::Task(Task::compile()),
+        Message::Confined(vec![LayerState::absent(Layer::Landlock, "why")]),
         Message::Failed(JailError::os("mount", "/x", 13).kind(ErrorKind::OverlayRefused)),
         Message::Started(2),
         Message::Refused(Stage::Exec, 2),

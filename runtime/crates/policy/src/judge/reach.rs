@@ -170,11 +170,11 @@ fn tool_test(tool: &ToolMatch, call: &Call, args: Option<&BTreeMap<String, Argum
 
 fn conditions_test(tool: &ToolMatch, args: &BTreeMap<String, Argument>) -> Match {
     tool.conditions.iter().fold(Match::Yes, |so_far, condition| {
-        let this = match args.get(&condition.argument) {
+        let this = match args.get(&condition.argument).and_then(Argument::text) {
             // `..` can undo what a pattern says about the start of a path, and a default is not known here.
-            Some(Argument::Text(text)) if text.split(['/', '\\']).any(|part| part == "..") => Match::Open,
-            Some(Argument::Text(text)) => Match::certain(condition.any_of.iter().any(|glob| glob.matches(text))),
-            Some(Argument::Other(_)) | None => Match::Open,
+            Some(text) if text.split(['/', '\\']).any(|part| part == "..") => Match::Open,
+            Some(text) => Match::certain(condition.any_of.iter().any(|glob| glob.matches(text))),
+            None => Match::Open,
         };
         so_far.and(this)
     })

@@ -1,11 +1,13 @@
 //! Reads one profile's text into a `ProfileFile`, or a project's own into a `ProjectFile`, reporting everything wrong.
 //! It never opens a file: the caller brings the bytes and says what to call them.
 
+mod components;
 mod fields;
 mod net;
 mod place;
 mod rules;
 
+use crate::component::ComponentRule;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::document::{self, Entry, Item, Node};
 use crate::guard::{Guard, WorkspacePattern};
@@ -46,6 +48,7 @@ pub struct ProfileFile {
     pub(crate) record_floor: Option<At<RecordFloor>>,
     pub(crate) grants: Vec<Rule<Grant<WrittenPath>>>,
     pub(crate) secrets: Vec<Rule<Secret>>,
+    pub(crate) components: Vec<Rule<ComponentRule>>,
     pub(crate) tightening: Tightening,
 }
 
@@ -129,6 +132,7 @@ fn read_profile(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
     let grants = rules::grants(&mut fields, &mut scribe);
     let tightening = tightening(&mut fields, &mut scribe);
     let secrets = net::secrets(&mut fields, &mut scribe);
+    let components = components::components(&mut fields, &mut scribe);
     scribe.check_count(&mut fields);
     fields.finish();
     Some(ProfileFile {
@@ -143,6 +147,7 @@ fn read_profile(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
         record_floor,
         grants,
         secrets,
+        components,
         tightening,
     })
 }
@@ -154,6 +159,7 @@ fn read_project(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
     for (key, hint) in [
         ("grant", "ask for a profile that has the grant: stockade run --profile …"),
         ("secret", "secrets belong into the profile of the person who starts the session"),
+        ("tool", "components belong into the profile of the person who starts the session"),
         ("extends", "choose the profile with stockade run --profile …"),
         ("guard", "copy the patterns into protect and hold"),
     ] {

@@ -68,7 +68,8 @@ fn changes() -> Vec<FsOutcome> {
 fn ends() -> Vec<Body> {
     let stream = Stream { z: 5, cut: 7, blob: Some(blob()) };
     let none = Stream { cut: 0, blob: None, ..stream };
-    let outcome = |cause, status, p, out, err| Outcome { cause, status, wall_us: 1, cpu_us: 0, p, out, err }.into();
+    let outcome =
+        |cause, status, p, t, out, err| Outcome { cause, status, wall_us: 1, cpu_us: 0, p, t, out, err }.into();
     let exit = ProcExit {
         p: 1,
         pp: Some(0),
@@ -81,8 +82,9 @@ fn ends() -> Vec<Body> {
         rss_kib: Some(0),
     };
     vec![
-        outcome(Cause::Signal, i32::MIN, Some(3), Some(stream), Some(none)),
-        outcome(Cause::Error, i32::MAX, None, None, None),
+        outcome(Cause::Signal, i32::MIN, Some(3), None, Some(stream), Some(none)),
+        outcome(Cause::Error, i32::MAX, None, None, None, None),
+        outcome(Cause::Exit, 0, None, Some(u64::MAX), None, None),
         ProcExit { pp: None, exe: None, failed: None, cpu_us: None, rss_kib: None, ..exit.clone() }.into(),
         exit.into(),
         SessionClose { cause: Cause::Limit, status: 0, counts: [("a".into(), 1), ("b\"".into(), 0)].into(), lost: 2 }
@@ -172,7 +174,7 @@ fn outlet() -> Vec<Body> {
         NetName { name: String::new(), ty: "TYPE65".into(), addr: none() }.into(),
         NetOpen { via: Via::Http, ..open.clone() }.into(),
         NetOpen { via: Via::Socks, ..open.clone() }.into(),
-        NetOpen { via: Via::Tool, addr: none(), ..open.clone() }.into(),
+        NetOpen { via: Via::Wasi, addr: none(), ..open.clone() }.into(),
         NetOpen { via: Via::Exchange, addr: none(), ..open.clone() }.into(),
         NetOpen { via: Via::Port, rules: Vec::new(), ..open.clone() }.into(),
         open.into(),
@@ -259,6 +261,101 @@ fn recorded() -> Vec<Body> {
     bodies
 }
 
+/// A use with what its operation must have.
+fn used(op: ToolOp) -> ToolUse {
+    let named = !matches!(op.of(), ToolUseOf::Net | ToolUseOf::Other);
+    let other = matches!(op, ToolOp::Rename | ToolOp::Link | ToolOp::Symlink);
+    let asked = op == ToolOp::Request;
+    ToolUse {
+        path: named.then(|| "a/b".into()),
+        to: other.then(|| LogPath(b"a/\xff".to_vec())),
+        host: asked.then(|| TEXT.to_owned()),
+        port: asked.then_some(u16::MAX),
+        fl: (op == ToolOp::Open).then(|| "RW|CREAT|EXCL".to_owned()),
+        value: matches!(op, ToolOp::Chmod | ToolOp::Truncate).then_some(0),
+        ..ToolUse::new(7, op)
+    }
+}
+
+fn tools() -> Vec<Body> {
+    let start = |files, net| ToolStart { t: 0, tool: TEXT.to_owned(), h: digest(5), files, net }.into();
+    let end = ToolEnd {
+        t: u64::MAX,
+        cause: Cause::Error,
+        status: 0,
+        why: Some(TEXT.to_owned()),
+        wall_us: 1,
+        cpu_us: 2,
+        mem_bytes: 3,
+        uses: 0,
+    };
+    let mut bodies = vec![
+        start(ToolFiles::None, ToolNet::None),
+        start(ToolFiles::Read, ToolNet::Requests),
+        start(ToolFiles::Write, ToolNet::Requests),
+        ToolEnd { why: None, cause: Cause::Exit, ..end.clone() }.into(),
+        end.into(),
+        ToolUse {
+            path_h: Some(digest(1)),
+            ino: Some([0, u64::MAX]),
+            was: Some(Was::Absent),
+            times: Some(2),
+            ..used(ToolOp::Open)
+        }
+        .into(),
+        ToolUse { to_h: Some(digest(1)), times: Some(u64::MAX), ..used(ToolOp::Rename) }.into(),
+        ToolUse { r: Some(9), below: Some(1), ..used(ToolOp::Read) }.into(),
+        ToolUse { r: Some(0), w: Some(u64::MAX), below: Some(7), ..used(ToolOp::Write) }.into(),
+        ToolUse { w: Some(0), times: Some(7), ..used(ToolOp::Write) }.into(),
+        ToolUse { errno: Some(13), below: Some(9), fl: None, ..used(ToolOp::Open) }.into(),
+        ToolUse { errno: Some(13), fl: Some("R|CREAT".to_owned()), ..used(ToolOp::Open) }.into(),
+        ToolUse { r: Some(9), times: Some(9), ..used(ToolOp::Random) }.into(),
+        ToolUse { errno: Some(i32::MAX), ..used(ToolOp::Request) }.into(),
+        ToolUse { errno: Some(22), ..ToolUse::new(7, ToolOp::Request) }.into(),
+        ToolUse { errno: Some(2), to: None, ..used(ToolOp::Symlink) }.into(),
+    ];
+    bodies.extend(ToolOp::ALL.map(|op| used(op).into()));
+    bodies
+}
+
+#[test]
+fn a_use_has_what_its_operation_has() {
+    let read = || used(ToolOp::Read);
+    let open = || used(ToolOp::Open);
+    for wrong in [
+        ToolUse { path: None, ..read() },
+        ToolUse { fl: Some("R".to_owned()), ..read() },
+        ToolUse { w: Some(1), ..read() },
+        ToolUse { host: Some("a".to_owned()), ..read() },
+        ToolUse { errno: Some(0), ..read() },
+        ToolUse { errno: Some(2), r: Some(1), ..read() },
+        ToolUse { below: Some(0), ..read() },
+        ToolUse { below: Some(2), times: Some(2), ..read() },
+        ToolUse { times: Some(1), ..read() },
+        ToolUse { path: None, path_h: Some(digest(1)), ..used(ToolOp::Clock) },
+        ToolUse { to_h: Some(digest(1)), ..read() },
+        ToolUse { w: Some(1), ..open() },
+        ToolUse { fl: None, ..open() },
+        ToolUse { fl: Some("R".to_owned()), ..open() },
+        ToolUse { fl: Some("R|CREAT".to_owned()), ..open() },
+        ToolUse { fl: Some("CREAT|W".to_owned()), ..open() },
+        ToolUse { fl: None, below: Some(2), ..open() },
+        ToolUse { errno: Some(2), below: Some(2), ..open() },
+        ToolUse { errno: Some(2), ino: Some([1, 1]), ..open() },
+        ToolUse { to: None, ..used(ToolOp::Rename) },
+        ToolUse { to: Some("x".into()), ..used(ToolOp::Mkdir) },
+        ToolUse { value: None, ..used(ToolOp::Truncate) },
+        ToolUse { port: None, ..used(ToolOp::Request) },
+        ToolUse { path: Some("a".into()), ..used(ToolOp::Request) },
+        ToolUse { path: Some("a".into()), ..used(ToolOp::Clock) },
+        ToolUse { below: Some(2), ..used(ToolOp::Clock) },
+    ] {
+        let mut leaf = Vec::new();
+        let place = Place { n: 0, wall_ns: 0, mono_ns: 0, ago_ns: 0 };
+        assert!(write_leaf(&mut leaf, &Record::new(wrong.clone()), place, &[]).is_err(), "{wrong:?}");
+    }
+}
+
 #[test]
 fn flags_have_one_order_and_one_way_to_access() {
     for fl in ["", "CREAT", "W|W", "R|W", "W|EXCL|CREAT", "W|CREAT|CREAT", "W|", "W|APPEND|", "W|PATH", "rw"] {
@@ -282,7 +379,7 @@ fn flags_have_one_order_and_one_way_to_access() {
 
 /// Leaves of every kind, each optional member there and not there.
 fn leaves() -> Vec<Vec<u8>> {
-    let mut bodies = [ends(), ledger(), session(), outlet(), recorded()].concat();
+    let mut bodies = [ends(), ledger(), session(), outlet(), recorded(), tools()].concat();
     bodies.extend(changes().into_iter().map(Body::from));
     for change in changes() {
         let change = Box::new(change);

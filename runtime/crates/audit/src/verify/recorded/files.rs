@@ -1,15 +1,18 @@
-//! Double entry of one call's files: what was changed against what processes did, in both directions.
+//! Double entry of one call's files: what was changed against what processes and tools did, in both directions.
 //! It never resolves a path: two spellings of one name are two names.
 
 use super::super::Findings;
 use super::LOG;
-use crate::record::{Digest, Evidence, FileType, FsChange, FsOp, FsOpen, FsOutcome, LogPath, NetAsk, SocketOp};
+use crate::record::{
+    Digest, Evidence, FileType, FsChange, FsOp, FsOpen, FsOutcome, LogPath, NetAsk, SocketOp, ToolOp, ToolUse,
+    ToolUseOf,
+};
 use std::collections::{HashMap, HashSet};
 
 /// A name as records have it: what they keep of it and, where that is not all, a hash of the whole.
 type Name = (LogPath, Option<Digest>);
 
-/// What processes of one call did to files, and what of that is still to be found in its outcomes.
+/// What processes of one call, or its tool, did to files, and what of that is still to be found in its outcomes.
 #[derive(Debug)]
 pub(super) struct Files {
     /// Leaf of the call.
@@ -30,6 +33,8 @@ pub(super) struct Files {
     bound: HashSet<Vec<u8>>,
     /// Files that were made, and where that is said. What has an outcome is taken out.
     made: HashMap<Name, u64>,
+    /// Names that a tool removed, and where. What has an outcome, or another change in the call, is taken out.
+    ended: HashMap<Name, u64>,
     /// Outcomes that another name of the same file may explain.
     pending: Vec<(u64, Name, [u64; 2])>,
     /// The first record that could explain a change, and does not have its name, or not all of it.
@@ -53,6 +58,7 @@ impl Files {
             inodes: HashSet::new(),
             bound: HashSet::new(),
             made: HashMap::new(),
+            ended: HashMap::new(),
             pending: Vec::new(),
             vague: None,
             far: Vec::new(),
@@ -75,7 +81,7 @@ impl Files {
         if evidence >= Evidence::Performed && open.was.is_some() && inside {
             self.made.insert(name.clone(), n);
         }
-        self.touched.insert(name);
+        self.touch(name);
     }
 
     pub(super) fn changed(&mut self, n: u64, change: FsChange) {
@@ -94,12 +100,12 @@ impl Files {
                         self.far.push((n, name.0.clone()));
                     }
                     self.moved.insert(name.clone());
-                    self.touched.insert(name);
+                    self.touch(name);
                 });
             }
             FsOp::Unlink | FsOp::Rmdir => {
                 self.removed.insert(name.clone());
-                self.touched.insert(name);
+                self.touch(name);
             }
             FsOp::Link
             | FsOp::Symlink
@@ -110,10 +116,68 @@ impl Files {
             | FsOp::Utimes
             | FsOp::Truncate
             | FsOp::Setxattr
-            | FsOp::Removexattr => {
-                self.touched.insert(name);
-            }
+            | FsOp::Removexattr => self.touch(name),
         }
+    }
+
+    /// What a tool did: a use that was refused, or only looked, did nothing.
+    pub(super) fn used(&mut self, n: u64, used: ToolUse) {
+        let changes = used.can_change();
+        let ToolUse { op, path, path_h, to, to_h, ino, was, .. } = used;
+        if op.of() == ToolUseOf::Net || op.of() == ToolUseOf::Other {
+            return;
+        }
+        self.count(n);
+        let Some(path) = path.filter(|_| changes) else { return };
+        self.inodes.extend(ino);
+        let inside = !path.0.starts_with(b"/");
+        let name = (path, path_h);
+        let other = to.map(|to| (to, to_h));
+        match op {
+            ToolOp::Rename => {
+                for name in [Some(&name), other.as_ref()].into_iter().flatten() {
+                    if name.1.is_some() {
+                        self.far.push((n, name.0.clone()));
+                    }
+                    self.moved.insert(name.clone());
+                }
+                other.into_iter().for_each(|name| self.touch(name));
+                self.touch(name);
+            }
+            ToolOp::Unlink | ToolOp::Rmdir => {
+                let only = !self.touched.contains(&name);
+                self.removed.insert(name.clone());
+                self.touch(name.clone());
+                if inside && only {
+                    self.ended.insert(name, n);
+                }
+            }
+            ToolOp::Open | ToolOp::Link | ToolOp::Symlink | ToolOp::Mkdir => {
+                if inside && (op != ToolOp::Open || was.is_some()) {
+                    self.made.insert(name.clone(), n);
+                }
+                // Both names of a link are of one file from here on.
+                other.into_iter().filter(|_| op == ToolOp::Link).for_each(|name| self.touch(name));
+                self.touch(name);
+            }
+            ToolOp::Chmod | ToolOp::Utimes | ToolOp::Truncate => self.touch(name),
+            ToolOp::Read
+            | ToolOp::List
+            | ToolOp::Stat
+            | ToolOp::Readlink
+            | ToolOp::Write
+            | ToolOp::Request
+            | ToolOp::Clock
+            | ToolOp::Random
+            | ToolOp::Env
+            | ToolOp::Stdin => {}
+        }
+    }
+
+    /// Something changed a name, or may have.
+    fn touch(&mut self, name: Name) {
+        self.ended.remove(&name);
+        self.touched.insert(name);
     }
 
     pub(super) fn asked(&mut self, n: u64, ask: &NetAsk) {
@@ -129,6 +193,7 @@ impl Files {
         let socket = outcome.a.as_ref().is_some_and(|state| state.ty == FileType::Socket);
         let name = (outcome.path, outcome.path_h);
         self.made.remove(&name);
+        self.ended.remove(&name);
         let known = self.touched.contains(&name)
             || self.moves_along(&name)
             || socket && self.bound.contains(last_name(&name.0.0))
@@ -150,13 +215,10 @@ impl Files {
                 self.unexplained(outcome, &name, findings);
             }
         }
-        let gone = |name: &Name| self.removed.contains(name) || self.moved.contains(name) || self.moves_along(name);
-        let lost = self.made.iter().filter(|(name, _)| !gone(name));
-        let mut lost: Vec<(u64, Name)> = lost.map(|(name, leaf)| (*leaf, name.clone())).collect();
-        lost.sort_unstable();
-        for (leaf, name) in lost {
+        for (leaf, name) in self.lost() {
             if !self.is_in_doubt(leaf, &name) {
-                let text = format!("it made a file that is in no outcome of its call, which ends at leaf {n}");
+                let did = if self.ended.contains_key(&name) { "removed a name" } else { "made a file" };
+                let text = format!("it {did} that is in no outcome of its call, which ends at leaf {n}");
                 findings.incomplete(LOG, leaf, text);
             }
         }
@@ -168,6 +230,16 @@ impl Files {
             );
             findings.note(LOG, text);
         }
+    }
+
+    /// What was made and is not gone, and what is gone without a trace, in the order of the log.
+    fn lost(&self) -> Vec<(u64, Name)> {
+        let gone = |name: &Name| self.removed.contains(name) || self.moved.contains(name) || self.moves_along(name);
+        let made = self.made.iter().filter(|(name, _)| !gone(name));
+        let ended = self.ended.iter().filter(|(name, _)| !self.moves_along(name));
+        let mut lost: Vec<(u64, Name)> = made.chain(ended).map(|(name, leaf)| (*leaf, name.clone())).collect();
+        lost.sort_unstable();
+        lost
     }
 
     /// Whether a directory above a name was renamed.
@@ -193,7 +265,7 @@ impl Files {
         }
         let Self { call, events, first, last, .. } = self;
         let text = match events {
-            0 => format!("no process of its call, leaf {call}, did anything to files, and this one changed"),
+            0 => format!("nothing in its call, leaf {call}, did anything to files, and this one changed"),
             1 => format!(
                 "its call, leaf {call}, did one thing to files, leaf {first}, and it does not explain this change"
             ),

@@ -1,0 +1,141 @@
+//! One end of a worker's channel: datagrams with descriptors, whole or not at all, without ever waiting.
+//! It never trusts a length or a descriptor of the other end, and keeps none of a message that it refuses.
+
+use crate::backend::wasm::wire::{self, BODY_BYTES_MAX, Body, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, Message};
+use crate::error::{Error, Result};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+
+/// A message that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    datagram: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Outgoing {
+    /// Makes a message ready; `descriptor` comes with it.
+    pub(super) fn new<M: Message>(message: &M, descriptor: Option<OwnedFd>) -> Result<Self> {
+        let encoded = wire::encode(message)?;
+        let mut descriptors: Vec<OwnedFd> = descriptor.into_iter().collect();
+        debug_assert_eq!(descriptors.len(), message.descriptors(), "a message comes with what it says");
+        if let Some(body) = encoded.body {
+            descriptors.push(sealed(c"stockade-message", &[&body])?);
+        }
+        Ok(Self { datagram: encoded.datagram, descriptors })
+    }
+
+    /// Sends it now, or says that there is no room ([`Errno::AGAIN`]) or nobody.
+    pub(super) fn try_send(&self, channel: impl AsFd) -> std::result::Result<(), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(AsFd::as_fd).collect();
+        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(Errno::TOOBIG);
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let bytes = [IoSlice::new(&self.datagram)];
+        rustix::io::retry_on_intr(|| rustix::net::sendmsg(&channel, &bytes, &mut ancillary, flags)).map(drop)
+    }
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Incoming<M> {
+    /// A message, and the descriptor that it is about.
+    Message(M, Option<OwnedFd>),
+    /// The other end is closed.
+    Closed,
+}
+
+/// Takes the next message, if there is one now.
+///
+/// # Errors
+/// Bug: it is none of ours. Host: the channel is broken.
+pub(super) fn try_receive<M: Message>(channel: impl AsFd, buffer: &mut Vec<u8>) -> Result<Option<Incoming<M>>> {
+    buffer.resize(MESSAGE_BYTES_MAX, 0);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let mut slices = [IoSliceMut::new(buffer)];
+    let received =
+        match rustix::io::retry_on_intr(|| rustix::net::recvmsg(&channel, &mut slices, &mut ancillary, flags)) {
+            Ok(received) => received,
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::CONNRESET) => return Ok(Some(Incoming::Closed)),
+            Err(errno) => return Err(Error::host(format!("receive from a worker: {}", plain(errno)))),
+        };
+    let mut descriptors = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(Some(Incoming::Closed));
+    }
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(wire::foreign("it was cut"));
+    }
+    let message: M = match wire::body(buffer.get(..received.bytes).unwrap_or_default())? {
+        Body::Inline(body) => wire::decode(body)?,
+        Body::InMemory(length) => {
+            let memory = descriptors.pop().ok_or_else(|| wire::foreign("its body did not come"))?;
+            wire::decode(&contents(memory, BODY_BYTES_MAX, Some(length))?)?
+        }
+    };
+    if descriptors.len() != message.descriptors() {
+        return Err(wire::foreign("other descriptors came than such a message brings"));
+    }
+    Ok(Some(Incoming::Message(message, descriptors.pop())))
+}
+
+/// A memfd with these bytes, which nobody can change any more.
+pub(super) fn sealed(name: &std::ffi::CStr, parts: &[&[u8]]) -> Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = rustix::fs::memfd_create(name, flags)
+        .map_err(|errno| Error::host(format!("make memory for a worker: {}", plain(errno))))?;
+    let mut file = File::from(memory);
+    for part in parts {
+        let failed = |error| Error::host(format!("fill memory for a worker: {}", crate::error::plain(&error)));
+        file.write_all(part).map_err(failed)?;
+    }
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)
+        .map_err(|errno| Error::host(format!("seal memory for a worker: {}", plain(errno))))?;
+    Ok(file.into())
+}
+
+/// The bytes of a memfd that another process made: only of one whose size and bytes stay as they are, so that reading can
+/// neither wait for anybody nor see two things.
+pub(super) fn contents(memory: OwnedFd, bytes_max: usize, expected: Option<usize>) -> Result<Vec<u8>> {
+    let seals = rustix::fs::fcntl_get_seals(&memory).map_err(|_| wire::foreign("its body is no memory"))?;
+    if !seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK) {
+        return Err(wire::foreign("its body could still change"));
+    }
+    let file = File::from(memory);
+    let failed = |error: std::io::Error| Error::host(format!("read memory: {}", crate::error::plain(&error)));
+    // By fstat(2), which looks at no path: a worker that compiles may ask for nothing that could.
+    let about = rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?;
+    let length = usize::try_from(about.st_size).unwrap_or(usize::MAX);
+    if length > bytes_max || expected.is_some_and(|expected| expected != length) {
+        return Err(wire::foreign("its body has another length"));
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// An error of the kernel in our style.
+pub(super) fn plain(errno: Errno) -> String {
+    crate::error::plain(&std::io::Error::from(errno))
+}

@@ -1,0 +1,218 @@
+//! The channel to one worker, shared by the threads whose calls it runs: one of them reads for all while it waits.
+//! It never calls anybody while it holds a lock, and never reads faster than the calls take what is theirs.
+
+use crate::backend::wasm::channel::{self, Incoming, Outgoing, plain};
+use crate::backend::wasm::wire::FromWorker;
+use crate::error::Result;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a thread that does not read looks whether its caller wants something.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a worker may take no message: it does nothing that waits, beside one tick for each guest that computes.
+const DEAF_LIMIT: Duration = Duration::from_secs(30);
+/// Messages that wait for one call: its thread is slow, and then the worker waits.
+const WAITING_MAX: usize = 64;
+
+/// About what a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum About {
+    /// The code that was compiled.
+    Code,
+    /// A component that is loaded.
+    Component(u32),
+    /// A call.
+    Call(u64),
+}
+
+/// What a thread that waits gets.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// A message about what it waits for.
+    Message(FromWorker, Option<OwnedFd>),
+    /// Its caller wants something.
+    Woken,
+    /// It is too late.
+    Late,
+    /// There is no worker any more, and why.
+    Lost(String),
+}
+
+/// The supervisor's end of a channel.
+#[derive(Debug)]
+pub(super) struct Line {
+    channel: OwnedFd,
+    board: Mutex<Board>,
+    /// Something on the board has changed.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    boxes: HashMap<About, VecDeque<(FromWorker, Option<OwnedFd>)>>,
+    /// A thread reads for all.
+    reading: bool,
+    lost: Option<String>,
+}
+
+/// A place on the board for messages about something; dropped, they are thrown away.
+pub(super) struct Place<'a> {
+    line: &'a Line,
+    about: About,
+}
+
+impl Line {
+    pub(super) fn new(channel: OwnedFd) -> Self {
+        Self { channel, board: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// From now on messages about this are kept.
+    pub(super) fn expect(&self, about: About) -> Place<'_> {
+        self.board().boxes.insert(about, VecDeque::new());
+        Place { line: self, about }
+    }
+
+    /// Whether the worker is known to be gone.
+    pub(super) fn is_lost(&self) -> bool {
+        self.board().lost.is_some()
+    }
+
+    /// Nobody gets anything from this worker any more.
+    pub(super) fn give_up(&self, why: &str) {
+        self.board().lost.get_or_insert_with(|| why.to_owned());
+        self.changed.notify_all();
+    }
+
+    /// Says something; `false`: nobody listens any more.
+    pub(super) fn say(&self, message: &Outgoing) -> bool {
+        let until = Instant::now() + DEAF_LIMIT;
+        loop {
+            match message.try_send(&self.channel) {
+                Ok(()) => return true,
+                Err(Errno::AGAIN) if Instant::now() < until => {
+                    wait(&[(self.channel.as_fd(), PollFlags::OUT)], LOOK_EVERY)
+                }
+                Err(Errno::AGAIN) => self.give_up("it takes no messages"),
+                Err(errno) => self.give_up(&plain(errno)),
+            }
+            if self.is_lost() {
+                return false;
+            }
+        }
+    }
+
+    /// A panic of another thread leaves the board whole.
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what has come, for whom it is.
+    fn read(&self, buffer: &mut Vec<u8>) {
+        match channel::try_receive::<FromWorker>(&self.channel, buffer) {
+            Ok(None) => {}
+            Ok(Some(Incoming::Closed)) => self.give_up("it ended"),
+            Ok(Some(Incoming::Message(message, descriptor))) => self.deliver(message, descriptor),
+            Err(error) => {
+                let why: Vec<String> = error.reports.into_iter().map(|report| report.what).collect();
+                self.give_up(&why.join("; "));
+            }
+        }
+    }
+
+    fn deliver(&self, message: FromWorker, descriptor: Option<OwnedFd>) {
+        let about = match &message {
+            FromWorker::Compiled | FromWorker::NotCompiled { .. } => About::Code,
+            FromWorker::Loaded { component } | FromWorker::NotLoaded { component, .. } => About::Component(*component),
+            FromWorker::Used { call, .. }
+            | FromWorker::Progress { call, .. }
+            | FromWorker::Connect { call, .. }
+            | FromWorker::Ended { call, .. } => About::Call(*call),
+        };
+        let mut board = self.board();
+        // What nobody expects is of a call whose thread is gone.
+        while let Some(waiting) = board.boxes.get_mut(&about) {
+            if waiting.len() < WAITING_MAX {
+                waiting.push_back((message, descriptor));
+                break;
+            }
+            board = self.pause(board, LOOK_EVERY);
+        }
+        drop(board);
+        self.changed.notify_all();
+    }
+
+    fn pause<'a>(&self, board: MutexGuard<'a, Board>, time: Duration) -> MutexGuard<'a, Board> {
+        self.changed.wait_timeout(board, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Place<'_> {
+    /// Waits for a message, for the caller, or until it is too late.
+    pub(super) fn next(&self, caller: Option<BorrowedFd<'_>>, until: Option<Instant>) -> Next {
+        let mut buffer = Vec::new();
+        let mut board = self.line.board();
+        loop {
+            if let Some((message, descriptor)) = board.boxes.get_mut(&self.about).and_then(VecDeque::pop_front) {
+                self.line.changed.notify_all();
+                return Next::Message(message, descriptor);
+            }
+            if let Some(why) = &board.lost {
+                return Next::Lost(why.clone());
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Next::Late;
+            }
+            if caller.is_some_and(readable) {
+                return Next::Woken;
+            }
+            let left = left.unwrap_or(DEAF_LIMIT);
+            if board.reading {
+                board = self.line.pause(board, left.min(LOOK_EVERY));
+                continue;
+            }
+            board.reading = true;
+            drop(board);
+            let ours = (self.line.channel.as_fd(), PollFlags::IN);
+            match caller {
+                Some(caller) => wait(&[ours, (caller, PollFlags::IN)], left),
+                None => wait(&[ours], left),
+            }
+            self.line.read(&mut buffer);
+            board = self.line.board();
+            board.reading = false;
+            // Whoever has its message now, or shall read next, is among those that wait.
+            self.line.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.line.board().boxes.remove(&self.about);
+        self.line.changed.notify_all();
+    }
+}
+
+/// Waits until one of them is ready, or for this long; a signal ends it as well.
+fn wait(ends: &[(BorrowedFd<'_>, PollFlags)], time: Duration) {
+    let mut ends: Vec<PollFd<'_>> = ends.iter().map(|(end, flags)| PollFd::from_borrowed_fd(*end, *flags)).collect();
+    // Every caller looks again.
+    match poll(&mut ends, Timespec::try_from(time).ok().as_ref()) {
+        Ok(_) | Err(_) => {}
+    }
+}
+
+fn readable(end: BorrowedFd<'_>) -> bool {
+    let mut ends = [PollFd::from_borrowed_fd(end, PollFlags::IN)];
+    poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// A message that is ready, with what comes along.
+pub(super) fn message(message: &crate::backend::wasm::wire::ToWorker, descriptor: Option<OwnedFd>) -> Result<Outgoing> {
+    Outgoing::new(message, descriptor)
+}

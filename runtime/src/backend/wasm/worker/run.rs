@@ -1,0 +1,209 @@
+//! One call: a fresh instance, one function, and an end, whatever the guest does.
+//! It never lets a guest keep the thread: each tick takes it back, and looks at the clock and at the processor time.
+
+use crate::backend::wasm::call::{Failure, Printed, Reply, ToolUsage};
+use crate::backend::wasm::wire::{CallRequest, Ended, Ending, Limited, cut};
+use crate::backend::wasm::worker::engine::{Ticker, words};
+use crate::backend::wasm::worker::guest::Guest;
+use crate::backend::wasm::worker::http::{Granted, Requests, Streams};
+use crate::backend::wasm::worker::ledger::Ledger;
+use crate::backend::wasm::worker::outgoing::Out;
+use crate::backend::wasm::worker::resolve::Tree;
+use rustix::time::{ClockId, clock_gettime};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use wasmtime::component::{ComponentExportIndex, ComponentType, InstancePre, Lift};
+use wasmtime::{Engine, Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+/// A component that can be called.
+pub(super) struct Loaded {
+    pub(super) instance: InstancePre<Guest>,
+    pub(super) function: ComponentExportIndex,
+}
+
+/// What every call of a worker needs.
+pub(super) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) ticker: Ticker,
+    pub(super) tree: Arc<Tree>,
+    pub(super) out: Out,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+struct WitImage {
+    #[component(name = "media-type")]
+    media_type: String,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+struct WitReply {
+    text: String,
+    structured: Option<String>,
+    images: Vec<WitImage>,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+enum WitFailure {
+    #[component(name = "invalid-arguments")]
+    InvalidArguments(String),
+    #[component(name = "refused")]
+    Refused(String),
+}
+
+type Answer = Result<WitReply, WitFailure>;
+
+/// Why a guest was ended.
+enum Over {
+    Wall,
+    Cpu,
+    Cancelled,
+}
+
+/// Runs a call to its end.
+pub(super) async fn run(
+    shared: &Shared,
+    loaded: &Loaded,
+    request: CallRequest,
+    streams: Arc<Streams>,
+    cancelled: oneshot::Receiver<()>,
+) -> Ended {
+    let began = Instant::now();
+    let CallRequest { call, grant, arguments, .. } = request;
+    let grant = grant.into_grant();
+    let limits = grant.limits;
+    let ledger = Arc::new(Ledger::new(call, shared.out.clone()));
+    let granted = if grant.network { Granted::Yes } else { Granted::No };
+    let requests = Requests::new(call, granted, streams, Arc::clone(&ledger), shared.out.clone());
+    let tree = Arc::clone(&shared.tree);
+    let guest = Guest::new(call, grant, tree, requests, Arc::clone(&ledger), shared.out.clone());
+    let mut store = Store::new(&shared.engine, guest);
+    store.limiter(|guest| &mut guest.limiter);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_async_yield_and_update(1);
+
+    let mut cpu = Duration::ZERO;
+    let over = began.checked_add(limits.wall);
+    let outcome = {
+        let _ticking = shared.ticker.ticking();
+        let work = pin!(answer(loaded, &mut store, arguments));
+        within(work, limits.cpu, over, cancelled, &mut cpu).await
+    };
+    let guest = store.into_data();
+    let ending = match outcome {
+        Ok(Ok(answer)) => replied(answer, limits.output_bytes),
+        Ok(Err(error)) => broke(&error, &guest, limits.memory_bytes),
+        Err(Over::Cancelled) => Ending::Cancelled,
+        Err(Over::Wall) => limited(Limited::Wall, limits.wall, began.elapsed()),
+        Err(Over::Cpu) => limited(Limited::Cpu, limits.cpu, cpu),
+    };
+    let (stdout, cut_out) = guest.stdout.take();
+    let (stderr, cut_err) = guest.stderr.take();
+    let memory_peak_bytes = guest.limiter.peak_bytes();
+    // What is still open is closed, and told, before the account is.
+    drop(guest);
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Ended {
+        ending,
+        uses: ledger.take(),
+        usage: ToolUsage { wall_us: us(began.elapsed()), cpu_us: us(cpu), memory_peak_bytes },
+        printed: Printed { stdout, stderr, cut: cut_out.saturating_add(cut_err) },
+    }
+}
+
+async fn answer(loaded: &Loaded, store: &mut Store<Guest>, arguments: String) -> wasmtime::Result<Answer> {
+    let instance = loaded.instance.instantiate_async(&mut *store).await?;
+    let function = instance
+        .get_typed_func::<(String,), (Answer,)>(&mut *store, loaded.function)
+        .map_err(|error| error.context("its function `call` is not that of the world"))?;
+    let (answer,) = function.call_async(&mut *store, (arguments,)).await?;
+    Ok(answer)
+}
+
+/// Drives a guest until it is done, or over one of its limits, or not wanted any more.
+async fn within<T>(
+    mut work: std::pin::Pin<&mut impl Future<Output = T>>,
+    cpu_max: Duration,
+    over: Option<Instant>,
+    mut cancelled: oneshot::Receiver<()>,
+    cpu: &mut Duration,
+) -> Result<T, Over> {
+    let metered = poll_fn(|context| {
+        let before = thread_time();
+        let polled = work.as_mut().poll(context);
+        *cpu += thread_time().saturating_sub(before);
+        match polled {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if *cpu > cpu_max => Poll::Ready(Err(Over::Cpu)),
+            Poll::Pending if over.is_some_and(|over| Instant::now() >= over) => Poll::Ready(Err(Over::Wall)),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    let asleep = async {
+        match over {
+            Some(over) => tokio::time::sleep_until(over.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        // A supervisor that dropped its end does not want the call either.
+        _ = &mut cancelled => Err(Over::Cancelled),
+        done = metered => done,
+        () = asleep => Err(Over::Wall),
+    }
+}
+
+/// Processor time of this thread: while a guest is polled, nobody else runs on it.
+fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+fn limited(limit: Limited, value: Duration, observed: Duration) -> Ending {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Ending::Limit { limit, value: ms(value), observed: ms(observed) }
+}
+
+fn replied(answer: Answer, bytes_max: u64) -> Ending {
+    let reply = match answer {
+        Ok(reply) => reply,
+        Err(WitFailure::InvalidArguments(why)) => return Ending::Refused(Failure::InvalidArguments(cut(why))),
+        Err(WitFailure::Refused(why)) => return Ending::Refused(Failure::Refused(cut(why))),
+    };
+    let images = reply.images.iter().map(|image| image.media_type.len() + image.bytes.len());
+    let bytes = reply.text.len() + reply.structured.as_ref().map_or(0, String::len) + images.sum::<usize>();
+    let observed = u64::try_from(bytes).unwrap_or(u64::MAX);
+    if observed > bytes_max {
+        return Ending::Limit { limit: Limited::Output, value: bytes_max, observed };
+    }
+    let images = reply.images.into_iter().map(|image| (image.media_type, image.bytes)).collect();
+    Ending::Answered(Reply { text: reply.text, structured: reply.structured, images })
+}
+
+/// Why a guest broke, in words that help whoever wrote it.
+fn broke(error: &wasmtime::Error, guest: &Guest, memory_bytes: u64) -> Ending {
+    if let Some(observed) = guest.limiter.refused_bytes() {
+        // What a guest does when it gets no memory is to break.
+        return Ending::Limit { limit: Limited::Memory, value: memory_bytes, observed };
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return Ending::Trapped { why: format!("it exited with status {status} before it answered") };
+    }
+    let why = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => "its calls went too deep: the stack is used up".to_owned(),
+        Some(Trap::UnreachableCodeReached) => "it reached `unreachable`: a panic or an abort of its own".to_owned(),
+        Some(trap) => trap.to_string(),
+        None => words(error),
+    };
+    Ending::Trapped { why: cut(why) }
+}

@@ -1,0 +1,183 @@
+//! Requests of tools: whole URLs on a stream of their own, judged as from anywhere, encrypted behind it.
+
+use super::world::*;
+use http::Request;
+use http_body_util::BodyExt as _;
+use stockade_audit::record::CallId;
+use tokio::io::AsyncReadExt as _;
+
+/// A request of a tool.
+fn ask(url: &str) -> http::request::Builder {
+    Request::builder().uri(url)
+}
+
+/// The records of a log, whatever is between them.
+fn records(log: &str) -> impl Iterator<Item = &str> {
+    log.split("{\"v\":1,").skip(1)
+}
+
+/// The statuses of what is answered to these bytes.
+async fn statuses(world: &World, bytes: &str) -> Vec<String> {
+    let (stream, _wanted) = world.tool().await;
+    let answer = raw(stream, bytes.as_bytes()).await;
+    answer.split("HTTP/1.1 ").skip(1).map(|one| one.chars().take(3).collect()).collect()
+}
+
+// A stream that is dropped waits for the outlet, which has a thread of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_asks_for_https_without_tls_and_gets_its_answer_without_the_secret() {
+    let world = World::new().await;
+    let auth = format!("Bearer {}", world.placeholder);
+    for path in ["echo", "split", "gzip"] {
+        let url = format!("https://api.test/v1/{path}");
+        let request = ask(&url).header("host", "api.test").header("authorization", &auth).body(empty()).unwrap();
+        let (stream, _wanted) = world.tool().await;
+        let response = one(stream, request).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let shown = format!("{:?}", response.headers());
+        let body = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        assert!(!body.contains(SECRET) && !shown.contains(SECRET), "{path}: {shown} {body}");
+        if path != "echo" {
+            assert_eq!(body, format!("before Bearer {} after", "*".repeat(SECRET.len())));
+        }
+    }
+    let seen = world.seen();
+    // That they came at all says that they came under TLS: this upstream knows nothing else.
+    assert!(seen.iter().all(|line| line.contains(SECRET) && !line.contains(&world.placeholder)), "{seen:?}");
+    let log = world.log().await;
+    assert_eq!(log.matches("secret.use").count(), 3, "{log}");
+    assert!(log.contains("secret.scrub") && log.contains("\"status\":200"), "{log}");
+    let opened = records(&log).filter(|line| line.contains("net.open")).collect::<Vec<_>>();
+    assert_eq!(opened.len(), 3, "{log}");
+    assert!(opened.iter().all(|line| line.contains("\"via\":\"wasi\"") && line.contains("\"tc\":\"tc_1\"")), "{log}");
+    assert_eq!(log.matches("net.close").count(), 3, "{log}");
+    assert!(!log.contains(SECRET) && !log.contains("given up"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_on_a_tools_stream_is_judged_by_itself() {
+    let world = World::new().await;
+    let requests = "GET http://plain.test/v1/hello HTTP/1.1\r\nhost: plain.test\r\n\r\n\
+                    GET https://api.test/v1/hello HTTP/1.1\r\nhost: api.test\r\n\r\n\
+                    GET https://evil.test/v1/hello HTTP/1.1\r\nhost: evil.test\r\n\r\n\
+                    GET https://api.test/admin HTTP/1.1\r\nhost: api.test\r\n\r\n\
+                    DELETE https://api.test/v1/hello HTTP/1.1\r\nhost: api.test\r\n\r\n\
+                    GET https://api.test/v1/hello HTTP/1.1\r\nhost: evil.test\r\n\r\n\
+                    GET http://api.test/v1/hello HTTP/1.1\r\nhost: api.test\r\n\r\n\
+                    GET https://plain.test/v1/hello HTTP/1.1\r\nhost: plain.test\r\n\r\n\
+                    GET https://api.test:8443/v1/hello HTTP/1.1\r\nhost: api.test:8443\r\n\r\n\
+                    GET https://bare.test/v1/hello HTTP/1.1\r\nhost: bare.test\r\nconnection: close\r\n\r\n";
+    let found = statuses(&world, requests).await;
+    assert_eq!(found, ["200", "200", "403", "403", "403", "421", "403", "403", "403", "200"]);
+    assert_eq!(world.seen().len(), 3, "{:?}", world.seen());
+    let log = world.log().await;
+    let refused: Vec<&str> = records(&log).filter(|line| line.contains("net.refuse")).collect();
+    assert_eq!(refused.len(), 7, "{log}");
+    assert!(refused.iter().all(|line| line.contains("\"tc\":\"tc_1\"")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_request_of_a_tool_goes_nowhere() {
+    let world = World::new().await;
+    for (request, status) in [
+        ("GET /v1/hello HTTP/1.1\r\nhost: api.test\r\n\r\n", "400"),
+        ("GET ftp://api.test/v1/hello HTTP/1.1\r\nhost: api.test\r\n\r\n", "400"),
+        ("GET https://user@api.test/v1/hello HTTP/1.1\r\nhost: api.test\r\n\r\n", "400"),
+        ("GET https://api.test/v1/%2e%2e/admin HTTP/1.1\r\nhost: api.test\r\n\r\n", "400"),
+        ("CONNECT api.test:443 HTTP/1.1\r\nhost: api.test:443\r\n\r\n", "400"),
+        (
+            "GET https://api.test/v1/x HTTP/1.1\r\nhost: api.test\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
+            "400",
+        ),
+    ] {
+        assert_eq!(statuses(&world, request).await.first().map(String::as_str), Some(status), "{request}");
+    }
+    let (mut tls, _wanted) = world.tool().await;
+    tokio::io::AsyncWriteExt::write_all(&mut tls, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
+    let mut answer = Vec::new();
+    tls.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{:?}", String::from_utf8_lossy(&answer));
+    assert!(world.seen().is_empty(), "{:?}", world.seen());
+    assert!(world.log().await.matches("net.refuse").count() >= 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_tells_a_tool_what_would_be_allowed() {
+    let world = World::new().await;
+    let request = ask("https://evil.test/").header("host", "evil.test").body(empty()).unwrap();
+    let (stream, _wanted) = world.tool().await;
+    let (status, body) = read(one(stream, request).await.unwrap()).await;
+    assert_eq!(status, 403);
+    for part in ["refused by the sandbox", "evil.test", "allowed_instead", "api.test", "to_ask"] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_placeholder_that_a_tool_sends_elsewhere_is_refused_and_logged_and_never_sent() {
+    let world = World::new().await;
+    let placeholder = world.placeholder.clone();
+    for request in [
+        ask(&format!("https://api.test/v1/hello?x={placeholder}")).header("host", "api.test"),
+        ask("https://bare.test/").header("host", "bare.test").header("authorization", format!("Bearer {placeholder}")),
+    ] {
+        let (stream, _wanted) = world.tool().await;
+        let (status, body) = read(one(stream, request.body(empty()).unwrap()).await.unwrap()).await;
+        assert_eq!(status, 403, "{body}");
+    }
+    assert!(world.seen().is_empty(), "{:?}", world.seen());
+    assert_eq!(world.log().await.matches("secret.canary").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_dropped_has_ended_in_every_hand() {
+    let world = World::new().await;
+    let (mut kept, stream) = world.tool().await;
+    let request = b"GET http://plain.test/v1/big?100000000000 HTTP/1.1\r\nhost: plain.test\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut kept, request).await.unwrap();
+    let mut begun = [0; 12];
+    kept.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+    drop(stream);
+    // What was on its way is read, and then there is no more of it, and nothing can be asked.
+    kept.read_to_end(&mut Vec::new()).await.unwrap();
+    assert!(tokio::io::AsyncWriteExt::write_all(&mut kept, request).await.is_err());
+    let log = world.log().await;
+    assert_eq!((log.matches("net.reply").count(), log.matches("net.close").count()), (1, 1), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_a_tool_shuts_is_over() {
+    let world = World::new().await;
+    let (tools, stream) = world.tool().await;
+    assert!(!stream.is_over());
+    drop(tools);
+    for _ in 0..500 {
+        if stream.is_over() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nobody holds the other end, and the stream is served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_never_came_is_in_the_log_too() {
+    let world = World::new().await;
+    let (tools, stream) = world.tool().await;
+    drop((tools, stream));
+    let log = world.log().await;
+    let refused: Vec<&str> = records(&log).filter(|line| line.contains("net.refuse")).collect();
+    assert_eq!(refused.len(), 1, "{log}");
+    assert!(refused[0].contains("unheard") && refused[0].contains("tc_1"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outlet_that_has_closed_gives_no_stream() {
+    let (streams, asked) = crate::egress::tool::Streams::new();
+    let call = || CallId::new("tc_1").unwrap();
+    let stream = streams.open(call()).unwrap();
+    drop(asked);
+    drop(stream);
+    assert!(streams.open(call()).unwrap_err().to_string().contains("the outlet is closed"));
+}

@@ -1,0 +1,170 @@
+//! Workers over time: started on need, again after one died, with many calls at once, cancelled, and with a cache that is
+//! believed only when it is ours.
+
+use crate::guests::{echo, pure};
+use crate::stage::{Canceller, Stage, nothing};
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+use stockade::backend::wasm::{CallGrant, Component, End, Files, Kind, Limits};
+
+fn parsed(bytes: Vec<u8>) -> Component {
+    Component::parse(bytes).expect("it is a tool")
+}
+
+#[test]
+fn a_worker_is_started_when_one_is_needed_and_then_kept() {
+    let stage = Stage::new();
+    assert_eq!(stage.wall.workers(), 0, "a session without calls has none");
+    for text in ["one", "two"] {
+        let (ran, _) = stage.call(&parsed(echo()), text, &nothing());
+        assert!(matches!(&ran.end, End::Answered(reply) if reply.text == text), "{ran:?}");
+    }
+    assert_eq!(*stage.started.lock().expect("whole"), [Kind::Compile, Kind::Read]);
+    let (ran, _) = stage.call(&parsed(echo()), "write", &CallGrant { files: Files::Write, ..nothing() });
+    assert!(matches!(ran.end, End::Answered(_)), "{ran:?}");
+    assert_eq!(*stage.started.lock().expect("whole"), [Kind::Compile, Kind::Read, Kind::Write]);
+}
+
+#[test]
+fn the_call_that_loses_its_worker_is_told_and_the_next_has_another() {
+    let stage = Stage::new();
+    let looping = parsed(pure("looping", "(loop (br 0)) unreachable"));
+    let (ran, _) = std::thread::scope(|scope| {
+        let call = scope.spawn(|| stage.call(&looping, "{}", &nothing()));
+        while stage.wall.workers() == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let channels = stage.channels.lock().expect("whole");
+        let last = channels.last().expect("one was started");
+        rustix::net::shutdown(last, rustix::net::Shutdown::Both).expect("it is open");
+        drop(channels);
+        call.join().expect("it comes back")
+    });
+    assert!(matches!(&ran.end, End::Died { why } if why.contains("ended")), "{ran:?}");
+    assert_eq!(ran.uses_lost, 1, "nobody knows what it did last");
+    let (after, _) = stage.call(&parsed(echo()), "again", &nothing());
+    assert!(matches!(&after.end, End::Answered(reply) if reply.text == "again"), "{after:?}");
+}
+
+#[test]
+fn a_worker_that_died_between_calls_is_replaced_without_a_word() {
+    let stage = Stage::new();
+    stage.call(&parsed(echo()), "one", &nothing());
+    rustix::net::shutdown(stage.channels.lock().expect("whole").last().expect("one"), rustix::net::Shutdown::Both)
+        .expect("it is open");
+    let (ran, _) =
+        stage.call(&parsed(pure("other", "(call $answer (local.get $p) (local.get $n))")), "two", &nothing());
+    assert!(matches!(&ran.end, End::Answered(reply) if reply.text == "two"), "{ran:?}");
+}
+
+#[test]
+fn many_calls_at_once_each_get_their_own_answer() {
+    let stage = Stage::new();
+    let component = parsed(echo());
+    let looping = parsed(pure("looping", "(loop (br 0)) unreachable"));
+    let limits = Limits { wall: Duration::from_secs(2), ..nothing().limits };
+    std::thread::scope(|scope| {
+        // Two that never stop are beside them all the time.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let (ran, _) = stage.call(&looping, "{}", &CallGrant { limits, ..nothing() });
+                assert!(matches!(ran.end, End::Limit(_)), "{ran:?}");
+            });
+        }
+        for caller in 0..8 {
+            let (stage, component) = (&stage, &component);
+            scope.spawn(move || {
+                for turn in 0..50 {
+                    let text = format!("{caller}-{turn}");
+                    let (ran, _) = stage.call(component, &text, &nothing());
+                    assert!(matches!(&ran.end, End::Answered(reply) if reply.text == text), "{ran:?}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_argument_and_a_reply_may_be_longer_than_a_message() {
+    let stage = Stage::new();
+    let long = "long ".repeat(100_000);
+    let (ran, _) = stage.call(&parsed(echo()), &long, &nothing());
+    assert!(matches!(&ran.end, End::Answered(reply) if reply.text == long), "{:?}", ran.usage);
+}
+
+#[test]
+fn a_cancelled_call_ends_at_once() {
+    let stage = Stage::new();
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    rustix::io::write(&write, b"x").expect("there is room");
+    let looping = parsed(pure("looping", "(loop (br 0)) unreachable"));
+    let mut outside = Canceller { end: read, said: false };
+    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let (ran, _) = stage.call_with(&looping, "{}", &nothing(), &mut outside, &mut connect);
+    assert_eq!(ran.end, End::Cancelled);
+    assert!(ran.usage.wall_us < 5_000_000, "{ran:?}");
+}
+
+#[test]
+fn code_in_the_cache_is_loaded_only_when_we_wrote_it() {
+    let stage = Stage::new();
+    let entry = || {
+        let entries = std::fs::read_dir(stage.directory.join("components")).expect("it is there");
+        let mut found = entries.flatten().map(|entry| entry.path());
+        found.find(|path| path.extension().is_some_and(|kind| kind == "cwasm")).expect("one was kept")
+    };
+    let component = parsed(echo());
+    stage.call(&component, "one", &nothing());
+    let kept = std::fs::read(entry()).expect("ours");
+    // Another process of ours finds it and compiles nothing.
+    assert_eq!(again(&stage, &component), [Kind::Read]);
+    // Each change of it is found, and it is made again: one bit anywhere, its end, its mode, its name.
+    for at in [3, 20, kept.len() / 2, kept.len() - 1] {
+        let mut forged = kept.clone();
+        *forged.get_mut(at).expect("it is that long") ^= 1;
+        replace(&entry(), &forged, 0o400);
+        assert_eq!(again(&stage, &component), [Kind::Compile, Kind::Read], "byte {at}");
+    }
+    replace(&entry(), kept.get(..kept.len() - 1).expect("it is longer"), 0o400);
+    assert_eq!(again(&stage, &component), [Kind::Compile, Kind::Read], "cut");
+    replace(&entry(), &kept, 0o444);
+    assert_eq!(again(&stage, &component), [Kind::Compile, Kind::Read], "readable by others");
+    let place = entry();
+    std::fs::rename(&place, stage.directory.join("elsewhere")).expect("ours");
+    std::os::unix::fs::symlink(stage.directory.join("elsewhere"), &place).expect("ours");
+    assert_eq!(again(&stage, &component), [Kind::Compile, Kind::Read], "a link to the right bytes");
+    // The code of another component under this one's name has a MAC that is right, for another name.
+    let other = parsed(pure("other", "(call $answer (i32.const 0) (i32.const 0))"));
+    let own = entry();
+    std::fs::remove_file(&own).expect("ours");
+    again(&stage, &other);
+    std::fs::rename(entry(), &own).expect("ours");
+    assert_eq!(again(&stage, &component), [Kind::Compile, Kind::Read], "another component's code");
+    std::fs::set_permissions(stage.directory.join("components"), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let error = stockade::backend::wasm::Cache::open(&stage.directory).expect_err("others could look").to_string();
+    assert!(error.contains("not ours alone"), "{error}");
+}
+
+fn replace(path: &std::path::Path, bytes: &[u8], mode: u32) {
+    std::fs::remove_file(path).expect("ours");
+    std::fs::write(path, bytes).expect("ours");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+}
+
+/// What a wall of another process would start for a call.
+fn again(stage: &Stage, component: &Component) -> Vec<Kind> {
+    use std::sync::{Arc, Mutex};
+    use stockade::backend::process::Alone;
+    use stockade::backend::wasm::{Cache, ToolIo, ToolWall};
+    let started = Arc::new(Mutex::new(Vec::new()));
+    let start = crate::stage::start(stage.view(), Arc::clone(&started), Arc::default());
+    let wall = ToolWall::new(start, Cache::open(&stage.directory).expect("it opens"));
+    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let (mut used, mut progress) = (|_| Ok(()), |_| ());
+    let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut progress, outside: &mut Alone };
+    let ran = wall.run_arguments("two".to_owned(), component, &nothing(), io).expect("it runs");
+    assert!(matches!(ran.end, End::Answered(_)), "{ran:?}");
+    drop(wall);
+    Arc::into_inner(started).expect("the wall is gone").into_inner().expect("whole")
+}

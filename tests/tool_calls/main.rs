@@ -1,0 +1,14 @@
+//! Tools as a harness meets them: called over JSON lines beside commands, in one session, with a log that passes.
+//! It never looks inside: answers, files and the log are what a caller sees.
+
+mod components;
+mod files;
+mod lines;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stockade_tests::story::run_all("tool_calls", || {
+        [files::stories(), components::stories()].into_iter().flatten().collect()
+    })
+}
