@@ -65,7 +65,12 @@ impl Host {
     }
 
     /// One call of one tool in an instance of its own.
-    pub(crate) fn call(&self, tool: &str, workspace: &Path, arguments: &str) -> wasmtime::Result<Result<Reply, Failure>> {
+    pub(crate) fn call(
+        &self,
+        tool: &str,
+        workspace: &Path,
+        arguments: &str,
+    ) -> wasmtime::Result<Result<Reply, Failure>> {
         let component = Component::from_file(&self.engine, directory().join(format!("{tool}.wasm")))?;
         let mut linker = Linker::new(&self.engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
@@ -85,7 +90,8 @@ impl Host {
 /// What a tool imports: interfaces, and functions as `interface#function`.
 pub(crate) fn imports(tool: &str) -> Vec<String> {
     let engine = Engine::default();
-    let component = Component::from_file(&engine, directory().join(format!("{tool}.wasm"))).expect("it can be compiled");
+    let component =
+        Component::from_file(&engine, directory().join(format!("{tool}.wasm"))).expect("it can be compiled");
     let mut all = Vec::new();
     for (name, item) in component.component_type().imports(&engine) {
         all.push(name.to_owned());

@@ -64,7 +64,12 @@ fn files_are_read_written_edited_and_patched() {
     assert_eq!(text, "     1\tone\n     2\ttwo\n[line endings: crlf]\n");
     answered(&host, &workspace, "write", json!({ "file_path": "d/b.txt", "content": "x\n" }));
     assert_eq!(fs::read(workspace.at("d/b.txt")).unwrap(), b"x\n");
-    answered(&host, &workspace, "edit", json!({ "file_path": "a.txt", "old_string": "one\ntwo", "new_string": "1\n2" }));
+    answered(
+        &host,
+        &workspace,
+        "edit",
+        json!({ "file_path": "a.txt", "old_string": "one\ntwo", "new_string": "1\n2" }),
+    );
     assert_eq!(fs::read(workspace.at("a.txt")).unwrap(), b"1\r\n2\r\n");
     let patch = "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-1\n+one\n--- a/d/b.txt\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n";
     answered(&host, &workspace, "patch", json!({ "patch": patch }));
@@ -79,11 +84,13 @@ fn files_are_read_written_edited_and_patched() {
 
 #[test]
 fn trees_are_listed_and_searched() {
-    let files: &[(&str, &[u8])] = &[(".gitignore", b"out\n"), ("src/a.rs", b"fn main() {}\n"), ("out/b.rs", b"fn main() {}\n")];
+    let files: &[(&str, &[u8])] =
+        &[(".gitignore", b"out\n"), ("src/a.rs", b"fn main() {}\n"), ("out/b.rs", b"fn main() {}\n")];
     let (host, workspace) = (Host::new(), Workspace::new(files));
     let (_, found) = answered(&host, &workspace, "glob", json!({ "pattern": "**/*.rs" }));
     assert_eq!(found["paths"], json!(["src/a.rs"]));
-    let (text, _) = answered(&host, &workspace, "grep", json!({ "pattern": "fn \\w+", "output_mode": "content", "type": "rust" }));
+    let (text, _) =
+        answered(&host, &workspace, "grep", json!({ "pattern": "fn \\w+", "output_mode": "content", "type": "rust" }));
     assert!(text.starts_with("src/a.rs:1:fn main() {}\n"), "{text}");
     let (text, _) = answered(&host, &workspace, "list", json!({ "depth": 2 }));
     assert_eq!(text, ".gitignore  4 bytes\nsrc/\n  a.rs  13 bytes\n[3 entries]");
@@ -121,7 +128,8 @@ fn no_tool_leaves_what_it_was_given() {
 #[test]
 fn unknown_arguments_and_no_json_are_refused_by_every_tool() {
     let (host, workspace) = (Host::new(), Workspace::new(&[]));
-    for tool in components().into_iter().filter(|tool| manifest(tool)["input_schema"]["additionalProperties"] == false) {
+    for tool in components().into_iter().filter(|tool| manifest(tool)["input_schema"]["additionalProperties"] == false)
+    {
         refused(&host, &workspace, &tool, json!([]), "InvalidArguments");
         let mut arguments: Value = json!({ "no such argument": 1 });
         for name in manifest(&tool)["input_schema"]["required"].as_array().expect("the schema says") {
@@ -144,19 +152,33 @@ fn every_argument_of_a_schema_is_known_to_its_tool() {
             let Err(failure) = host.call(&tool, workspace.path(), &arguments.to_string()).expect("no trap") else {
                 panic!("{tool}: \"{name}\" took an object");
             };
-            assert!(!format!("{failure:?}").contains("there is no argument"), "{tool} does not know \"{name}\": {failure:?}");
+            assert!(
+                !format!("{failure:?}").contains("there is no argument"),
+                "{tool} does not know \"{name}\": {failure:?}"
+            );
         }
     }
 }
 
 #[test]
 fn the_import_list_is_what_the_ceiling_says() {
-    const WRITING: [&str; 9] = ["write", "create-directory-at", "link-at", "remove-directory-at", "rename-at", "set-size",
-        "symlink-at", "unlink-file-at", "set-times"];
+    const WRITING: [&str; 9] = [
+        "write",
+        "create-directory-at",
+        "link-at",
+        "remove-directory-at",
+        "rename-at",
+        "set-size",
+        "symlink-at",
+        "unlink-file-at",
+        "set-times",
+    ];
     for tool in components() {
         let (imports, ceiling) = (imports(&tool), manifest(&tool)["ceiling"].clone());
         let has = |text: &str| imports.iter().any(|import| import.contains(text));
-        let writes = WRITING.iter().any(|function| imports.iter().any(|import| import.ends_with(&format!("descriptor.{function}"))));
+        let writes = WRITING
+            .iter()
+            .any(|function| imports.iter().any(|import| import.ends_with(&format!("descriptor.{function}"))));
         assert_eq!(has("wasi:filesystem/preopens"), ceiling["files"] != "none", "{tool}: {imports:?}");
         assert_eq!(writes, ceiling["files"] == "write", "{tool}: {imports:?}");
         assert_eq!(has("wasi:http"), ceiling["network"] == true, "{tool}: {imports:?}");
