@@ -126,13 +126,15 @@ fn a_timeline_and_a_query_take_the_same_terms() {
     let state = State::new(End::Closed);
     let count = |words: &[&str]| state.answer(words).lines().count();
     for (terms, right) in [
-        (&["k=fs.outcome"][..], 5),
+        (&["k=fs.outcome"][..], 7),
         (&["k=fs.*", "p=5"], 2),
         (&["call=tc_2", "k=net.*", "ev>=performed"], 6),
         (&["path=src/**"], 3),
         (&["host=api.*"], 4),
         (&["k=proc.exit", "exe!=*", "since=1h"], 0),
         (&["n=0..3"], 3),
+        (&["t=1"], 11),
+        (&["t=1", "k=tool.use", "path=docs"], 1),
     ] {
         for verb in ["timeline", "query"] {
             let words: Vec<&str> = [&["log", verb, "last"], terms].concat();
@@ -185,4 +187,45 @@ fn help_and_completions_know_the_readers() {
     let state = State::with(End::Closed, &|_| ());
     has(&state.answer(&["log", "query", "--help"]), &["ev>=LEVEL", "since=", "path=GLOB"]);
     has(&state.answer(&["completions", "bash"]), &["timeline", "report", "learn"]);
+}
+
+#[test]
+fn a_tool_is_told_of_beside_the_processes() {
+    let state = State::new(End::Closed);
+    let tree = state.answer(&["log", "tree", "last", "tc_5"]);
+    has(
+        &tree,
+        &[
+            "tc_5 edit",
+            "refused",
+            "└─ t1 edit (component 5e5e5e5e5e5e), files to write, requests",
+            "wrote    notes.tmp",
+            "rename notes.tmp → notes.md",
+            "looked   reads docs and below, 10000 times",
+            "refused  opens /etc/passwd → EACCES",
+            "moved    5.0 MiB read, 9 B written",
+            "10009 uses",
+        ],
+    );
+    let why = state.answer(&["log", "why", "last", "notes.md"]);
+    has(
+        &why,
+        &[
+            "notes.md modified in call tc_5",
+            "through  t1 opens notes.tmp  W|CREAT|EXCL  new",
+            "through  t1 rename notes.tmp → notes.md",
+            "asks     edit by mcp: '{\"path\":\"notes.md\",",
+            "runs     edit (component 5e5e5e5e5e5e), files to write, requests",
+            "ends     refused: ",
+        ],
+    );
+    assert_eq!(state.answer(&["log", "why", "last", "/etc/passwd"]), "nothing in this session changed /etc/passwd\n");
+    let json: Value = serde_json::from_str(&state.answer(&["log", "tree", "last", "tc_5", "--json"])).expect("JSON");
+    assert_eq!(json["tools"][0]["looked"][0]["below"], 10_000);
+    assert_eq!(json["tools"][0]["refused"][0]["errno"], 13);
+    let report = state.answer(&["log", "report", "last"]);
+    has(
+        &report,
+        &["<b>t1</b> edit (component 5e5e5e5e5e5e), files to write, requests", "reads docs and below, 10000 times"],
+    );
 }

@@ -63,7 +63,7 @@ fn what_followed_a_session_is_in_its_exports() {
         assert!(said.contains("of OCSF 1.8.0 are valid"), "{said}");
     }
     if let Some(said) = validated("otlp", otlp, &state) {
-        assert!(said.contains("24 spans"), "{said}");
+        assert!(said.contains("26 spans"), "{said}");
     }
 }
 
@@ -76,8 +76,8 @@ fn the_otlp_export_parses_as_the_protocol_and_its_spans_fit_together() {
     assert!(disclosed.contains("make -j2 all"));
     for export in [plain, disclosed] {
         if let Some(said) = validated("otlp", &export, &state) {
-            // A session, four calls, nineteen processes.
-            assert!(said.contains("24 spans"), "{said}");
+            // A session, five calls, nineteen processes, a tool.
+            assert!(said.contains("26 spans"), "{said}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A session to read: a build, a download with a secret, a refused upload, attacks in every name; written with the log's
+//! A session to read: a build, a download with a secret, a refused upload, a tool, attacks in every name; written with the log's
 //! own writer, in a state directory of its own, with the workspace and layer that it would have left.
 //! It never writes a leaf by hand.
 
@@ -56,6 +56,7 @@ impl State {
             build(log);
             download(log);
             refused(log);
+            edited(log);
         })
     }
 
@@ -163,6 +164,14 @@ impl<'a> Scribe<'a> {
         let scribe = Self { log, call: CallId::new(call).expect("plain") };
         let claimed = Record::new(Call { tool: "exec".into(), via: "cli".into(), input: None });
         scribe.record(claimed.disclosing(Disclosed::argv(argv)).disclosing(Disclosed::cwd("/home/ada/project")));
+        scribe
+    }
+
+    /// The same for a tool, with its arguments.
+    pub(crate) fn of_tool(log: &'a SessionLog, call: &str, tool: &str, args: &str) -> Self {
+        let scribe = Self { log, call: CallId::new(call).expect("plain") };
+        let claimed = Record::new(Call { tool: tool.into(), via: "mcp".into(), input: None });
+        scribe.record(claimed.disclosing(Disclosed::bytes("args", args)));
         scribe
     }
 
@@ -387,4 +396,55 @@ fn refused(log: &SessionLog) {
     }
     call.exit(7, None, Cause::Signal, 9);
     call.end_by(Some(7), Cause::Signal, 9, b"");
+}
+
+/// A tool that looks for something, and changes what it finds.
+fn edited(log: &SessionLog) {
+    let call = Scribe::of_tool(log, "tc_5", "edit", r#"{"path":"notes.md","old":"a","new":"b"}"#);
+    call.permit("tool.edit@base.toml:12");
+    let h = Digest([0x5e; 32]);
+    call.add(ToolStart { t: 1, tool: "edit".into(), h, files: ToolFiles::Write, net: ToolNet::Requests });
+    let used = |op, path: &[u8]| ToolUse { path: Some(LogPath(path.to_vec())), ..ToolUse::new(1, op) };
+    let evil = [b"docs/", HOSTILE].concat();
+    call.add(ToolUse { fl: Some("W|CREAT|EXCL".into()), was: Some(Was::Absent), ..used(ToolOp::Open, b"notes.tmp") });
+    call.add(ToolUse { to: Some("notes.md".into()), ..used(ToolOp::Rename, b"notes.tmp") });
+    call.add(used(ToolOp::Mkdir, &evil));
+    call.add(ToolUse { host: Some(hostile()), port: Some(443), ..ToolUse::new(1, ToolOp::Request) });
+    call.add(NetRefuse {
+        c: None,
+        host: hostile(),
+        port: Some(443),
+        method: Some("GET".into()),
+        path: None,
+        rule: "not granted".into(),
+        reason: "no rule grants it".into(),
+    });
+    call.add(ToolUse { fl: Some("W".into()), errno: Some(13), ..used(ToolOp::Open, b"/etc/passwd") });
+    call.add(ToolUse { below: Some(10_000), r: Some(5 << 20), ..used(ToolOp::Read, b"docs") });
+    call.add(ToolUse { w: Some(9), ..used(ToolOp::Write, b"notes.tmp") });
+    call.add(ToolUse { times: Some(3), ..ToolUse::new(1, ToolOp::Clock) });
+    let end = ToolEnd {
+        t: 1,
+        cause: Cause::Exit,
+        status: 1,
+        why: None,
+        wall_us: 900,
+        cpu_us: 800,
+        mem_bytes: 1 << 20,
+        uses: 10_009,
+    };
+    call.add(ToolEnd { why: Some(hostile()), ..end });
+    call.outcome(b"notes.md", Change::Modified, Some(b"a\n"), Some(b"b\n"), None);
+    call.add(FsOutcome {
+        path_h: None,
+        path: LogPath(evil),
+        op: Change::Created,
+        b: None,
+        a: Some(FileState { ty: FileType::Dir, mode: 0o755, z: None, h: None, g: None, to: None, to_h: None }),
+        lines: None,
+        ino: None,
+        mark: None,
+    });
+    let (cause, status) = (Cause::Exit, 1);
+    call.add(Outcome { cause, status, wall_us: 1000, cpu_us: 800, p: None, t: Some(1), out: None, err: None });
 }

@@ -30,7 +30,7 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "bytes",
-        modules: &["egress", "secrets"],
+        modules: &["backend", "egress", "secrets"],
         reason: "chunks of a stream, given from one to the other without a copy",
     },
     Door {
@@ -78,20 +78,20 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "hmac",
-        modules: &["secrets"],
-        reason: "tags of placeholders, and signatures of AWS",
+        modules: &["backend", "secrets"],
+        reason: "tags of placeholders and of compiled code, and signatures of AWS",
     },
     Door {
         member: "runtime",
         dependency: "http",
-        modules: &["egress", "secrets"],
+        modules: &["backend", "egress", "secrets"],
         reason: "methods, addresses and headers of requests: where a plaintext is put is a header map",
     },
     Door { member: "runtime", dependency: "http-body", modules: &["egress"], reason: "bodies as streams" },
     Door {
         member: "runtime",
         dependency: "http-body-util",
-        modules: &["egress"],
+        modules: &["backend", "egress"],
         reason: "bodies made of one piece, or put behind one type",
     },
     Door {
@@ -103,10 +103,15 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "hyper",
-        modules: &["egress"],
-        reason: "HTTP/1.1 and 2, from inside and to the upstream",
+        modules: &["backend", "egress"],
+        reason: "HTTP/1.1 and 2, from inside and to the upstream; and from a tool to the outlet",
     },
-    Door { member: "runtime", dependency: "hyper-util", modules: &["egress"], reason: "hyper on tokio: timers and io" },
+    Door {
+        member: "runtime",
+        dependency: "hyper-util",
+        modules: &["backend", "egress"],
+        reason: "hyper on tokio: timers and io",
+    },
     Door {
         member: "runtime",
         dependency: "imara-diff",
@@ -122,8 +127,14 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "nix",
-        modules: &["backend", "cli", "config", "egress", "journal", "secrets", "session"],
+        modules: &["backend", "cli", "config", "egress", "gateway", "journal", "secrets", "session"],
         reason: "users, signals, poll and options of sockets, which std has no calls for: each module asks for its own",
+    },
+    Door {
+        member: "runtime",
+        dependency: "postcard",
+        modules: &["backend"],
+        reason: "messages between the supervisor and a worker that runs tools",
     },
     Door {
         member: "runtime",
@@ -133,8 +144,14 @@ pub(crate) const DOORS: &[Door] = &[
     },
     Door {
         member: "runtime",
+        dependency: "rmcp",
+        modules: &["gateway"],
+        reason: "MCP in both of its eras: messages, versions and the order of a session are the reference library's",
+    },
+    Door {
+        member: "runtime",
         dependency: "rustix",
-        modules: &["cli", "config", "egress", "secrets", "workspace"],
+        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "workspace"],
         reason: "files and sockets by descriptor, beneath a directory and without following links, and terminals",
     },
     Door { member: "runtime", dependency: "rustls", modules: &["egress"], reason: "TLS, with one provider, ring" },
@@ -142,8 +159,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "serde_json",
-        modules: &["cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
-        reason: "output for scripts, calls as lines, refusals as answers, tokens and the store, the state of a layer on disk, what tools answer",
+        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
+        reason: "output for scripts, calls as lines, refusals as answers, tokens and the store, the state of a layer on disk, manifests and what tools answer",
     },
     Door {
         member: "runtime",
@@ -154,20 +171,19 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "sha2",
-        modules: &["egress", "secrets", "session", "workspace"],
+        modules: &["backend", "egress", "secrets", "session", "workspace"],
         reason: "hashes of files before and after, of programs, of bodies that are signed, and of keys",
     },
     Door {
         member: "runtime",
         dependency: "tokio",
-        modules: &["egress", "secrets", "session"],
-        reason: "one worker thread waits for many connections, out of a sandbox and to its ports, and for tokens",
+        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "workspace"],
     },
     Door { member: "runtime", dependency: "tokio-rustls", modules: &["egress"], reason: "rustls on tokio" },
     Door {
         member: "runtime",
         dependency: "tracing",
-        modules: &["backend", "cli", "egress", "journal", "secrets", "session"],
+        modules: &["backend", "cli", "egress", "gateway", "journal", "secrets", "session"],
         reason: "what operators are told: any module that does something may say so",
     },
     Door {
@@ -175,6 +191,36 @@ pub(crate) const DOORS: &[Door] = &[
         dependency: "tracing-subscriber",
         modules: &["cli"],
         reason: "where that goes is decided at one place",
+    },
+    Door {
+        member: "runtime",
+        dependency: "wasmparser",
+        modules: &["backend"],
+        reason: "what a component says of itself, read without a compiler near it",
+    },
+    Door {
+        member: "runtime",
+        dependency: "wasmtime",
+        modules: &["backend"],
+        reason: "tools are WebAssembly components",
+    },
+    Door {
+        member: "runtime",
+        dependency: "wasmtime-wasi",
+        modules: &["backend"],
+        reason: "the interfaces of WASI, and what of them does not depend on a path",
+    },
+    Door {
+        member: "runtime",
+        dependency: "wasmtime-wasi-http",
+        modules: &["backend"],
+        reason: "requests of tools, up to where they would leave",
+    },
+    Door {
+        member: "runtime",
+        dependency: "wasmtime-wasi-io",
+        modules: &["backend"],
+        reason: "streams and waits of WASI",
     },
     Door {
         member: "runtime",

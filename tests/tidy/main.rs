@@ -100,7 +100,8 @@ fn every_threat_names_a_test_or_a_reason() {
 
 /// Suites of attacks, and how a name in each begins: another program may be called the same. Their tests are rows of
 /// tables, so their names stand in no source.
-const SUITES: [(&str, &str); 3] = [("escape", "files::"), ("egress", "walls::"), ("recorder", "walks::")];
+const SUITES: [(&str, &str); 4] =
+    [("escape", "files::"), ("egress", "walls::"), ("recorder", "walks::"), ("walls", "acts::")];
 
 /// What these suites list.
 #[expect(clippy::disallowed_methods, reason = "a test asks another test program for its list; no guest is near")]

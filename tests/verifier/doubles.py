@@ -210,7 +210,7 @@ DOUBLES = [
     ("11: one more than asked for", log(net_close=[GOOD["net.close"], connection(2), gone(2)]), 3),
     ("11: asked for twice", log(connect=ask("connect", "198.18.0.9:443", times=2), net_close=[GOOD["net.close"], connection(2), gone(2)]), 0),
     ("11: two over one to the proxy", log(net_open=connection(1, via="http"), net_close=[GOOD["net.close"], connection(2, via="http"), gone(2)]), 0),
-    ("11: a tool asks by itself", log(connect=None, net_open=connection(1, None, via="tool")), 0),
+    ("11: the outlet asks by itself", log(connect=None, net_open=connection(1, None, via="exchange")), 0),
     # Forms.
     ("flags in another order", log(open_seen=opened("seen", "W|EXCL|CREAT")), 2),
     ("flags without a way to access", log(open_seen=opened("seen", "CREAT")), 2),

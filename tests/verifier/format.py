@@ -168,8 +168,10 @@ def is_object(spec):
 
 
 NUM = number(2**64)
+LOOKS, CHANGES = "read list stat readlink", "open unlink rmdir rename link symlink mkdir chmod utimes truncate"
+FILE_USES = f"{LOOKS} write {CHANGES}"
 TYPES = {
-    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks tool port exchange"),
+    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks wasi port exchange"),
     "rules": lambda v: type(v) is list and v != [] and all(type(rule) is str for rule in v), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
     "str": lambda v: type(v) is str, "text": lambda v: type(v) is str and v != "", "sid": matches(ULID.pattern[:-2]),
     "hex": matches("[0-9a-f]{64}"), "vkey": is_vkey, "digest": is_digest, "counts": is_counts,
@@ -189,6 +191,8 @@ TYPES = {
     "flags": matches("(R|W|RW)" + "".join(f"(\\|{flag})?" for flag in "APPEND CREAT EXCL TRUNC TMPFILE NOFOLLOW".split())),
     "fsop": one_of("unlink rmdir rename exchange link symlink mkdir mknod chmod chown utimes truncate setxattr removexattr"),
     "ask": one_of("connect bind listen send"),
+    "files3": one_of("none read write"), "net2": one_of("none requests"), "errno": lambda v: TYPES["int"](v) and v != 0,
+    "toolop": one_of(f"{FILE_USES} request clock random env stdin"),
     "act": lambda v: any(is_object(s)(v) for s in ("begin:num", "file:change", "end:num")),
 }
 KINDS = {
@@ -196,7 +200,7 @@ KINDS = {
                     " filter_h?:hex mode:mode durability:durability recorder?:recorder",
     "session.close": "cause:cause status:int counts:counts lost:num",
     "call": "tool:str via:str in?:blob", "permit": "rules:[str]", "deny": "rule:str reason:str",
-    "result": "cause:cause status:int wall_us:num cpu_us:num p?:num out?:stream err?:stream",
+    "result": "cause:cause status:int wall_us:num cpu_us:num p?:num t?:num out?:stream err?:stream",
     "proc.start": "p:num pp?:num pid:num32",
     "proc.exec": "p:num exe?:path h?:hex asked?:path cut?:cut4",
     "proc.call": "p:num call:str args:args errno?:int times?:times",
@@ -213,6 +217,10 @@ KINDS = {
     "secret.use": "r:num name:str v:num host:str place:str rule:str", "secret.canary": "c?:num name?:str host:str place:str",
     "secret.rotate": "name:str was:num v:num kept:kept why?:str",
     "secret.scrub": "r?:num name:str form:str count:num place:str",
+    "tool.start": "t:num tool:str h:hex files:files3 net:net2",
+    "tool.use": "t:num op:toolop path?:path path_h?:hex to?:path to_h?:hex host?:str port?:num16 fl?:flags value?:num errno?:errno"
+                " ino?:inode was?:absent r?:num w?:num below?:some times?:times",
+    "tool.end": "t:num cause:cause status:int why?:text wall_us:num cpu_us:num mem_bytes:num uses:num",
     "heartbeat": "running:num lost:num", "gap": "lost:num why:str", "apply": None, "discard": None, "undo": None,
     "redact": "leaf:num field:str reason:str by:str", "recovery": "size:num root:hex kept:num dropped:num tail_h?:hex",
     "ledger.init": "origin:origin vkey:vkey", "ledger.open": "sid:sid vkey:vkey tool:str profile_h:hex plan_h:hex",
@@ -227,6 +235,7 @@ OBJECTS["fs.outcome"] = is_change
 for kind in ("fs.open", "fs.change"):
     OBJECTS[kind] = lambda v, form=OBJECTS[kind]: (
         form(v) and ("to" in v or "to_h" not in v) and ("path_h" in v) + ("to_h" in v) <= v.get("cut", 0))
+OBJECTS["tool.use"] = lambda v, form=OBJECTS["tool.use"]: form(v) and is_use(v)
 BELONGS = {"session": set(SESSION_KINDS), "after": {"apply", "discard", "undo", "redact", "recovery"},
            "ledger": {kind for kind in KINDS if kind.startswith("ledger.")} | {"recovery"}}
 TYPES.update(kind=lambda v: type(v) is str and v in KINDS, ev=LEVELS, obj=lambda v: True, one=lambda v: v == 1)
@@ -235,6 +244,26 @@ LEAF_MEMBERS = is_object("v:one n:num t:num mt:num ago?:some k:kind ev:ev tc?:ca
 
 def LEAF(v):
     return LEAF_MEMBERS(v) and v.get("ago", 0) <= v["mt"]
+
+
+def is_use(v):
+    """The members that its operation has, no more and no less (§4)."""
+    op, has = v["op"], set(v) - {"t", "op"}
+    hashed = all(name in v for name in ("path", "to") if f"{name}_h" in v)
+    refused = "errno" in v and has & {"r", "w", "ino", "was"}
+    counted = {"read": {"r"}, "write": {"r", "w"}, "random": {"r"}, "stdin": {"r"}, "open": {"ino", "was"}}.get(op, set())
+    if not hashed or refused:
+        return False
+    if "below" in v:
+        quiet = op in LOOKS.split() + ["write"] or op in CHANGES.split() and "errno" in v
+        return quiet and "path" in v and has <= {"path", "path_h", "errno", "below"} | counted - {"ino", "was"}
+    must = {"path"} if op in FILE_USES.split() else set()
+    must |= {"rename": {"to"}, "link": {"to"}, "symlink": {"to"}, "chmod": {"value"}, "truncate": {"value"}, "open": {"fl"},
+             "request": {"host", "port"}}.get(op, set())
+    if "errno" not in v and not must <= has or not has <= must | counted | {"path_h", "to_h", "errno", "times"}:
+        return False
+    flags = set(v.get("fl", "W").split("|"))
+    return "errno" in v or bool({"W", "RW", "TRUNC"} & flags) or "CREAT" in flags and "was" in v
 
 
 def no_twins(pairs):

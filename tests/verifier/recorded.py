@@ -1,4 +1,5 @@
-"""Double entry, rules 7 to 11 of LOG-FORMAT.md section 9: what a recorder saw against calls, outcomes and connections.
+"""Double entry, rules 7 to 11 and 14 of LOG-FORMAT.md section 9: what a recorder saw, and what tools did to files, against
+calls, outcomes and connections.
 
 It keeps every record of a session in memory, looks at all of them as often as it likes, and never decides what a finding
 is worth.
@@ -6,6 +7,7 @@ is worth.
 
 import collections
 
+import tools
 from primitives import Malformed, unbase64
 
 EVENTS = ("proc.start", "proc.exec", "proc.call", "proc.exit", "fs.open", "fs.change", "net.ask")
@@ -22,8 +24,11 @@ def check_recorded(incomplete, note, leaves):
         for leaf in leaves:
             if leaf["k"] in ONLY_RECORDED:
                 incomplete(f"leaf {leaf['n']}: {leaf['k']}, and there was no recorder")
-        return
     say = lambda leaf, text: incomplete(f"leaf {leaf['n']} ({leaf['k']}): {text}")  # noqa: E731
+    if not recorder or recorder["grade"] == "outcome-only":
+        for records in of_tools(leaves):
+            check_files(say, note, records)
+        return
     calls = order_of_calls(say, leaves)
     check_processes(say, leaves)
     for leaf in leaves:
@@ -48,9 +53,25 @@ def order_of_calls(say, leaves):
                 say(leaf, "it is behind the result of its call")
             else:
                 calls[call].append(leaf)
+        if kind == "tool.use" and call in permitted and call not in over:
+            calls[call].append(leaf)
         if kind == "result":
             over.add(call)
     return calls
+
+
+def of_tools(leaves):
+    """Without a recorder: of each call that has a tool, what there is of files from its start to the call's result."""
+    calls, over = {}, set()
+    for leaf in leaves:
+        kind, call = leaf["k"], leaf.get("tc")
+        if kind == "tool.start":
+            calls.setdefault(call, [])
+        if kind in ("tool.use", "fs.outcome") and call in calls and call not in over:
+            calls[call].append(leaf)
+        if kind == "result":
+            over.add(call)
+    return calls.values()
 
 
 # ---- Processes (rule 7) ---------------------------------------------------------------------------------------------------
@@ -98,11 +119,12 @@ def check_processes(say, leaves):
 def check_files(say, note, records):
     """`records` are those of one call, in order, up to its result."""
     opens = [leaf for leaf in records if leaf["k"] == "fs.open" and writes(leaf["o"])]
-    changes = [leaf for leaf in records if leaf["k"] == "fs.change" and is_known(leaf["o"])]
+    used = [leaf for leaf in records if leaf["k"] == "tool.use" and tools.is_change(leaf["o"])]
+    changes = [leaf for leaf in records if leaf["k"] == "fs.change" and is_known(leaf["o"])] + used
     outcomes = [leaf for leaf in records if leaf["k"] == "fs.outcome"]
     plain = {leaf["n"]: any(explains(before, leaf) for before in records[:at] if before["k"] != "fs.outcome")
              for at, leaf in enumerate(records) if leaf["k"] == "fs.outcome"}
-    inodes = {tuple(leaf["o"]["ino"]) for leaf in opens + [leaf for leaf in outcomes if plain[leaf["n"]]] if "ino" in leaf["o"]}
+    inodes = {tuple(leaf["o"]["ino"]) for leaf in opens + used + [leaf for leaf in outcomes if plain[leaf["n"]]] if "ino" in leaf["o"]}
     for leaf in outcomes:
         if not plain[leaf["n"]] and ("ino" not in leaf["o"] or tuple(leaf["o"]["ino"]) not in inodes):
             # One that another name could explain is asked at the end, any other where it stands.
@@ -110,9 +132,21 @@ def check_files(say, note, records):
             doubt_or(say, note, records, leaf, until, "nothing explains it")
     moved = {name for leaf in changes for name in moves(leaf["o"])}
     gone = moved | {name_of(leaf["o"]) for leaf in changes if leaf["o"]["op"] in ("unlink", "rmdir")}
-    for leaf in opens:
+    touched = collections.Counter(name for leaf in opens if is_known(leaf["o"]) for name in [name_of(leaf["o"])])
+    touched.update(name for leaf in changes for name in {name_of(leaf["o"]), *moves(leaf["o"]), *linked(leaf)})
+    for leaf in used:
         o = leaf["o"]
-        if leaf["ev"] not in PERFORMED or "was" not in o or not is_known(o) or raw(o["path"]).startswith(b"/"):
+        alone = o["op"] in ("unlink", "rmdir") and touched[name_of(o)] == 1 and not moved & above(o["path"])
+        found = any(name_of(after["o"]) == name_of(o) for after in outcomes if after["n"] > leaf["n"])
+        if alone and not found and not raw(o["path"]).startswith(b"/"):
+            doubt_or(say, note, records, leaf, None, "what it removed is in no outcome")
+    for leaf in opens + used:
+        o = leaf["o"]
+        if leaf["k"] == "fs.open":
+            made = leaf["ev"] in PERFORMED and "was" in o and is_known(o)
+        else:
+            made = o["op"] in ("link", "symlink", "mkdir") or o["op"] == "open" and "was" in o
+        if not made or raw(o["path"]).startswith(b"/"):
             continue
         found = any(name_of(after["o"]) == name_of(o) for after in outcomes if after["n"] > leaf["n"])
         if not found and name_of(o) not in gone and not moved & above(o["path"]):
@@ -126,6 +160,9 @@ def explains(event, outcome):
         return writes(o) and is_known(o) and name_of(o) == name_of(of)
     if kind == "fs.change" and is_known(o):
         return name_of(of) in {name_of(o), *moves(o)} or bool(set(moves(o)) & above(of["path"]))
+    if kind == "tool.use" and tools.is_change(o):
+        names = {name_of(o), *moves(o), *linked(event)}
+        return name_of(of) in names or bool(set(moves(o)) & above(of["path"]))
     if kind == "net.ask" and o["op"] == "bind" and of.get("a", {}).get("ty") == "socket":
         bound = socket_path(o["addr"])
         return bound is not None and bound.rpartition(b"/")[2] == raw(of["path"]).rpartition(b"/")[2]
@@ -144,9 +181,12 @@ def doubt_or(say, note, records, leaf, until, text):
 
 def may_explain(event, kept):
     kind, o = event["k"], event["o"]
-    if kind not in ("fs.open", "fs.change") or kind == "fs.open" and not writes(o):
+    if kind == "tool.use":
+        if not tools.is_change(o):
+            return False
+    elif kind not in ("fs.open", "fs.change") or kind == "fs.open" and not writes(o):
         return False
-    if not is_known(o):
+    elif not is_known(o):
         return True
     far = [raw(o[which]) for which in ("path", "to") if f"{which}_h" in o] if o.get("op") in ("rename", "exchange") else []
     return any(kept.startswith(name) or name.startswith(kept) for name in far)
@@ -166,6 +206,11 @@ def writes(o):
 def moves(o):
     """The names that a rename or exchange takes from what they were of."""
     return [name_of(o, which) for which in ("path", "to") if which in o] if o["op"] in ("rename", "exchange") else []
+
+
+def linked(leaf):
+    """The other name of a file to which a tool gave one."""
+    return [name_of(leaf["o"], "to")] if leaf["k"] == "tool.use" and leaf["o"]["op"] == "link" else []
 
 
 def name_of(o, which="path"):

@@ -6,6 +6,7 @@ say, and the verifiers need only agree.
 
 from doubles import DOUBLES
 from forge import HASH, LEDGER, OTHER, SESSION_SEED, SID, close, spell, vkey
+from tooled import TOOLED
 
 CALL, PERMIT, DENY = {"tool": "exec", "via": "cli"}, {"rules": ["r"]}, {"rule": "r", "reason": "no"}
 RESULT = {"cause": "exit", "status": 0, "wall_us": 20, "cpu_us": 10, "p": 1}
@@ -272,4 +273,5 @@ RULES = [
     ("a later version of a leaf", edited(2, v=2), 4),
     ("a later version of the log", {"records": GOOD, "v": 2}, 4),
     *DOUBLES,
+    *TOOLED,
 ]

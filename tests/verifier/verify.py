@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 from format import BROKEN, INCOMPLETE, NOTE, UNCHECKED, Log, named_key, parse_leaf, parse_note, parse_vkey, vouches  # noqa: E402
 from primitives import Malformed, Refused, included, names, read, sha, unbase64  # noqa: E402
 from recorded import check_recorded  # noqa: E402
+from tools import check_tools
 
 WORD = {BROKEN: "broken", UNCHECKED: "not checked", INCOMPLETE: "incomplete", NOTE: "note"}
 
@@ -255,6 +256,7 @@ def check_session(report, session, sid, by, outside):
     count_records(incomplete, [leaf for leaf in leaves if leaf])
     note = lambda text: report.add(NOTE, "session", text)  # noqa: E731
     check_recorded(incomplete, note, [leaf for leaf in leaves if leaf])
+    check_tools(incomplete, [leaf for leaf in leaves if leaf])
 
 
 def fact_kind(fact):
@@ -372,7 +374,7 @@ def check_outlet(say, outlet, kind, o):
 
 def check_result(say, o, exits, limited):
     own = exits.get(o.get("p"))
-    if o["cause"] in ("exit", "signal") and "p" not in o:
+    if o["cause"] in ("exit", "signal") and "p" not in o and "t" not in o:
         say("nobody knows whose exit it is")
     if "p" in o and own is None:
         say("the exit of its process is missing")

@@ -48,6 +48,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run many calls in one warm stockade: JSON lines in, JSON lines out.
     Session(SessionArgs),
+    /// Serve MCP on standard input and output: an agent's tools, in one warm stockade.
+    Mcp(McpArgs),
     /// Reach a server inside a running session from this machine, where its profile grants the port.
     Port(PortArgs),
     /// Show what a session changed.
@@ -154,6 +156,27 @@ Each line out, one of:
 #[derive(Debug, Args)]
 #[command(after_help = SESSION_LINES)]
 pub struct SessionArgs {
+    /// What confines the calls.
+    #[command(flatten)]
+    pub confinement: Confinement,
+}
+
+/// How clients are told of `mcp`.
+const MCP_CLIENTS: &str = r#"Add it to a client (take the paths of your machine; each client starts it by itself):
+  Claude Code   claude mcp add stockade -- stockade mcp --workspace "$PWD"
+                its own tools off, so that nothing runs outside:
+                claude --tools "" --strict-mcp-config --mcp-config '{"mcpServers": {"stockade":
+                {"command": "stockade", "args": ["mcp", "--profile", "shell"]}}}'
+  Codex         codex mcp add stockade -- stockade mcp --workspace "$PWD"
+  Inspector     npx @modelcontextprotocol/inspector --cli stockade mcp --method tools/list
+  others        {"mcpServers": {"stockade": {"command": "stockade", "args": ["mcp", "--workspace", "/path/to/project"]}}}
+
+Tools: bash, diff, apply, audit_receipt, and the WASI tools that this build has. Each answer has a receipt in _meta."#;
+
+/// Arguments of `mcp`.
+#[derive(Debug, Args)]
+#[command(after_help = MCP_CLIENTS)]
+pub struct McpArgs {
     /// What confines the calls.
     #[command(flatten)]
     pub confinement: Confinement,

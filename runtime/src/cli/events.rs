@@ -1,11 +1,12 @@
-//! What a recorder saw, one line each: who, what, to what, and how it went.
+//! What a recorder saw and tools did, one line each: who, what, to what, and how it went.
 //! It never escapes anything: whoever prints a line does.
 
+use super::log::tools;
 use stockade_audit::record::{
     Body, Cause, FsChange, FsOp, FsOpen, NetAsk, ProcExec, ProcExit, ProcStart, SocketOp, Was,
 };
 
-/// The line of a recorder's record; `None` for any other.
+/// The line of a recorder's record, or a tool's; `None` for any other.
 pub(super) fn said(body: &Body) -> Option<String> {
     if let Body::ProcStart(start) = body {
         return Some(started(start));
@@ -26,6 +27,15 @@ pub(super) fn said(body: &Body) -> Option<String> {
     }
     if let Body::FsChange(change) = body {
         return Some(changed(change));
+    }
+    if let Body::ToolStart(start) = body {
+        return Some(format!("t{} {}", start.t, tools::started(start)));
+    }
+    if let Body::ToolUse(used) = body {
+        return Some(format!("t{} {} {}", used.t, tools::verb(used.op), tools::used(used)).trim_end().to_owned());
+    }
+    if let Body::ToolEnd(end) = body {
+        return Some(format!("t{} {}", end.t, tools::ended(end)));
     }
     if let Body::NetAsk(ask) = body { Some(asked(ask)) } else { None }
 }

@@ -9,6 +9,7 @@ mod explain;
 mod gc;
 mod log;
 mod manual;
+mod mcp;
 mod port;
 mod profile;
 mod report;
@@ -95,6 +96,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Secret(args) => secret::secret(&args.command, context),
         Command::Port(args) => port::port(&args, context),
         Command::Session(args) => session::session(&args, context),
+        Command::Mcp(args) => mcp::serve(&args, context),
         Command::Doctor(args) => doctor::doctor(&args, context),
         Command::Gc(args) => gc::gc(&args, context),
         Command::Completions { shell } => manual::completions(shell),

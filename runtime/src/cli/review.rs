@@ -41,6 +41,16 @@ fn open(session: &str, context: &Context) -> Result<Opened> {
     Ok(Opened { state, user: context.environment.user.clone(), id, review })
 }
 
+/// The changes of a session that has ended, and the log of what happens to them.
+///
+/// # Errors
+/// Operator: no such session, or it still runs.
+pub(super) fn of(session: &str, context: &Context) -> Result<(Review, After)> {
+    let opened = open(session, context)?;
+    let log = opened.log()?;
+    Ok((opened.review, log))
+}
+
 impl Opened {
     fn log(&self) -> Result<After> {
         After::open(&self.state.log(&self.id), journal::ledger(self.state.root(), &self.user)?)

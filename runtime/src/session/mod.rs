@@ -5,6 +5,7 @@ mod control;
 mod names;
 pub mod open;
 mod outlet;
+pub mod own;
 mod recorder;
 pub mod records;
 pub mod review;
@@ -134,7 +135,7 @@ impl Session {
         let claim = self.journal.claim(&call, self.via)?;
         let permit = match self.profile.judge(call) {
             Decision::Permit(permit) => permit,
-            Decision::Ask(ask) => return self.unapproved(claim, ask),
+            Decision::Ask(ask) => return self.unapproved(claim, ask).map(Outcome::Unapproved),
             Decision::Denial(denial) => {
                 let (_, refusal) = denial.into_parts();
                 self.journal.deny(claim, &refusal)?;
@@ -249,7 +250,7 @@ impl Session {
     }
 
     /// Nobody is there to be asked: the call is refused, and the log says what would have been asked.
-    fn unapproved(&self, claim: Claim, ask: Ask) -> Result<Outcome> {
+    fn unapproved(&self, claim: Claim, ask: Ask) -> Result<Ask> {
         let rules = ask.rules();
         let refusal = Refusal {
             rule: rules.first().map(|asking| asking.rule.clone()),
@@ -258,7 +259,7 @@ impl Session {
             ask: "a person has to approve this".to_owned(),
         };
         self.journal.deny(claim, &refusal)?;
-        Ok(Outcome::Unapproved(ask))
+        Ok(ask)
     }
 
     /// Why a call found no sandbox any more: a recorder that cannot write ends it, and its reason is the one to be told.

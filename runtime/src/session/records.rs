@@ -160,7 +160,11 @@ pub fn outcome(ran: &Ran, main: Option<u64>, [out, err]: [Option<log::Stream>; 2
     match ran {
         Ran::Ended(run) => {
             let (cause, status) = cause(run.main.status);
-            let cause = if run.ended_by.is_some() { log::Cause::Limit } else { cause };
+            let (cause, status) = match (run.ended_by, run.cancelled) {
+                (Some(_), _) => (log::Cause::Limit, status),
+                (None, true) => (log::Cause::Stop, 0),
+                (None, false) => (cause, status),
+            };
             let (wall_us, cpu_us) = (run.usage.wall_us, run.usage.cpu_us);
             log::Outcome { cause, status, wall_us, cpu_us, p: main, t: None, out, err }
         }

@@ -23,7 +23,7 @@ use crate::session::open::Options;
 use crate::session::settle::{self, Settled};
 use crate::session::{Outcome, Session, told as hits_told};
 use clean::Cleaner;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -160,6 +160,14 @@ impl Session {
             grants.any(|grant| grant.name.matches(name.as_str().as_bytes()))
         };
         Ok(self.tools.registry.names(&self.profile)?.into_iter().filter(granted).collect())
+    }
+
+    /// Every tool that is a component, whether or not the profile grants it.
+    ///
+    /// # Errors
+    /// Operator: a directory that the profile names cannot be read.
+    pub fn tool_names(&self) -> Result<BTreeSet<ToolName>> {
+        self.tools.registry.names(&self.profile)
     }
 
     /// The way of a logged call of a tool: started, run, compared, sealed.

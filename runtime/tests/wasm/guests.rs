@@ -129,3 +129,92 @@ pub(crate) fn importing(
     );
     assembled(&text, &manifest(name, ceiling))
 }
+
+/// What of `wasi:filesystem` the guest below imports.
+const FILES: &str = r#"
+  (import "wasi:filesystem/types@0.2.6" (instance $types6
+    (export "descriptor" (type $descriptor (sub resource)))
+    (type $path0 (flags "symlink-follow"))
+    (export "path-flags" (type $path (eq $path0)))
+    (type $open0 (flags "create" "directory" "exclusive" "truncate"))
+    (export "open-flags" (type $open (eq $open0)))
+    (type $flags0 (flags "read" "write" "file-integrity-sync" "data-integrity-sync" "requested-write-sync"
+      "mutate-directory"))
+    (export "descriptor-flags" (type $flags (eq $flags0)))
+    (type $code0 (enum "access" "would-block" "already" "bad-descriptor" "busy" "deadlock" "quota" "exist"
+      "file-too-large" "illegal-byte-sequence" "in-progress" "interrupted" "invalid" "io" "is-directory" "loop"
+      "too-many-links" "message-size" "name-too-long" "no-device" "no-entry" "no-lock" "insufficient-memory"
+      "insufficient-space" "not-directory" "not-empty" "not-recoverable" "unsupported" "no-tty" "no-such-device"
+      "overflow" "not-permitted" "pipe" "read-only" "invalid-seek" "text-file-busy" "cross-device"))
+    (export "error-code" (type $code (eq $code0)))
+    (export "[method]descriptor.open-at" (func (param "self" (borrow $descriptor)) (param "path-flags" $path)
+      (param "path" string) (param "open-flags" $open) (param "flags" $flags)
+      (result (result (own $descriptor) (error $code)))))
+    (export "[method]descriptor.read" (func (param "self" (borrow $descriptor)) (param "length" u64)
+      (param "offset" u64) (result (result (tuple (list u8) bool) (error $code)))))
+    (export "[method]descriptor.write" (func (param "self" (borrow $descriptor)) (param "buffer" (list u8))
+      (param "offset" u64) (result (result u64 (error $code)))))))
+  (alias export $types6 "descriptor" (type $descriptor))
+  (import "wasi:filesystem/preopens@0.2.6" (instance $preopens
+    (alias outer 1 $descriptor (type $descriptor0))
+    (export "descriptor" (type $descriptor (eq $descriptor0)))
+    (export "get-directories" (func (result (list (tuple (own $descriptor) string)))))))"#;
+
+/// A tool for files: `rPATH` answers with the first 64 KiB of a file, `wPATH` makes it and writes the arguments into it;
+/// both with a link at the end followed. `eX` is an error: `A` and its number in WASI.
+pub(crate) fn files(ceiling: &str) -> Vec<u8> {
+    let lowered = |name: &str, function: &str| {
+        format!(
+            "(core func ${name} (canon lower (func {function}) (memory (core memory $libc \"memory\"))
+               (realloc (core func $libc \"realloc\"))))"
+        )
+    };
+    let lowered = [
+        lowered("directories", "$preopens \"get-directories\""),
+        lowered("open", "$types6 \"[method]descriptor.open-at\""),
+        lowered("read", "$types6 \"[method]descriptor.read\""),
+        lowered("write", "$types6 \"[method]descriptor.write\""),
+    ]
+    .concat();
+    let text = format!(
+        r#"(component {TYPES} {FILES}
+  (core module $libc (memory (export "memory") 4) {CORE} (export "answer" (func $answer)))
+  (core instance $libc (instantiate $libc))
+  {lowered}
+  (core module $m
+    (import "libc" "memory" (memory 1))
+    (import "libc" "answer" (func $answer (param i32 i32) (result i32)))
+    (import "host" "directories" (func $directories (param i32)))
+    (import "host" "open" (func $open (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "host" "read" (func $read (param i32 i64 i64 i32)))
+    (import "host" "write" (func $write (param i32 i32 i32 i64 i32)))
+    (func $error (param $code i32) (result i32)
+      (i32.store8 (i32.const 600) (i32.const 101))
+      (i32.store8 (i32.const 601) (i32.add (local.get $code) (i32.const 65)))
+      (call $answer (i32.const 600) (i32.const 2)))
+    (func (export "call") (param $p i32) (param $n i32) (result i32)
+      (local $writes i32)
+      (local.set $writes (i32.eq (i32.load8_u (local.get $p)) (i32.const 119)))
+      (call $directories (i32.const 512))
+      (if (i32.eqz (i32.load (i32.const 516))) (then (return (call $error (i32.const 50)))))
+      (call $open (i32.load (i32.load (i32.const 512))) (i32.const 1)
+        (i32.add (local.get $p) (i32.const 1)) (i32.sub (local.get $n) (i32.const 1))
+        (select (i32.const 9) (i32.const 0) (local.get $writes))
+        (select (i32.const 2) (i32.const 1) (local.get $writes)) (i32.const 528))
+      (if (i32.load8_u (i32.const 528)) (then (return (call $error (i32.load8_u (i32.const 532))))))
+      (if (local.get $writes) (then
+        (call $write (i32.load (i32.const 532)) (local.get $p) (local.get $n) (i64.const 0) (i32.const 544))
+        (if (i32.load8_u (i32.const 544)) (then (return (call $error (i32.load8_u (i32.const 552))))))
+        (return (call $answer (local.get $p) (local.get $n)))))
+      (call $read (i32.load (i32.const 532)) (i64.const 65536) (i64.const 0) (i32.const 560))
+      (if (i32.load8_u (i32.const 560)) (then (return (call $error (i32.load8_u (i32.const 564))))))
+      (call $answer (i32.load (i32.const 564)) (i32.load (i32.const 568)))))
+  (core instance $main (instantiate $m (with "libc" (instance $libc)) (with "host" (instance
+    (export "directories" (func $directories)) (export "open" (func $open)) (export "read" (func $read))
+    (export "write" (func $write))))))
+  (func $call (param "arguments" string) (result (result $reply (error $failure)))
+    (canon lift (core func $main "call") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (export "call" (func $call)))"#
+    );
+    assembled(&text, &manifest("files", ceiling))
+}

@@ -2,6 +2,7 @@
 //! The workers are threads here; that a broken one breaks nothing else is what most of these tests say.
 
 mod components;
+mod files;
 mod guests;
 mod hostile;
 mod life;

@@ -168,6 +168,59 @@ fn verify_and_ask(c: &mut Criterion) {
     drop(std::fs::remove_dir_all(root));
 }
 
+/// Files that a tool changes in one call: each a use and an outcome.
+const TOOL_FILES: u64 = 100_000;
+
+/// Verifies the call of a tool that changed many files: double entry is in memory until the call's result.
+fn verify_a_tool(c: &mut Criterion) {
+    let root = scratch("tool");
+    let (dir, log) = session(&root, 1);
+    let call = CallId::new("c1").expect("plain");
+    let of = |body: Body| Record::new(body).of_call(&call);
+    let (files, net) = (ToolFiles::Write, ToolNet::None);
+    let start = ToolStart { t: 1, tool: "patch".into(), h: Digest([1; 32]), files, net };
+    let end = ToolEnd {
+        t: 1,
+        cause: Cause::Exit,
+        status: 0,
+        why: None,
+        wall_us: 0,
+        cpu_us: 0,
+        mem_bytes: 0,
+        uses: TOOL_FILES,
+    };
+    let outcome =
+        Outcome { cause: Cause::Exit, status: 0, wall_us: 0, cpu_us: 0, p: None, t: Some(1), out: None, err: None };
+    let changes: Vec<Record> = (0..TOOL_FILES).map(change).collect();
+    let uses = changes.iter().map(|record| {
+        let Body::FsOutcome(outcome) = &record.body else { unreachable!("a change is an outcome") };
+        let path = Some(outcome.path.clone());
+        of(ToolUse { path, fl: Some("W|TRUNC".into()), ..ToolUse::new(1, ToolOp::Open) }.into())
+    });
+    let mut records = vec![
+        of(Call { tool: "patch".into(), via: "mcp".into(), input: None }.into()),
+        of(Permit { rules: Vec::new() }.into()),
+        of(start.into()),
+    ];
+    records.extend(uses);
+    records.push(of(end.into()));
+    records.extend(changes);
+    records.push(of(outcome.into()));
+    for group in records.chunks(GROUP) {
+        log.append_all(group).expect("append");
+    }
+    log.close(Cause::Exit, 0).expect("close");
+    let vkey = Vkey::parse(&std::fs::read_to_string(dir.join("vkey")).expect("vkey")).expect("key");
+    let options = VerifyOptions::new(Trust::Session(vkey));
+    let mut group = c.benchmark_group("verify a tool's call");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).throughput(Throughput::Elements(2 * TOOL_FILES));
+    group.bench_function("100k files, all levels, 1 thread", |b| {
+        b.iter(|| assert_eq!(verify(&dir, &options).exit_code(), 0));
+    });
+    group.finish();
+    drop(std::fs::remove_dir_all(root));
+}
+
 /// What a question may take over a log of a million leaves.
 const QUESTION_MOST: Duration = Duration::from_millis(50);
 
@@ -279,5 +332,5 @@ fn ask(c: &mut Criterion) {
     drop(std::fs::remove_dir_all(root));
 }
 
-criterion_group!(benches, append, verify_and_ask, ask);
+criterion_group!(benches, append, verify_and_ask, verify_a_tool, ask);
 criterion_main!(benches);

@@ -13,6 +13,7 @@ mod process;
 mod seen;
 mod subject;
 mod time;
+mod tool;
 mod why;
 
 use crate::after::after_origin;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 pub use subject::{can_change, change_of, host_of, path_of, paths_of, process_of, program_of, tool_of};
 pub use time::utc;
+pub use tool::Tool;
 pub use why::Why;
 
 /// Bytes of an `openings` file that are read.

@@ -6,7 +6,7 @@ use crate::enforced::LayerState;
 use crate::error::{ErrorKind, JailError};
 use crate::plan::OUTLET_SOCKETS_MAX;
 use crate::recorder::{CallNumber, Grade, ProcessId};
-use crate::worker::Insides;
+use crate::worker::{Insides, Task};
 use serde::{Deserialize, Serialize};
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
@@ -162,8 +162,9 @@ pub enum Message {
     Socket(Family),
     /// Supervisor to init: say what a worker needs to join; the answer goes to the channel that comes along.
     Enquire,
-    /// Supervisor to worker: what it is to become, as JSON. Namespaces come along, and then groups' `tasks` files.
-    Task(Vec<u8>),
+    /// Supervisor to worker: what it is to become. What binds its life comes along, then namespaces, then groups' `tasks`
+    /// files.
+    Task(Task),
     /// Supervisor to init or helper: the message itself is in the memfd that comes last, this long.
     InMemory(u64),
     /// Supervisor to init, on a call's channel: this signal to the call's foreground.
@@ -297,7 +298,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Made => out.byte(kind::MADE),
         Message::Enquire => out.byte(kind::ENQUIRE),
         Message::Insides(insides) => out.byte(kind::INSIDES).json(insides),
-        Message::Task(json) => out.byte(kind::TASK).blob(json),
+        Message::Task(task) => out.byte(kind::TASK).json(task),
         Message::Confined(layers) => out.byte(kind::CONFINED).json(layers),
         Message::Refused(stage, errno) => out.byte(kind::REFUSED).byte(stage.number()).i32(*errno),
         Message::Ended(end) => out.byte(kind::ENDED).end(end),
@@ -333,7 +334,7 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::MADE => Message::Made,
         kind::ENQUIRE => Message::Enquire,
         kind::INSIDES => Message::Insides(input.json()?),
-        kind::TASK => Message::Task(input.blob()?.to_vec()),
+        kind::TASK => Message::Task(input.json()?),
         kind::CONFINED => Message::Confined(input.json()?),
         kind::REFUSED => Message::Refused(Stage::from_number(input.byte()?)?, input.i32()?),
         kind::ENDED => Message::Ended(input.end()?),

@@ -101,7 +101,7 @@ impl Sandbox {
             None => Vec::new(),
         };
         let descriptors: Vec<_> = entrance.iter().chain(&tasks).map(OwnedFd::as_fd).collect();
-        worker.begin(control, &task, &descriptors)?;
+        worker.begin(control, task, &descriptors)?;
         worker.give_back_what_it_does_not_need();
         Ok(worker)
     }
@@ -115,7 +115,7 @@ impl Worker {
     pub fn compiler() -> Result<Self, JailError> {
         let (control, child) = Helper::begin_as(Errand::Compile.words())?.wait()?;
         let mut worker = Self::new(Kind::Compile, child)?;
-        worker.begin(control, &Task::compile(), &[])?;
+        worker.begin(control, Task::compile(), &[])?;
         Ok(worker)
     }
 
@@ -135,8 +135,8 @@ impl Worker {
     }
 
     /// Says what it is to become, and waits until it says that it is.
-    fn begin(&mut self, control: Channel, task: &Task, descriptors: &[BorrowedFd<'_>]) -> Result<(), JailError> {
-        match control.send(&Message::Task(task.bytes()), descriptors) {
+    fn begin(&mut self, control: Channel, task: Task, descriptors: &[BorrowedFd<'_>]) -> Result<(), JailError> {
+        match control.send(&Message::Task(task), descriptors) {
             // A worker that ended has said why, and that is what is heard next.
             Ok(()) | Err(_) => {}
         }

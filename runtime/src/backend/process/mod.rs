@@ -36,6 +36,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long the output of a killed call may stay open before nobody waits for it any more.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a call that prints no more may run before somebody looks whether it is still wanted.
+const OUTSIDE_LIMIT: Duration = Duration::from_millis(100);
+
 /// A sandbox that is ready for calls.
 #[derive(Debug)]
 pub struct ProcessWall {
@@ -88,6 +91,8 @@ pub enum Event {
         /// Columns.
         columns: u16,
     },
+    /// The caller wants no answer any more: the call and everything that it started is to end.
+    Cancelled,
 }
 
 /// A source of events for a running call.
@@ -148,6 +153,8 @@ pub struct Run {
     pub unlisted: u64,
     /// The limit that ended it.
     pub ended_by: Option<LimitHit>,
+    /// Whether its caller ended it.
+    pub cancelled: bool,
     /// Limits that it ran into without ending.
     pub refusals: Vec<LimitHit>,
     /// What it used.
@@ -249,8 +256,8 @@ impl ProcessWall {
         if let Pumped::OverLimit(bytes) = pumped {
             running.kill(Some(hit(LimitKind::Output, output_bytes_max, bytes + 1)));
         }
-        match running.wait() {
-            Ok(ended) => Ok(Ran::Ended(Box::new(run(ended)?))),
+        match overseer.wait() {
+            Ok(ended) => Ok(Ran::Ended(Box::new(run(ended, overseer.cancelled)?))),
             Err(error) => not_started(error),
         }
     }
@@ -286,7 +293,7 @@ fn hit(limit: LimitKind, value: u64, observed: u64) -> LimitHit {
     LimitHit { limit, value, observed, unit: limit.unit() }
 }
 
-fn run(ended: stockade_jail::Ended) -> Result<Run> {
+fn run(ended: stockade_jail::Ended, cancelled: bool) -> Result<Run> {
     let mut exits = ended.exits.into_iter();
     let main = exits.next().ok_or_else(|| Error::bug("a call ended without a process"))?;
     Ok(Run {
@@ -294,6 +301,7 @@ fn run(ended: stockade_jail::Ended) -> Result<Run> {
         others: exits.collect(),
         unlisted: ended.exits_unlisted,
         ended_by: ended.cause,
+        cancelled,
         refusals: ended.refusals,
         usage: ended.usage,
     })
@@ -330,6 +338,7 @@ struct Watchman<'a> {
     outside: &'a mut dyn Outside,
     began: Instant,
     wall: Wall,
+    cancelled: bool,
 }
 
 /// Where a call is with its wall time.
@@ -344,13 +353,32 @@ impl<'a> Watchman<'a> {
     fn new(running: &'a Running, outside: &'a mut dyn Outside, began: Instant, wall_s: Option<u64>) -> Self {
         let until =
             wall_s.and_then(|wall_s| Some(Wall::Until(began.checked_add(Duration::from_secs(wall_s))?, wall_s)));
-        Self { running, outside, began, wall: until.unwrap_or(Wall::None) }
+        Self { running, outside, began, wall: until.unwrap_or(Wall::None), cancelled: false }
     }
 
-    fn pass_on(&self, event: Event) {
+    /// Waits for the end of a call that has closed its outputs: whoever is outside still reaches it.
+    fn wait(&mut self) -> std::result::Result<stockade_jail::Ended, JailError> {
+        if self.outside.descriptor().is_none() {
+            return self.running.wait();
+        }
+        loop {
+            if let Some(ended) = self.running.wait_timeout(OUTSIDE_LIMIT)? {
+                return Ok(ended);
+            }
+            self.attend();
+        }
+    }
+
+    fn pass_on(&mut self, event: Event) {
         let passed = match event {
             Event::Signal(signal) => self.running.signal(signal),
             Event::Resized { rows, columns } => self.running.resize(rows, columns),
+            Event::Cancelled => {
+                self.cancelled = true;
+                self.running.kill(None);
+                self.wall = Wall::Draining(Instant::now() + DRAIN_LIMIT);
+                Ok(())
+            }
         };
         if let Err(error) = passed {
             tracing::warn!(%error, "an event did not reach the call");

@@ -343,7 +343,7 @@ impl Attended<'_> {
     fn attend(&self, io: &mut ToolIo<'_>) -> Result<()> {
         while let Some(event) = io.outside.next_event() {
             match event {
-                Event::Signal(_) => self.cancel(),
+                Event::Signal(_) | Event::Cancelled => self.cancel(),
                 Event::Resized { .. } => {}
             }
         }

@@ -8,7 +8,7 @@ mod report;
 mod say;
 mod show;
 mod timeline;
-mod tools;
+pub(super) mod tools;
 mod tree;
 mod why;
 mod words;

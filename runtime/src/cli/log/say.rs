@@ -216,10 +216,7 @@ pub(super) fn recorder(open: &SessionOpen) -> String {
 }
 
 fn result(outcome: &Outcome) -> String {
-    let mut said = match outcome.t {
-        Some(_) => tools::how(outcome.cause, outcome.status).to_owned(),
-        None => ending(outcome.cause, outcome.status),
-    };
+    let mut said = tools::result(outcome);
     said += &format!(", {} wall, {} cpu", span(outcome.wall_us * 1000), span(outcome.cpu_us * 1000));
     for (name, stream) in [("stdout", outcome.out), ("stderr", outcome.err)] {
         if let Some(stream) = stream.filter(|stream| stream.z > 0) {

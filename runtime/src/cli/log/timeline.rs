@@ -3,6 +3,7 @@
 
 use super::say::{Beside, Said, say};
 use super::show::visible_json;
+use super::why::actor;
 use super::words::{cut, since};
 use super::{each, filter, unfinished, unrecorded};
 use crate::cli::style::Tone;
@@ -10,7 +11,7 @@ use crate::cli::{Context, print, tell};
 use crate::error::{Error, Result};
 use crate::journal::failed;
 use std::ffi::OsString;
-use stockade_audit::query::{End, LogReader, host_of, paths_of, process_of, program_of, utc};
+use stockade_audit::query::{End, LogReader, host_of, paths_of, process_of, program_of, tool_of, utc};
 use stockade_audit::record::{Evidence, Leaf, parse_head, parse_leaf};
 
 /// Longest sentence on a line, characters.
@@ -51,7 +52,7 @@ pub(super) fn beside(log: &LogReader) -> Result<(Beside, End)> {
 
 fn line(leaf: &Leaf, said: &Said, context: &Context) -> String {
     let call = leaf.call.as_ref().map_or("", |call| call.as_str());
-    let process = process_of(&leaf.body).map_or_else(String::new, |p| format!("p{p}"));
+    let process = actor(&leaf.body).unwrap_or_default();
     let verb = context.colour.paint(said.tone, &format!("{:10}", said.verb));
     let place = context.colour.paint(Tone::Faint, &format!("#{} {}", leaf.n, leaf.evidence.word()));
     let what = cut(&said.what, SENTENCE_CHARS);
@@ -67,6 +68,7 @@ fn object(leaf: &Leaf, said: &Said) -> Result<String> {
         "evidence": leaf.evidence.word(),
         "call": leaf.call.as_ref().map(|call| call.as_str()),
         "process": process_of(&leaf.body),
+        "tool": tool_of(&leaf.body),
         "paths": paths_of(&leaf.body).collect::<Vec<_>>(),
         "program": program_of(&leaf.body),
         "host": host_of(&leaf.body),

@@ -1,15 +1,19 @@
-//! What tools did, as words: an instance of a component, what it used, how it ended.
+//! What tools did, as words and as rows: an instance of a component, what it used, how it ended.
 //! It never says that a use came to something: outcomes, and the outlet's account, do.
 
-use super::words::{bytes, count, errno, operation, paths, span};
-use stockade_audit::record::{Cause, FsOp, LogPath, ToolEnd, ToolFiles, ToolNet, ToolOp, ToolStart, ToolUse, Was};
+use super::words::{bytes, count, ending, errno, operation, paths, span};
+use serde_json::json;
+use stockade_audit::query::Tool;
+use stockade_audit::record::{
+    Cause, FsOp, LogPath, Outcome, ToolEnd, ToolFiles, ToolNet, ToolOp, ToolStart, ToolUse, Was,
+};
 use stockade_audit::text::printable;
 
 /// Digits of a component's hash that are shown.
 const HASH_CHARS: usize = 12;
 
 /// A tool, and what it was given.
-pub(super) fn started(start: &ToolStart) -> String {
+pub(in crate::cli) fn started(start: &ToolStart) -> String {
     format!("{} ({}), {}", printable(&start.tool), component(start), given(start))
 }
 
@@ -33,7 +37,7 @@ pub(super) fn given(start: &ToolStart) -> String {
 }
 
 /// What a use is, as a verb.
-pub(super) fn verb(op: ToolOp) -> &'static str {
+pub(in crate::cli) fn verb(op: ToolOp) -> &'static str {
     match op {
         ToolOp::Read => "reads",
         ToolOp::List => "lists",
@@ -59,7 +63,7 @@ pub(super) fn verb(op: ToolOp) -> &'static str {
 }
 
 /// What was used, how much of it, and how it went.
-pub(super) fn used(used: &ToolUse) -> String {
+pub(in crate::cli) fn used(used: &ToolUse) -> String {
     let mut said = match (&used.path, &used.host, used.port) {
         (Some(path), _, _) => named(used, path),
         (None, Some(host), Some(port)) => format!("{}:{port}", printable(host)),
@@ -105,8 +109,73 @@ pub(super) fn how(cause: Cause, status: i32) -> &'static str {
     }
 }
 
+/// How a call ended: one of a tool has no process of which to speak.
+pub(super) fn result(outcome: &Outcome) -> String {
+    match outcome.t {
+        Some(_) => how(outcome.cause, outcome.status).to_owned(),
+        None => ending(outcome.cause, outcome.status),
+    }
+}
+
+/// What a tool is: its name, its component, what it was given.
+pub(super) fn identity(tool: &Tool) -> String {
+    tool.started.as_ref().map_or_else(|| "(its start is not in the log)".to_owned(), |(_, start)| started(start))
+}
+
+/// What a tool did, a row a kind: a title, names, and how many more there were.
+pub(super) fn rows(tool: &Tool) -> Vec<(&'static str, Vec<String>, u64)> {
+    let [read, written] = tool.bytes;
+    let wrote = tool.opened.kept.iter().map(LogPath::printable).collect();
+    let changed = tool.changed.kept.iter();
+    let changed =
+        changed.map(|(op, path, to)| format!("{} {}", operation(*op), paths(*op, path, to.as_ref()))).collect();
+    let looked = tool.looked.kept.iter().map(|(op, path, below)| {
+        let below = below.map_or_else(String::new, |below| format!(" and below, {}", count(below, "time")));
+        format!("{} {}{below}", verb(*op), path.printable())
+    });
+    let asked = tool.asked.kept.iter().map(|(host, port)| format!("{}:{port}", printable(host)));
+    let refused = tool.refused.kept.iter();
+    let refused =
+        refused.map(|(op, of, error)| format!("{} {} → {}", verb(*op), printable(of), errno(*error))).collect();
+    let moved = [(read, "read"), (written, "written")];
+    let moved = moved.iter().filter(|(count, _)| *count > 0).map(|(count, way)| format!("{} {way}", bytes(*count)));
+    let mut rows: Vec<(&'static str, Vec<String>, u64)> = vec![
+        ("wrote", wrote, tool.opened.more),
+        ("changed", changed, tool.changed.more),
+        ("looked", looked.collect(), tool.looked.more),
+        ("network", asked.collect(), tool.asked.more),
+        ("refused", refused, tool.refused.more),
+        ("moved", moved.collect(), 0),
+    ];
+    rows.retain(|(_, names, _)| !names.is_empty());
+    rows
+}
+
+/// A tool as JSON.
+pub(super) fn object(tool: &Tool) -> serde_json::Value {
+    let looked = tool.looked.kept.iter().map(|(op, path, below)| json!({ "op": op, "path": path, "below": below }));
+    let changed = tool.changed.kept.iter().map(|(op, path, to)| json!({ "op": op, "path": path, "to": to }));
+    let asked = tool.asked.kept.iter().map(|(host, port)| json!({ "host": host, "port": port }));
+    let refused = tool.refused.kept.iter().map(|(op, of, errno)| json!({ "op": op, "of": of, "errno": errno }));
+    json!({
+        "t": tool.t,
+        "call": tool.call.as_ref().map(|call| call.as_str()),
+        "since_start_ns": tool.since().map(|mark| mark.mono_ns),
+        "start": tool.started.as_ref().map(|(_, start)| start),
+        "wrote": tool.opened.kept,
+        "changed": changed.collect::<Vec<_>>(),
+        "looked": looked.collect::<Vec<_>>(),
+        "asked": asked.collect::<Vec<_>>(),
+        "refused": refused.collect::<Vec<_>>(),
+        "bytes_read": tool.bytes[0],
+        "bytes_written": tool.bytes[1],
+        "not_shown": tool.opened.more + tool.changed.more + tool.looked.more + tool.asked.more + tool.refused.more,
+        "end": tool.ended.as_ref().map(|(_, end)| end),
+    })
+}
+
 /// How a tool ended, and what that took.
-pub(super) fn ended(end: &ToolEnd) -> String {
+pub(in crate::cli) fn ended(end: &ToolEnd) -> String {
     let why = end.why.as_ref().map_or_else(String::new, |why| format!(": {}", printable(why)));
     let (wall, cpu) = (span(end.wall_us.saturating_mul(1000)), span(end.cpu_us.saturating_mul(1000)));
     let (memory, uses) = (bytes(end.mem_bytes), count(end.uses, "use"));

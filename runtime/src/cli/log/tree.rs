@@ -1,8 +1,10 @@
-//! `stockade log tree`: calls, and below each its processes, with times, exits, what they ran, wrote and connected to.
+//! `stockade log tree`: calls, and below each its tool and its processes, with times, exits, what they ran, wrote and
+//! connected to.
 //! It never invents a process that no record names.
 
 use super::say::{Beside, used};
 use super::show::visible_json;
+use super::tools;
 use super::words::{cut, ending, errno, list, no_program, operation, paths, since, socket, span};
 use super::{unfinished, unrecorded};
 use crate::cli::style::{Colour, Tone};
@@ -11,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::journal::failed;
 use serde_json::json;
 use std::fmt::Write as _;
-use stockade_audit::query::{Called, Decided, Exec, LogReader, Process, Tree};
-use stockade_audit::record::{CallId, LogPath};
+use stockade_audit::query::{Called, Decided, Exec, LogReader, Process, Tool, Tree};
+use stockade_audit::record::{CallId, Cause, LogPath};
 use stockade_audit::text::printable;
 
 /// Characters of a command that are shown.
@@ -60,9 +62,11 @@ pub(super) fn tree(log: &LogReader, call: Option<&str>, names: Names, json: bool
     let mut page = Page { out: String::new(), names, beside: &beside, colour: context.colour };
     for called in tree.calls.iter().filter(|called| wanted(Some(&called.id))) {
         page.call(called);
+        tree.tools_of(Some(&called.id)).for_each(|tool| page.tool(tool));
         page.processes(&tree.below(Some(&called.id)));
     }
     if wanted(None) {
+        tree.tools_of(None).for_each(|tool| page.tool(tool));
         page.processes(&tree.below(None));
     }
     print(&page.out)?;
@@ -94,7 +98,7 @@ impl Page<'_> {
             }
             (_, Some((_, outcome))) => {
                 let tone = if outcome.status == 0 { Tone::Good } else { Tone::Notice };
-                (tone, format!("{}  {}", ending(outcome.cause, outcome.status), span(outcome.wall_us * 1000)))
+                (tone, format!("{}  {}", tools::result(outcome), span(outcome.wall_us.saturating_mul(1000))))
             }
             (Some(Decided::Permitted(..)), None) => (Tone::Notice, "no result in the log".to_owned()),
             (None, None) => (Tone::Notice, "no decision in the log".to_owned()),
@@ -110,6 +114,26 @@ impl Page<'_> {
             let limit = format!("  limit {}: {} of {}", printable(&limit.which), limit.seen, limit.max);
             let limit = self.colour.paint(Tone::Bad, &limit);
             self.line(&limit);
+        }
+    }
+
+    fn tool(&mut self, tool: &Tool) {
+        let name = self.colour.paint(Tone::Strong, &format!("t{}", tool.t));
+        let (tone, how) = match &tool.ended {
+            Some((_, end)) if end.cause == Cause::Exit && end.status == 0 => (Tone::Good, tools::ended(end)),
+            Some((_, end)) => (Tone::Notice, tools::ended(end)),
+            None => (Tone::Notice, "no end in the log".to_owned()),
+        };
+        let how = self.colour.paint(tone, &how);
+        let since_start = tool.since().map_or_else(String::new, |mark| format!("  {}", since(mark.mono_ns)));
+        self.line(&format!("└─ {name} {}  {how}{since_start}", tools::identity(tool)));
+        let mut lines = Vec::new();
+        for (title, names, more) in tools::rows(tool) {
+            self.row(title, names.into_iter(), more, &mut lines);
+        }
+        for line in lines {
+            let line = self.colour.paint(Tone::Faint, &line);
+            self.line(&format!("      {line}"));
         }
     }
 
@@ -229,7 +253,10 @@ fn objects(tree: &Tree, wanted: &dyn Fn(Option<&CallId>) -> bool, beside: &Besid
     let ids = tree.calls.iter().map(|called| Some(&called.id)).chain([None]);
     let below = ids.filter(|id| wanted(*id)).flat_map(|id| tree.below(id));
     let processes = below.map(|(depth, process)| process_object(depth, process, beside));
-    let object = json!({ "calls": calls.collect::<Vec<_>>(), "processes": processes.collect::<Vec<_>>() });
+    let used = tree.tools.values().filter(|tool| wanted(tool.call.as_ref())).map(tools::object);
+    let object = json!({
+        "calls": calls.collect::<Vec<_>>(), "processes": processes.collect::<Vec<_>>(), "tools": used.collect::<Vec<_>>(),
+    });
     let text = serde_json::to_vec_pretty(&object).map_err(|e| Error::bug(format!("write JSON: {e}")))?;
     Ok(visible_json(&text))
 }

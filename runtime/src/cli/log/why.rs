@@ -16,7 +16,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
-use stockade_audit::query::{Filter, Found, Glob, LogReader, Process, Why, process_of};
+use stockade_audit::query::{Filter, Found, Glob, LogReader, Process, Why, process_of, tool_of};
 use stockade_audit::record::{Act, Apply, Body, Discard, FileState, FsOutcome, LogPath, PATH_BYTES_MAX, Undo};
 use stockade_audit::text::printable_bytes;
 
@@ -162,7 +162,7 @@ impl Page<'_> {
         }
         for found in &why.events {
             let said = say(&found.leaf, self.beside);
-            let p = process_of(&found.leaf.body).map_or_else(String::new, |p| format!("p{p} "));
+            let p = actor(&found.leaf.body).map_or_else(String::new, |actor| format!("{actor} "));
             self.line("through", &format!("{p}{} {}", said.verb, said.what), Some(found));
         }
         if why.events.is_empty() && why.change.is_some() {
@@ -195,6 +195,11 @@ impl Page<'_> {
             self.line("made by", &makers.join(" ← "), None);
         }
     }
+}
+
+/// Who did what a record tells of.
+pub(super) fn actor(body: &Body) -> Option<String> {
+    process_of(body).map(|p| format!("p{p}")).or_else(|| tool_of(body).map(|t| format!("t{t}")))
 }
 
 fn program(process: &Process) -> String {

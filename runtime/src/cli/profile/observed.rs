@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use stockade_audit::query::{can_change, paths_of, program_of};
-use stockade_audit::record::{Body, Evidence, FsOp, Leaf, LogPath, SocketOp, Was};
+use stockade_audit::query::{can_change, change_of, paths_of, program_of};
+use stockade_audit::record::{Body, Evidence, FsOp, Leaf, LogPath, SocketOp, ToolOp, ToolUse, ToolUseOf, Was};
 
 /// What is asked of a host: ports, and where requests were seen, methods and first parts of paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl Observed {
                 (false, false) => {}
                 (false, true) => self.refuse(format!("write {}", path.display())),
             }
-        } else if let Body::FsChange(change) = &leaf.body {
-            let how = match change.op {
+        } else if let Some((op, path, to)) = change_of(&leaf.body) {
+            let how = match op {
                 FsOp::Chmod | FsOp::Chown | FsOp::Utimes | FsOp::Truncate | FsOp::Setxattr | FsOp::Removexattr => {
                     Write::InPlace
                 }
@@ -73,15 +73,33 @@ impl Observed {
                 | FsOp::Symlink
                 | FsOp::Mknod => Write::Named,
             };
-            let other = change.to.as_ref().filter(|_| matches!(change.op, FsOp::Rename | FsOp::Exchange));
-            for path in [Some(&change.path), other].into_iter().flatten().filter_map(plain) {
+            let other = to.filter(|_| matches!(op, FsOp::Rename | FsOp::Exchange));
+            for path in [Some(path), other].into_iter().flatten().filter_map(plain) {
                 self.write(path, how);
             }
+        } else if let Body::ToolUse(used) = &leaf.body {
+            self.take_use(used);
         } else if let Body::ProcExec(exec) = &leaf.body {
             let paths = [exec.exe.as_ref(), exec.exe.as_ref().and(exec.asked.as_ref())];
             self.execs.extend(paths.into_iter().flatten().filter_map(plain));
         } else {
             self.take_network(leaf);
+        }
+    }
+
+    /// A tool's use that is not a change of names or properties.
+    fn take_use(&mut self, used: &ToolUse) {
+        let Some(path) = used.path.as_ref().and_then(plain) else { return };
+        match (used.op.of(), used.errno, used.op) {
+            // A directory stands for all that was read below it.
+            (ToolUseOf::Reading, None, _) => drop(self.reads.insert(path)),
+            (ToolUseOf::Change, None, ToolOp::Open) => {
+                self.write(path, if used.was.is_some() { Write::Named } else { Write::InPlace });
+            }
+            // Files that are not there, or may not be written, are asked for only by who wants to write.
+            (ToolUseOf::Change, Some(_), _) => self.refuse(format!("write {}", path.display())),
+            (ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change | ToolUseOf::Net | ToolUseOf::Other, _, _) => {
+            }
         }
     }
 

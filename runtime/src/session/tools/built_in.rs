@@ -18,7 +18,7 @@ macro_rules! components {
     };
 }
 
-components! { "edit" "fetch" "glob" "grep" "list" "noop" "patch" "read" "write" }
+components! { "edit" "fetch" "glob" "grep" "list" "noop" "patch" "read" "shell" "write" }
 
 /// What is read of the manifest.
 #[derive(Deserialize)]

@@ -33,7 +33,7 @@ impl ToolRecords {
     pub(super) fn take(&mut self, used: ToolUse) -> Option<ToolUse> {
         self.uses = self.uses.saturating_add(used.uses());
         if used.errno.is_some() {
-            self.refused.add(used);
+            self.refused.add(named(used));
             return None;
         }
         match used.op.of() {
@@ -66,6 +66,16 @@ impl ToolRecords {
         });
         (again.chain(quiet.into_records()).chain(refused.into_records()).collect(), uses)
     }
+}
+
+/// A use that was refused, without what no kernel would have taken for a name: a record cannot have that.
+fn named(used: ToolUse) -> ToolUse {
+    let is_name = |name: &LogPath| !name.0.is_empty() && !name.0.contains(&0);
+    let path = used.path.filter(is_name);
+    let to = used.to.filter(is_name);
+    let path_h = used.path_h.filter(|_| path.is_some());
+    let to_h = used.to_h.filter(|_| to.is_some());
+    ToolUse { path, path_h, to, to_h, ..used }
 }
 
 /// A count as a record has it: one is not several.
@@ -284,6 +294,18 @@ mod tests {
         assert!(now.is_empty());
         let all = ToolUse { errno: Some(13), below: Some(1000), ..of(ToolOp::Open, "/proc") };
         assert_eq!(end, [of(ToolOp::Read, "a/b/c/d"), all]);
+    }
+
+    /// A tool must not end the log by asking for what is no name.
+    #[test]
+    fn what_was_refused_and_is_no_name_is_told_without_it() {
+        let refused = |path: &str, to: Option<&str>| {
+            let op = if to.is_some() { ToolOp::Symlink } else { ToolOp::Stat };
+            ToolUse { errno: Some(2), to: to.map(Into::into), ..of(op, path) }
+        };
+        let (_, end, _) = told([refused("", None), refused("a\0b", None), refused("a", Some(""))]);
+        let stat = ToolUse { errno: Some(2), times: Some(2), ..ToolUse::new(3, ToolOp::Stat) };
+        assert_eq!(end, [stat, ToolUse { errno: Some(2), ..of(ToolOp::Symlink, "a") }]);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //! It never reads a log.
 
 use super::glob::Glob;
-use super::subject::{host_of, paths_of, process_of, program_of};
+use super::subject::{host_of, paths_of, process_of, program_of, tool_of};
 use super::time::{Bound, bound};
 use crate::record::{Evidence, Head, Leaf};
 use crate::text::printable_bytes;
 use std::fmt;
 
 /// Every field, and what its terms look like: for help and hints.
-pub const FIELDS: &str = "k=GLOB (kind), ev=LEVEL or ev>=LEVEL (evidence), tc=GLOB or call=GLOB, p=N (process), path=GLOB, \
+pub const FIELDS: &str = "k=GLOB (kind), ev=LEVEL or ev>=LEVEL (evidence), tc=GLOB or call=GLOB, p=N (process), t=N (tool), path=GLOB, \
     exe=GLOB, host=GLOB, n=FROM..TO, since=TIME and until=TIME (1.5s, 200ms, 3m since the start, or 2026-01-31T12:00:00Z); \
     != for what must not be";
 
@@ -60,6 +60,7 @@ enum About {
     Since(Bound),
     Until(Bound),
     Process(u64),
+    Tool(u64),
     Path(Glob),
     Program(Glob),
     Host(Glob),
@@ -129,7 +130,7 @@ impl About {
             Self::Numbers(from, to) => Some((*from..*to).contains(&head.n)),
             Self::Since(bound) => Some(!bound.is_after(head)),
             Self::Until(bound) => Some(bound.is_after(head)),
-            Self::Process(_) | Self::Path(_) | Self::Program(_) | Self::Host(_) => None,
+            Self::Process(_) | Self::Tool(_) | Self::Path(_) | Self::Program(_) | Self::Host(_) => None,
         }
     }
 
@@ -137,6 +138,7 @@ impl About {
     fn holds_of_body(&self, leaf: &Leaf) -> Option<bool> {
         match self {
             Self::Process(p) => Some(process_of(&leaf.body) == Some(*p)),
+            Self::Tool(t) => Some(tool_of(&leaf.body) == Some(*t)),
             Self::Path(glob) => Some(paths_of(&leaf.body).any(|path| glob.matches(&path.0))),
             Self::Program(glob) => Some(program_of(&leaf.body).is_some_and(|exe| glob.matches(&exe.0))),
             Self::Host(glob) => Some(host_of(&leaf.body).is_some_and(|host| glob.matches(host.as_bytes()))),
@@ -170,6 +172,7 @@ fn term(part: &[u8]) -> Result<Term, &'static str> {
         b"since" => About::Since(time(value)?),
         b"until" => About::Until(time(value)?),
         b"p" => About::Process(number(value.strip_prefix(b"p").unwrap_or(value)).ok_or("write p=4")?),
+        b"t" => About::Tool(number(value.strip_prefix(b"t").unwrap_or(value)).ok_or("write t=4")?),
         b"path" => About::Path(Glob::new(value)),
         b"exe" => About::Program(Glob::new(value)),
         b"host" => About::Host(Glob::new(value)),

@@ -42,7 +42,7 @@ pub struct Index {
 #[derive(Debug)]
 struct Segment {
     number: u32,
-    /// By path. By call: its `call`, `permit`, `deny`, `limit` and `result` records. By process: where it came from, what it
+    /// By path. By call: its `call`, `permit`, `deny`, `limit`, `tool.start`, `tool.end` and `result` records. By process: where it came from, what it
     /// executed, how it ended; and everything.
     tables: [Directory; TABLES],
     pages: Pages,
@@ -311,7 +311,7 @@ struct Tables {
 }
 
 fn is_of_call_itself(kind: &str) -> bool {
-    matches!(kind, "call" | "permit" | "deny" | "limit" | "result")
+    matches!(kind, "call" | "permit" | "deny" | "limit" | "result" | "tool.start" | "tool.end")
 }
 
 fn is_of_life(kind: &str) -> bool {

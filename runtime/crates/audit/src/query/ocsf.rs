@@ -1,6 +1,7 @@
 //! The log as events of the Open Cybersecurity Schema Framework, version 1.8: one event a record, one line an event.
 //! It never says that something happened for which there is no record; each event carries its record as `raw_data`.
 
+mod classes;
 mod tools;
 
 use super::export::{endpoint, object, opened, text};
@@ -9,6 +10,7 @@ use crate::disclose::Disclosed;
 use crate::error::Result;
 use crate::merkle::{Hash, leaf_hash};
 use crate::record::*;
+use classes::{of_change, of_method, of_operation};
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::io::Write;
@@ -470,40 +472,5 @@ fn classify(body: &Body) -> Class {
         | Body::LedgerBeat(_)
         | Body::LedgerClose(_)
         | Body::LedgerAfter(_) => class(BASE, 99, "Ledger"),
-    }
-}
-
-fn of_operation(op: FsOp) -> Class {
-    match op {
-        FsOp::Unlink | FsOp::Rmdir => class(FILE, 4, "Delete"),
-        FsOp::Rename | FsOp::Exchange => class(FILE, 5, "Rename"),
-        FsOp::Link | FsOp::Symlink | FsOp::Mkdir | FsOp::Mknod => class(FILE, 1, "Create"),
-        FsOp::Chmod | FsOp::Chown => class(FILE, 7, "Set Security"),
-        FsOp::Utimes | FsOp::Setxattr | FsOp::Removexattr => class(FILE, 6, "Set Attributes"),
-        FsOp::Truncate => class(FILE, 3, "Update"),
-    }
-}
-
-fn of_change(op: Change) -> Class {
-    match op {
-        Change::Created => class(FILE, 1, "Create"),
-        Change::Modified | Change::Retyped => class(FILE, 3, "Update"),
-        Change::Deleted => class(FILE, 4, "Delete"),
-        Change::Metadata => class(FILE, 6, "Set Attributes"),
-    }
-}
-
-fn of_method(method: &str) -> Class {
-    match method {
-        "CONNECT" => class(HTTP, 1, "Connect"),
-        "DELETE" => class(HTTP, 2, "Delete"),
-        "GET" => class(HTTP, 3, "Get"),
-        "HEAD" => class(HTTP, 4, "Head"),
-        "OPTIONS" => class(HTTP, 5, "Options"),
-        "POST" => class(HTTP, 6, "Post"),
-        "PUT" => class(HTTP, 7, "Put"),
-        "TRACE" => class(HTTP, 8, "Trace"),
-        "PATCH" => class(HTTP, 9, "Patch"),
-        _ => class(HTTP, 99, "Other"),
     }
 }

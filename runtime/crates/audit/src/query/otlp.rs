@@ -1,9 +1,10 @@
-//! The log as OpenTelemetry data (OTLP/JSON): a log record for each leaf, a span for the session, each call, each process.
+//! The log as OpenTelemetry data (OTLP/JSON): a log record for each leaf, a span for the session, each call, each process and tool.
 //! It never sends anything; each line is one export request, as a file exporter writes it.
 
 use super::export::{opened, text};
 use super::process::{Called, Decided, Mark, Process, Tree};
-use super::subject::{host_of, path_of, process_of};
+use super::subject::{host_of, path_of, process_of, tool_of};
+use super::tool::Tool;
 use super::{Disclose, LogReader};
 use crate::disclose::Disclosed;
 use crate::error::Result;
@@ -103,6 +104,9 @@ impl Story<'_> {
     }
 
     fn span_of(&self, leaf: &Leaf) -> String {
+        if let Some(t) = tool_of(&leaf.body).filter(|_| !matches!(leaf.body, Body::Outcome(_))) {
+            return self.span_id(&format!("t{t}"));
+        }
         match (process_of(&leaf.body), &leaf.call) {
             (Some(p), _) => self.span_id(&format!("p{p}")),
             (None, Some(call)) => self.span_id(call.as_str()),
@@ -171,7 +175,7 @@ impl Story<'_> {
         json!({ "resourceSpans": [{ "resource": self.resource(), "scopeSpans": [{ "scope": scope(), "spans": spans }] }] })
     }
 
-    /// The session, its calls, their processes.
+    /// The session, its calls, their processes and tools.
     fn spans(&self) -> Vec<Json> {
         let session = self.open.as_ref().map(|(opened, _)| {
             let end = self.close.as_ref().map(|(mark, _)| *mark);
@@ -181,7 +185,8 @@ impl Story<'_> {
         });
         let calls = self.tree.calls.iter().map(|called| self.of_call(called));
         let processes = self.tree.processes.values().filter_map(|process| self.of_process(process));
-        session.into_iter().chain(calls).chain(processes).map(|span| self.span(span)).collect()
+        let tools = self.tree.tools.values().filter_map(Self::of_tool);
+        session.into_iter().chain(calls).chain(processes).chain(tools).map(|span| self.span(span)).collect()
     }
 
     fn of_call(&self, called: &Called) -> Span {
@@ -232,6 +237,24 @@ impl Story<'_> {
         let end = process.ended.as_ref().map(|(mark, _)| *mark);
         let of = format!("p{}", process.p);
         Some(Span { of, parent: Some(parent), name, start: process.since()?, end, failed, own })
+    }
+
+    fn of_tool(tool: &Tool) -> Option<Span> {
+        let parent = tool.call.as_ref().map_or_else(|| "session".to_owned(), CallId::to_string);
+        let (start, end) = (tool.started.as_ref().map(|(_, start)| start), tool.ended.as_ref());
+        let own = attributes([
+            attribute("stockade.tool.id", string(format!("t{}", tool.t))),
+            attribute("gen_ai.tool.name", tool.name().and_then(string)),
+            attribute("stockade.component.sha256", start.and_then(|start| string(start.h.to_string()))),
+            attribute("stockade.cpu_us", end.and_then(|(_, end)| int(end.cpu_us))),
+            attribute("stockade.memory_bytes", end.and_then(|(_, end)| int(end.mem_bytes))),
+            attribute("stockade.tool.uses", end.and_then(|(_, end)| int(end.uses))),
+        ]);
+        let of = format!("t{}", tool.t);
+        let name = tool.name().map_or_else(|| of.clone(), str::to_owned);
+        let failed = end.is_some_and(|(_, end)| end.cause != Cause::Exit || end.status != 0);
+        let end = end.map(|(mark, _)| *mark);
+        Some(Span { of, parent: Some(parent), name, start: tool.since()?, end, failed, own })
     }
 
     fn span(&self, Span { of, parent, name, start, end, failed, mut own }: Span) -> Json {

@@ -1,7 +1,8 @@
-//! What a log says of a session's calls and processes: who came from whom, ran what, wrote what, asked for what, ended how.
+//! What a log says of a session's calls, processes and tools: who came from whom, ran what, wrote what, asked for what, ended how.
 //! It never fills in what no record says: a process without a record of its start has none here either.
 
-use super::subject::can_change;
+use super::subject::{can_change, tool_of};
+use super::tool::Tool;
 use crate::record::{
     Body, Call, CallId, Deny, Digest, Evidence, FsChange, Leaf, Limit, LogPath, NetAsk, Outcome, ProcCall, ProcExec,
     ProcExit, ProcStart,
@@ -59,7 +60,7 @@ impl<T> Default for Names<T> {
 }
 
 impl<T: Ord> Names<T> {
-    fn add(&mut self, name: T) {
+    pub(super) fn add(&mut self, name: T) {
         if self.kept.len() < NAMES_MAX || self.kept.contains(&name) {
             self.kept.insert(name);
         } else {
@@ -182,13 +183,15 @@ pub struct Called {
     pub ended: Option<(Mark, Outcome)>,
 }
 
-/// A session's calls and processes.
+/// A session's calls, processes and tools.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tree {
     /// Calls, in order.
     pub calls: Vec<Called>,
     /// Processes by stable id.
     pub processes: BTreeMap<u64, Process>,
+    /// Tools by stable id.
+    pub tools: BTreeMap<u64, Tool>,
     /// Names by the synthetic address that was answered for them.
     pub names: HashMap<String, String>,
     by_call: HashMap<CallId, usize>,
@@ -201,6 +204,10 @@ impl Tree {
             && !matches!(leaf.body, Body::Outcome(_))
         {
             self.processes.entry(p).or_insert_with(|| Process::new(p)).take(leaf);
+        } else if let Some(t) = tool_of(&leaf.body)
+            && !matches!(leaf.body, Body::Outcome(_))
+        {
+            self.tools.entry(t).or_insert_with(|| Tool::new(t)).take(leaf);
         } else if let Body::NetName(name) = &leaf.body
             && let Some(addr) = &name.addr
         {
@@ -228,6 +235,11 @@ impl Tree {
         } else if let Body::Outcome(outcome) = &leaf.body {
             called.ended = Some((mark, outcome.clone()));
         }
+    }
+
+    /// The tools of a call (of none, those without one), in the order in which they began.
+    pub fn tools_of(&self, call: Option<&CallId>) -> impl Iterator<Item = &Tool> {
+        self.tools.values().filter(move |tool| tool.call.as_ref() == call)
     }
 
     /// The processes of a call (of none, those without one), each below the one that made it, with its depth. One whose

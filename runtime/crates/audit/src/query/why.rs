@@ -2,7 +2,7 @@
 //! It never claims a cause that no record shows: what explains a change is what the log has between it and the one before.
 
 use super::process::Process;
-use super::subject::{can_change, paths_of, process_of};
+use super::subject::{can_change, change_of, paths_of, process_of, tool_of};
 use super::{Found, Glob, Index, LogReader};
 use crate::error::Result;
 use crate::record::{Body, CallId, FsOp, LogPath};
@@ -20,7 +20,7 @@ pub struct Why {
     pub path: LogPath,
     /// What became of it. `None`: what was done to the path, and nothing of that was left at the end of a call.
     pub change: Option<Found>,
-    /// Opens for writing, and changes of names and properties, since the change before: of this path, or of a name that
+    /// Opens for writing, and changes of names and properties, by processes and tools, since the change before: of this path, or of a name that
     /// the file had before.
     pub events: Vec<Found>,
     /// Who did those: each process, then whoever made it, up to the main process of the call.
@@ -68,9 +68,9 @@ struct Asker<'a> {
 impl Asker<'_> {
     fn of_path(&mut self, path: &LogPath, found: Vec<Found>) -> Result<Vec<Why>> {
         let (changes, mut events): (Vec<Found>, Vec<Found>) =
-            found.into_iter().partition(|found| process_of(&found.leaf.body).is_none());
+            found.into_iter().partition(|found| !is_event(&found.leaf.body));
         events.extend(self.of_earlier_names(path, &events)?);
-        events.retain(|found| !matches!(&found.leaf.body, Body::FsOpen(open) if !can_change(open)));
+        events.retain(|found| may_change(&found.leaf.body));
         events.sort_by_key(|found| found.leaf.n);
         events.dedup_by_key(|found| found.leaf.n);
         let mut events = VecDeque::from(events);
@@ -127,7 +127,7 @@ impl Asker<'_> {
 
     fn events_of(&self, path: &LogPath) -> Result<Vec<Found>> {
         let found = self.index.find(self.log, &Glob::exactly(&path.0))?;
-        Ok(found.into_iter().filter(|found| process_of(&found.leaf.body).is_some()).collect())
+        Ok(found.into_iter().filter(|found| is_event(&found.leaf.body)).collect())
     }
 
     fn call(&mut self, call: &CallId) -> Result<Vec<Found>> {
@@ -167,13 +167,26 @@ impl Asker<'_> {
     }
 }
 
+/// Whether a record says what a process or a tool did, rather than what came of it.
+fn is_event(body: &Body) -> bool {
+    process_of(body).is_some() || tool_of(body).is_some()
+}
+
+/// Whether what a record tells of can have changed a file: what only looked explains nothing.
+fn may_change(body: &Body) -> bool {
+    if let Body::FsOpen(open) = body {
+        return can_change(open);
+    }
+    if let Body::ToolUse(used) = body { used.can_change() } else { true }
+}
+
 /// The other name of the same file, where a record gives it one: what it was called before, or is called too.
 fn other_name(found: &Found, name: &LogPath) -> Option<LogPath> {
-    let Body::FsChange(change) = &found.leaf.body else { return None };
-    let to = change.to.as_ref()?;
-    match change.op {
-        FsOp::Rename => (to == name).then(|| change.path.clone()),
-        FsOp::Exchange | FsOp::Link => Some(if to == name { change.path.clone() } else { to.clone() }),
+    let (op, path, to) = change_of(&found.leaf.body)?;
+    let to = to?;
+    match op {
+        FsOp::Rename => (to == name).then(|| path.clone()),
+        FsOp::Exchange | FsOp::Link => Some(if to == name { path.clone() } else { to.clone() }),
         FsOp::Unlink
         | FsOp::Rmdir
         | FsOp::Symlink
@@ -196,8 +209,8 @@ fn directories(path: &LogPath) -> Vec<LogPath> {
 
 /// What `name` was called before a record moved the directory above it to where it is.
 fn moved_from(found: &Found, directory: &LogPath, name: &LogPath) -> Option<LogPath> {
-    let Body::FsChange(change) = &found.leaf.body else { return None };
-    let moved = matches!(change.op, FsOp::Rename | FsOp::Exchange) && change.to.as_ref() == Some(directory);
+    let (op, path, to) = change_of(&found.leaf.body)?;
+    let moved = matches!(op, FsOp::Rename | FsOp::Exchange) && to == Some(directory);
     let below = name.0.strip_prefix(directory.0.as_slice()).filter(|_| moved)?;
-    Some(LogPath([change.path.0.as_slice(), below].concat()))
+    Some(LogPath([path.0.as_slice(), below].concat()))
 }

@@ -167,7 +167,10 @@ fn of_one(used: &ToolUse) -> Option<&'static str> {
         (fl.is_some(), opened),
     ];
     let may = [(ino.is_some(), opened), (was.is_some(), opened), (w.is_some(), writes), (r.is_some(), reads)];
-    let wrong = has.iter().any(|(has, must)| has != must) || may.iter().any(|(has, may)| *has && !may);
+    // What was refused need not have been a name, nor an address.
+    let refused = used.errno.is_some();
+    let wrong = has.iter().any(|(has, must)| *has && !must || *must && !has && !refused)
+        || may.iter().any(|(has, may)| *has && !may);
     wrong.then_some("a use with other members than its operation has")
 }
 

@@ -9,7 +9,7 @@ use super::net::Outlet;
 use super::recorded::Recorded;
 use super::session_of;
 use super::tools::Tools;
-use crate::record::{Body, CallId, Cause, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
+use crate::record::{Body, CallId, Cause, FsOutcome, Leaf, Outcome, ProcExit, SessionClose, SessionOpen};
 use std::collections::{BTreeMap, HashMap};
 
 const LOG: LogKind = LogKind::Session;
@@ -20,6 +20,8 @@ struct CallState {
     leaf: u64,
     /// Name of the tool that was asked for.
     tool: String,
+    /// The first change that is said of it.
+    changed: Option<u64>,
     decision: Option<Decision>,
     result: Option<u64>,
     limited: bool,
@@ -90,11 +92,7 @@ impl<'a> Rules<'a> {
                     state.limited = true;
                 }
             }
-            Body::FsOutcome(outcome) => {
-                let call = self.running(n, call.as_ref(), "a changed file", findings);
-                self.tools.outcome(n, call, findings);
-                self.recorded.outcome(n, call, outcome, findings);
-            }
+            Body::FsOutcome(outcome) => self.changed(n, call.as_ref(), outcome, findings),
             Body::Gap(gap) => {
                 self.lost += gap.lost;
                 findings.incomplete(LOG, n, format!("{} events are missing: {}", gap.lost, gap.why));
@@ -155,7 +153,7 @@ impl<'a> Rules<'a> {
             findings.incomplete(LOG, n, "a call without a name");
             return;
         };
-        let state = CallState { leaf: n, tool, decision: None, result: None, limited: false };
+        let state = CallState { leaf: n, tool, changed: None, decision: None, result: None, limited: false };
         if self.calls.insert(call, state).is_some() {
             findings.incomplete(LOG, n, "a second call of this name");
         }
@@ -204,11 +202,25 @@ impl<'a> Rules<'a> {
         (state.decision == Some(Decision::Permit) && state.result.is_none()).then_some(state.leaf)
     }
 
+    /// A file differs from what it was before the call.
+    fn changed(&mut self, n: u64, id: Option<&CallId>, outcome: FsOutcome, findings: &mut Findings) {
+        let call = self.running(n, id, "a changed file", findings);
+        if let Some(state) = id.and_then(|id| self.calls.get_mut(id)) {
+            state.changed.get_or_insert(n);
+        }
+        self.tools.outcome(n, call, findings);
+        self.recorded.outcome(n, call, outcome, findings);
+    }
+
     /// What a tool did, and what it did to files.
     fn tool(&mut self, n: u64, id: Option<&CallId>, event: Body, findings: &mut Findings) {
         let call = self.running(n, id, "what a tool did", findings);
         if let Body::ToolStart(start) = event {
-            let named = id.and_then(|id| self.calls.get(id)).map(|state| state.tool.as_str());
+            let state = id.and_then(|id| self.calls.get(id));
+            if let Some(leaf) = state.and_then(|state| state.changed) {
+                findings.incomplete(LOG, n, format!("a tool begins behind a change in its call, leaf {leaf}"));
+            }
+            let named = state.map(|state| state.tool.as_str());
             self.tools.started(n, call, named, &start, findings);
             self.recorded.tool_started(call);
         } else if let Body::ToolUse(used) = event {

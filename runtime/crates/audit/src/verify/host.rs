@@ -119,10 +119,7 @@ pub(super) fn read_ledger(
 
 fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionFacts>, findings: &mut Findings) {
     let n = leaf.n;
-    let init = matches!(leaf.body, Body::LedgerInit(_));
-    if init != (n == 0) {
-        findings.broken(LogKind::Ledger, n, "a ledger has one ledger.init, its first leaf");
-    }
+    check_first(n, &leaf.body, findings);
     let mut known = |sid: &SessionId, findings: &mut Findings, act: &dyn Fn(&mut SessionFacts) -> bool| {
         if !sessions.get_mut(sid).is_some_and(act) {
             findings.broken(LogKind::Ledger, n, format!("it does not fit what came before about session {sid}"));
@@ -188,6 +185,13 @@ fn take_leaf(leaf: Leaf, vkey: &str, sessions: &mut BTreeMap<SessionId, SessionF
         | Body::SecretScrub(_) => {
             findings.broken(LogKind::Ledger, n, "a record of this kind does not belong into a ledger")
         }
+    }
+}
+
+/// The first leaf of a ledger, and no other, makes it.
+fn check_first(n: u64, body: &Body, findings: &mut Findings) {
+    if matches!(body, Body::LedgerInit(_)) != (n == 0) {
+        findings.broken(LogKind::Ledger, n, "a ledger has one ledger.init, its first leaf");
     }
 }
 

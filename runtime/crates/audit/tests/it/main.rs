@@ -13,6 +13,7 @@ mod recorded;
 mod story;
 mod tamper;
 mod tiles;
+mod tools;
 mod vectors;
 mod verify;
 mod waits;

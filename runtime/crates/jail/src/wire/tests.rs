@@ -39,7 +39,7 @@ fn samples() -> Vec<Message> {
         Message::Made,
         Message::Enquire,
         Message::Insides(Insides { objects: vec![Identity { device: 1, inode: u64::MAX }] }),
-        Message::Task(b"{}".to_vec()),
+        Message::Task(Task::compile()),
         Message::Confined(vec![LayerState::absent(Layer::Landlock, "why")]),
         Message::Failed(JailError::os("mount", "/x", 13).kind(ErrorKind::OverlayRefused)),
         Message::Started(2),

@@ -57,6 +57,7 @@ pub(super) fn irrevocably(
     start: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<(Option<OwnedFd>, Vec<LayerState>), JailError> {
     let mut layers = Vec::new();
+    one_thread()?;
     let bond = match errand {
         Errand::Compile => None,
         Errand::Beside(..) => Some(first(&mut descriptors)?),
@@ -102,6 +103,16 @@ pub(super) fn irrevocably(
     let list = seccomp::compile_for_a_worker(errand.kind())?;
     layers.push(list.install_on_all_threads()?.detail(list.sha256_hex()));
     Ok((root, layers))
+}
+
+/// Nobody joins a user namespace with others in the process (setns(2)), and what is done to one thread is not done to
+/// another.
+fn one_thread() -> Result<(), JailError> {
+    match std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
+        0 | 1 => Ok(()),
+        more => Err(JailError::bug("confine", format!("a worker with {more} threads"))
+            .hint("its threads are started by what `irrevocably_confine_with` is given")),
+    }
 }
 
 /// What comes along first.

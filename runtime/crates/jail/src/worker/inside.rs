@@ -2,7 +2,7 @@
 //! It never reads a byte from its user before it is confined, and never comes back from that.
 
 use super::own_table::{self, OwnTable};
-use super::task::{Errand, Task};
+use super::task::Errand;
 use super::{Kind, confine};
 use crate::channel::{Channel, protocol};
 use crate::enforced::LayerState;
@@ -126,8 +126,7 @@ impl Unconfined {
         start: impl FnOnce() -> std::io::Result<()>,
     ) -> Result<(Option<Files>, Vec<LayerState>), JailError> {
         let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the task"))?;
-        let Message::Task(bytes) = received.message else { return Err(protocol("a message before the task")) };
-        let task = Task::parse(&bytes)?;
+        let Message::Task(task) = received.message else { return Err(protocol("a message before the task")) };
         let (root, layers) = confine::irrevocably(errand, task, received.descriptors, start)?;
         let files = match (root, own_table) {
             (Some(root), Some(OwnTable(proc_fds))) => Some(Files { root, proc_fds }),

@@ -75,7 +75,7 @@ impl Errand {
 
 /// The rest of what it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Task {
+pub struct Task {
     /// The guest's user and group inside, where there are namespaces to join. Beside guests, what binds its life comes along
     /// first, then the descriptors of these, then those of groups.
     pub(super) guest: Option<(u32, u32)>,
@@ -117,20 +117,10 @@ impl Task {
     }
 
     /// For a worker that compiles.
-    pub(super) fn compile() -> Self {
+    pub(crate) fn compile() -> Self {
         // Of TCP it is rid by its list of calls alone where it got a net namespace, and by both where it did not.
         let landlock = Some((Vec::new(), Tcp::LeftToNamespace));
         Self { guest: None, landlock, objects: None, limits: Vec::new() }
-    }
-
-    /// For a message.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("plain data serialises to memory")
-    }
-
-    /// From a message.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, JailError> {
-        serde_json::from_slice(bytes).map_err(|_| protocol("a task that does not parse"))
     }
 }
 

@@ -145,3 +145,71 @@ async fn exchange(
     };
     Ok((answer.map(|body| body.map_err(Error::from).boxed_unsync()), Box::new(driven)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+
+    /// Sends a request to somebody who answers this, and gives what he was asked and what came back.
+    fn ask(uri: &str, body: &'static str, answer: &'static str) -> (String, Result<(u16, Bytes), Error>) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let outlet = std::thread::spawn(move || {
+            let mut reader = BufReader::new(theirs);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert_ne!(reader.read_line(&mut head).expect("it is text"), 0, "the head is whole");
+            }
+            let mut sent = vec![0; body.len()];
+            reader.read_exact(&mut sent).expect("the body comes");
+            assert_eq!(sent, body.as_bytes());
+            reader.get_mut().write_all(answer.as_bytes()).expect("somebody listens");
+            head
+        });
+        let request = http::Request::post(uri).header("host", "example.com").header("content-length", body.len());
+        let body = Full::new(Bytes::from_static(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+        let request = request.body(body).expect("a request");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let answered = runtime.block_on(async move {
+            let (answer, driven) = exchange(ours.into(), request, None).await?;
+            let (head, body) = answer.into_parts();
+            let driven = tokio::spawn(Box::into_pin(driven));
+            let body = body.collect().await?.to_bytes();
+            drop(driven);
+            Ok((head.status.as_u16(), body))
+        });
+        (outlet.join().expect("the outlet was asked"), answered)
+    }
+
+    #[test]
+    fn a_request_leaves_in_absolute_form_with_its_scheme_and_without_tls() {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+        for uri in ["https://example.com/a?b=c", "http://example.com:8080/"] {
+            let (head, answered) = ask(uri, "body", answer);
+            assert!(head.starts_with(&format!("POST {uri} HTTP/1.1\r\n")), "{head}");
+            let (status, body) = answered.expect("it was answered");
+            assert_eq!((status, &body[..]), (200, &b"hello"[..]));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_an_error_and_no_end_of_the_worker() {
+        for answer in ["", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"] {
+            let (_, answered) = ask("http://example.com/", "", answer);
+            answered.expect_err("it is cut");
+        }
+    }
+
+    #[test]
+    fn streams_are_for_those_who_asked_and_not_without_end() {
+        let streams = Streams::default();
+        streams.come(7, Err("nobody asked".to_owned()));
+        let asked: Vec<_> = (0..OPEN_MAX).map(|_| streams.expect().expect("there is room")).collect();
+        assert!(streams.expect().is_none(), "no more at once");
+        streams.come(3, Err("refused".to_owned()));
+        let mut third = asked.into_iter().nth(3).expect("it was made").1;
+        assert_eq!(third.try_recv().expect("it came").expect_err("it was refused"), "refused");
+    }
+}

@@ -1,14 +1,15 @@
-//! Calls and processes in a report: a tree with bars over time, and below each process what it did.
+//! Calls, tools and processes in a report: a tree with bars over time, and below each what it did.
 //! It never draws a process longer than the log has it.
 
 use super::super::say::used;
+use super::super::tools;
 use super::super::words::{bytes, count, cut, ending, errno, list, no_program, operation, paths, since, socket, span};
 use super::page::{Page, Tint};
 use super::{Report, Values};
 use crate::error::Result;
 use crate::journal::failed;
-use stockade_audit::query::{Called, Decided, Process};
-use stockade_audit::record::{CallId, LogPath, Stream};
+use stockade_audit::query::{Called, Decided, Mark, Process, Tool};
+use stockade_audit::record::{CallId, Cause, LogPath, Stream};
 use stockade_audit::text::printable_bytes;
 
 /// Processes that are drawn.
@@ -36,6 +37,7 @@ impl Report<'_> {
         for called in &self.facts.tree.calls {
             page.raw("<div class=\"call\">\n");
             self.call(page, called);
+            self.tools(page, Some(&called.id), &mut left);
             self.processes(page, Some(&called.id), &mut left);
             self.streams(page, called)?;
             page.raw("</div>\n");
@@ -45,7 +47,11 @@ impl Report<'_> {
             self.processes(page, None, &mut left);
             page.raw("</div>\n");
         }
-        page.left_out(PROCESSES_MAX - left, self.facts.tree.processes.len(), "stockade log tree SESSION");
+        page.left_out(
+            PROCESSES_MAX - left,
+            self.facts.tree.processes.len() + self.facts.tree.tools.len(),
+            "stockade log tree SESSION",
+        );
         page.raw("</section>\n");
         Ok(())
     }
@@ -60,7 +66,7 @@ impl Report<'_> {
             }
             (_, Some((_, outcome))) => {
                 let tint = if outcome.status == 0 { Tint::Good } else { Tint::Warn };
-                page.chip(tint, &ending(outcome.cause, outcome.status))
+                page.chip(tint, &tools::result(outcome))
             }
             (Some(Decided::Permitted(..)), None) => page.chip(Tint::Warn, "no result in the log"),
             (None, None) => page.chip(Tint::Warn, "no decision in the log"),
@@ -80,6 +86,47 @@ impl Report<'_> {
             page.raw("<div>").chip(Tint::Bad, "limit").raw(" ");
             page.text(&format!("{} is {}, {} were used", limit.which, limit.max, limit.seen)).raw("</div>\n");
         }
+    }
+
+    fn tools(&self, page: &mut Page, call: Option<&CallId>, left: &mut usize) {
+        let tools: Vec<&Tool> = self.facts.tree.tools_of(call).take(*left).collect();
+        if tools.is_empty() {
+            return;
+        }
+        *left -= tools.len();
+        page.raw("<div class=\"wide\"><table class=\"tree\"><colgroup><col class=\"c1\"><col class=\"c2\"><col class=\"c3\">");
+        page.raw("<col class=\"c4\"><col class=\"c5\"></colgroup>\n");
+        for tool in tools {
+            self.tool(page, tool);
+        }
+        page.raw("</table></div>\n");
+    }
+
+    fn tool(&self, page: &mut Page, tool: &Tool) {
+        page.raw("<tr><td class=\"mono\"><div class=\"twig\"><span class=\"indent\"></span><span><b>t").number(tool.t);
+        page.raw("</b> ").text(&tools::identity(tool)).raw("</span></div></td><td class=\"bar\">");
+        let good = |cause, status| cause == Cause::Exit && status == 0;
+        let ended = tool.ended.as_ref().map(|(mark, end)| (*mark, good(end.cause, end.status)));
+        self.bar(page, tool.since(), ended);
+        page.raw("</td><td class=\"time\">");
+        page.text(&tool.since().map_or_else(String::new, |mark| since(mark.mono_ns))).raw("</td><td class=\"time\">");
+        let end = tool.ended.as_ref().map(|(_, end)| end);
+        page.text(&end.map_or_else(String::new, |end| span(end.wall_us.saturating_mul(1000)))).raw("</td><td>");
+        match end {
+            Some(end) => {
+                let tint = if good(end.cause, end.status) { Tint::Good } else { Tint::Warn };
+                page.chip(tint, tools::how(end.cause, end.status));
+            }
+            None => {
+                page.chip(Tint::Warn, "no end in the log");
+            }
+        }
+        page.raw("</td></tr>\n");
+        let mut rows = tools::rows(tool);
+        rows.extend(end.and_then(|end| end.why.clone()).map(|why| ("why", vec![why], 0)));
+        rows.extend(end.map(|end| ("used", vec![tools::ended(end)], 0)));
+        rows.extend(tool.started.as_ref().map(|(_, start)| ("sha256", vec![start.h.to_string()], 0)));
+        Self::rows(page, &rows);
     }
 
     fn processes(&self, page: &mut Page, call: Option<&CallId>, left: &mut usize) {
@@ -107,7 +154,8 @@ impl Report<'_> {
         }
         page.raw("<b>p").number(process.p).raw("</b> ").text(&self.command(process));
         page.raw("</span></div></td><td class=\"bar\">");
-        self.bar(page, process);
+        let ended = process.ended.as_ref().map(|(mark, exit)| (*mark, exit.status == 0));
+        self.bar(page, process.since(), ended);
         page.raw("</td><td class=\"time\">");
         page.text(&process.since().map_or_else(String::new, |mark| since(mark.mono_ns)))
             .raw("</td><td class=\"time\">");
@@ -136,12 +184,13 @@ impl Report<'_> {
         cut(format!("{program} {rest}").trim_end(), COMMAND_CHARS)
     }
 
-    fn bar(&self, page: &mut Page, process: &Process) {
+    /// From when to when, and whether that went well.
+    fn bar(&self, page: &mut Page, begin: Option<Mark>, ended: Option<(Mark, bool)>) {
         let span_ns = u128::from(self.facts.span_ns());
         let place = |ns: u64| u64::try_from(u128::from(ns) * 1000 / span_ns).unwrap_or(1000).min(1000);
-        let from = process.since().map_or(0, |mark| place(mark.mono_ns));
-        let (to, class) = match &process.ended {
-            Some((mark, exit)) => (place(mark.mono_ns), if exit.status == 0 { "ok" } else { "failed" }),
+        let from = begin.map_or(0, |mark| place(mark.mono_ns));
+        let (to, class) = match ended {
+            Some((mark, well)) => (place(mark.mono_ns), if well { "ok" } else { "failed" }),
             None => (1000, "open"),
         };
         page.raw("<svg viewBox=\"0 0 1000 12\" preserveAspectRatio=\"none\" aria-hidden=\"true\">");
@@ -180,11 +229,16 @@ impl Report<'_> {
         let hash = process.execs.last().and_then(|exec| exec.exec.h);
         rows.push(("sha256", hash.iter().map(ToString::to_string).collect(), 0));
         rows.retain(|(_, names, _)| !names.is_empty());
+        Self::rows(page, &rows);
+    }
+
+    /// What something did, a title and names each.
+    fn rows(page: &mut Page, rows: &[(&'static str, Vec<String>, u64)]) {
         if rows.is_empty() {
             return;
         }
         page.raw("<tr class=\"does\"><td colspan=\"5\">");
-        for (title, names, more) in &rows {
+        for (title, names, more) in rows {
             page.raw("<span><b>").raw(title).raw("</b> ");
             let shown = names.len().min(NAMES_MAX);
             page.code(&names.get(..shown).unwrap_or_default().join(", "));

@@ -2,12 +2,13 @@
 //! It never keeps more of a kind than it shows; of the rest it knows how many there were.
 
 use super::super::say::{Beside, Said, say};
+use super::super::why::actor;
 use crate::cli::style::Tone;
 use std::collections::{BTreeMap, HashMap};
-use stockade_audit::query::{Mark, Tree, process_of};
+use stockade_audit::query::{Mark, Tree};
 use stockade_audit::record::{
     Body, CallId, FsOutcome, Leaf, LogPath, NetClose, NetOpen, NetReply, NetRequest, SecretUse, SessionClose,
-    SessionOpen,
+    SessionOpen, ToolUseOf,
 };
 
 /// Columns of the strip of activity.
@@ -44,7 +45,8 @@ impl<T> Kept<T> {
 pub(super) struct Line {
     pub(super) at: Mark,
     pub(super) call: Option<CallId>,
-    pub(super) process: Option<u64>,
+    /// The process or tool that did it.
+    pub(super) by: Option<String>,
     pub(super) said: Said,
 }
 
@@ -109,8 +111,7 @@ impl Facts {
         let mark = Mark::of(leaf);
         self.last = Some(mark);
         self.activity.push((leaf.happened_ns(), theme(&leaf.body)));
-        let line =
-            || Line { at: mark, call: leaf.call.clone(), process: process_of(&leaf.body), said: say(leaf, beside) };
+        let line = || Line { at: mark, call: leaf.call.clone(), by: actor(&leaf.body), said: say(leaf, beside) };
         if refuses(&leaf.body) {
             self.refusals.add(KEPT_MAX, line());
         }
@@ -165,7 +166,7 @@ impl Facts {
 
     /// Takes over what a record of the follow-up log says.
     pub(super) fn follow(&mut self, leaf: &Leaf, beside: &Beside) {
-        let line = Line { at: Mark::of(leaf), call: None, process: None, said: say(leaf, beside) };
+        let line = Line { at: Mark::of(leaf), call: None, by: None, said: say(leaf, beside) };
         self.followed.add(KEPT_MAX, line);
     }
 
@@ -184,7 +185,13 @@ fn theme(body: &Body) -> Theme {
     let kind = body.kind();
     if refuses(body) {
         Theme::Refused
-    } else if kind.starts_with("proc.") {
+    } else if let Body::ToolUse(used) = body {
+        match used.op.of() {
+            ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change => Theme::File,
+            ToolUseOf::Net => Theme::Net,
+            ToolUseOf::Other => Theme::Other,
+        }
+    } else if kind.starts_with("proc.") || kind.starts_with("tool.") {
         Theme::Process
     } else if kind.starts_with("fs.") {
         Theme::File

@@ -239,7 +239,7 @@ pub(super) fn table_of(page: &mut Page, lines: &[Line]) {
     for line in lines {
         page.raw("<tr><td class=\"time\">").text(&super::super::words::since(line.at.mono_ns)).raw("</td><td>");
         page.text(line.call.as_ref().map_or("", |call| call.as_str())).raw("</td><td>");
-        page.text(&line.process.map_or_else(String::new, |p| format!("p{p}")));
+        page.text(line.by.as_deref().unwrap_or_default());
         page.raw("</td><td class=\"verb ").raw(super::records::tint(line.said.tone).class()).raw("\">");
         page.raw(line.said.verb).raw("</td><td class=\"mono\">").text(&line.said.what).raw("</td><td>");
         page.grade(line.at.evidence).raw("</td><td class=\"num\">#").number(line.at.n).raw("</td></tr>\n");

@@ -1,7 +1,8 @@
 //! Tools that run as components, as events of the schema: an application that starts, uses files and the network, and stops.
 //! It never makes a process of a tool: it has no pid, no parent and no executable.
 
-use super::{BASE, Class, Exporter, FILE, INFORMATIONAL, LOW, NETWORK, class, file, host, of_operation};
+use super::classes::of_operation;
+use super::{BASE, Class, Exporter, FILE, INFORMATIONAL, LOW, NETWORK, class, file, host};
 use crate::record::*;
 use serde_json::{Value as Json, json};
 

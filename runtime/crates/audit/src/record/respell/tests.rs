@@ -311,6 +311,8 @@ fn tools() -> Vec<Body> {
         ToolUse { errno: Some(13), fl: Some("R|CREAT".to_owned()), ..used(ToolOp::Open) }.into(),
         ToolUse { r: Some(9), times: Some(9), ..used(ToolOp::Random) }.into(),
         ToolUse { errno: Some(i32::MAX), ..used(ToolOp::Request) }.into(),
+        ToolUse { errno: Some(22), ..ToolUse::new(7, ToolOp::Request) }.into(),
+        ToolUse { errno: Some(2), to: None, ..used(ToolOp::Symlink) }.into(),
     ];
     bodies.extend(ToolOp::ALL.map(|op| used(op).into()));
     bodies

@@ -1,0 +1,211 @@
+//! Commands and tools in one session, each meeting what the other left.
+//! It never lets a tool hang on what a command planted.
+
+use crate::world::{Act, SIGN, Verdict, session, verdict, words};
+use serde_json::Value;
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
+
+/// What a command leaves, what a tool then does, and what its answer must hold and must not.
+struct Meeting {
+    name: &'static str,
+    plants: &'static str,
+    tool: &'static str,
+    args: &'static str,
+    verdict: Verdict,
+    holds: &'static str,
+}
+
+const fn meeting(
+    name: &'static str,
+    plants: &'static str,
+    (tool, args): (&'static str, &'static str),
+    verdict: Verdict,
+    holds: &'static str,
+) -> Meeting {
+    Meeting { name, plants, tool, args, verdict, holds }
+}
+
+const MEETINGS: &[Meeting] = &[
+    meeting(
+        "a_file_of_a_command_is_read",
+        "echo made > made",
+        ("read", r#"{"path":"made"}"#),
+        Verdict::Allowed,
+        "made",
+    ),
+    meeting(
+        "a_planted_link_does_not_read_outside",
+        "ln -s {root}/outside/secret l",
+        ("read", r#"{"path":"l"}"#),
+        Verdict::Refused,
+        "",
+    ),
+    meeting(
+        "a_planted_relative_link_does_not_read_outside",
+        "ln -s ../outside/secret l",
+        ("read", r#"{"path":"l"}"#),
+        Verdict::Refused,
+        "",
+    ),
+    meeting(
+        "a_planted_directory_does_not_read_outside",
+        "ln -s .. up",
+        ("read", r#"{"path":"up/outside/secret"}"#),
+        Verdict::Refused,
+        "",
+    ),
+    meeting(
+        "a_chain_of_links_does_not_read_outside",
+        "ln -s b a; ln -s c b; ln -s ../outside c",
+        ("read", r#"{"path":"a/secret"}"#),
+        Verdict::Refused,
+        "",
+    ),
+    meeting(
+        "a_link_to_the_root_does_not_read_outside",
+        "ln -s / r",
+        ("read", r#"{"path":"r{root}/outside/secret"}"#),
+        Verdict::Refused,
+        "",
+    ),
+    meeting(
+        "a_link_into_proc_does_not_read_outside",
+        "ln -s /proc/self/root r",
+        ("read", r#"{"path":"r{root}/outside/secret"}"#),
+        Verdict::Refused,
+        "",
+    ),
+    meeting(
+        "searching_does_not_follow_a_planted_link",
+        "ln -s ../outside o",
+        ("grep", r#"{"pattern":"sign-of"}"#),
+        Verdict::Allowed,
+        "",
+    ),
+    meeting(
+        "globbing_does_not_follow_a_planted_link",
+        "ln -s ../outside o",
+        ("glob", r#"{"pattern":"**/sign-of*"}"#),
+        Verdict::Allowed,
+        "",
+    ),
+    meeting("a_planted_pipe_does_not_hang_a_reader", "mkfifo p", ("read", r#"{"path":"p"}"#), Verdict::Refused, "p"),
+    meeting(
+        "a_planted_pipe_does_not_hang_a_search",
+        "mkfifo p; echo needle > f",
+        ("grep", r#"{"pattern":"needle"}"#),
+        Verdict::Allowed,
+        "f",
+    ),
+    meeting(
+        "an_odd_name_does_not_break_a_listing",
+        "touch $'a\\nb' $'\\xff\\xfe' '-rf' ' '",
+        ("list", r#"{"path":"."}"#),
+        Verdict::Allowed,
+        "-rf",
+    ),
+    meeting(
+        "a_deep_tree_does_not_break_a_glob",
+        "d=.; for i in $(seq 200); do d=$d/d; done; mkdir -p $d; touch $d/deep",
+        ("glob", r#"{"pattern":"**/deep"}"#),
+        Verdict::Allowed,
+        "deep",
+    ),
+    meeting(
+        "a_loop_of_links_does_not_hang_a_glob",
+        "mkdir x; ln -s .. x/up; ln -s x y",
+        ("glob", r#"{"pattern":"**/file"}"#),
+        Verdict::Allowed,
+        "file",
+    ),
+    meeting(
+        "a_file_that_nobody_may_read_is_told",
+        "echo x > n; chmod 000 n",
+        ("read", r#"{"path":"n"}"#),
+        Verdict::Refused,
+        "n",
+    ),
+    meeting(
+        "a_huge_sparse_file_does_not_fill_the_memory",
+        "truncate -s 8G big",
+        ("read", r#"{"path":"big"}"#),
+        Verdict::Refused,
+        "big",
+    ),
+    meeting("a_directory_is_no_file", "mkdir dir", ("read", r#"{"path":"dir"}"#), Verdict::Refused, "dir"),
+];
+
+pub(crate) fn stories() -> Vec<Story> {
+    let meetings = MEETINGS
+        .iter()
+        .map(|meeting| Story::new(format!("mixed::{}", meeting.name), move |stage| meet(stage, meeting)));
+    let others = [
+        Story::new("mixed::an_edit_is_seen_by_the_next_command", an_edit),
+        Story::new("mixed::a_mode_survives_an_edit", a_mode),
+        Story::new("mixed::what_a_tool_changed_is_explained_by_its_own_records", explained),
+    ];
+    meetings.chain(others).collect()
+}
+
+fn scene(stage: &Stage) -> Told {
+    stage.scene.folder("{root}/outside")?;
+    stage.scene.file("{root}/outside/secret", SIGN)?;
+    stage.scene.file(&format!("{{root}}/outside/{SIGN}"), "")?;
+    Ok(stage.scene.file("{ws}/file", "one\ntwo\nthree\n")?)
+}
+
+fn answers(stage: &Stage, acts: &[Act]) -> Result<Vec<Value>, Stop> {
+    let answers = session(stage, &["--profile", "shell"], acts)?;
+    stage.answers(0, &["verify", "last"])?;
+    Ok(answers)
+}
+
+fn meet(stage: &mut Stage, meeting: &Meeting) -> Told {
+    scene(stage)?;
+    let args = stage.scene.fill(meeting.args);
+    let acts = [Act::command(&stage.scene.fill(meeting.plants)), Act::tool(meeting.tool, &args), Act::command("true")];
+    let answers = answers(stage, &acts)?;
+    let [planted, told, after] = &answers[..] else { return must(false, || "three acts".to_owned()) };
+    same("planted", verdict(planted), Verdict::Allowed)?;
+    let said = words(told);
+    must(verdict(told) == meeting.verdict && said.contains(meeting.holds), || said.clone())?;
+    must(!said.contains(SIGN), || format!("it shows what lies outside: {said}"))?;
+    same("the session goes on", verdict(after), Verdict::Allowed)
+}
+
+fn an_edit(stage: &mut Stage) -> Told {
+    scene(stage)?;
+    let edit = r#"{"path":"file","edits":[{"old_string":"two","new_string":"2"}]}"#;
+    let acts =
+        [Act::tool("edit", edit), Act::command("cat file; echo four >> file"), Act::tool("read", r#"{"path":"file"}"#)];
+    let answers = answers(stage, &acts)?;
+    let [edited, seen, read] = &answers[..] else { return must(false, || "three acts".to_owned()) };
+    same("edited", verdict(edited), Verdict::Allowed)?;
+    must(words(seen).contains("one\\n2\\nthree"), || words(seen))?;
+    must(words(read).contains("four"), || words(read))?;
+    same("the host's file", stage.text("{ws}/file").as_str(), "one\ntwo\nthree\n")?;
+    let diff = stage.answers(0, &["diff", "last"])?;
+    must(diff.out().contains("-two\n+2\n"), || diff.told())
+}
+
+fn a_mode(stage: &mut Stage) -> Told {
+    scene(stage)?;
+    stage.scene.file_with_mode("{ws}/tool.sh", "#!/bin/sh\necho one\n", 0o755)?;
+    let edit = r#"{"path":"tool.sh","edits":[{"old_string":"one","new_string":"two"}]}"#;
+    let answers = answers(stage, &[Act::tool("edit", edit), Act::command("./tool.sh; stat -c %a tool.sh")])?;
+    let said = answers.last().map(words).unwrap_or_default();
+    must(said.contains("two\\n755"), || said)
+}
+
+fn explained(stage: &mut Stage) -> Told {
+    scene(stage)?;
+    let write = r#"{"path":"by-a-tool","content":"x\n"}"#;
+    answers(stage, &[Act::tool("write", write), Act::tool("read", r#"{"path":"file"}"#)])?;
+    let why = stage.answers(0, &["log", "why", "last", "by-a-tool"])?;
+    must(why.out().contains("write"), || why.told())?;
+    let shown = stage.answers(0, &["log", "show", "last"])?;
+    let out = shown.out();
+    let starts = out.matches("tool.start").count();
+    must(starts == 2 && out.matches("tool.end").count() == 2, || shown.told())
+}
