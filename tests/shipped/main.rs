@@ -60,9 +60,9 @@ fn refused(host: &Host, workspace: &Workspace, tool: &str, arguments: Value, sai
 #[test]
 fn files_are_read_written_edited_and_patched() {
     let (host, workspace) = (Host::new(), Workspace::new(&[("a.txt", b"one\r\ntwo\r\n")]));
-    let (text, _) = answered(&host, &workspace, "read", json!({ "file_path": "a.txt" }));
+    let (text, _) = answered(host, &workspace, "read", json!({ "file_path": "a.txt" }));
     assert_eq!(text, "     1\tone\n     2\ttwo\n[line endings: crlf]\n");
-    answered(&host, &workspace, "write", json!({ "file_path": "d/b.txt", "content": "x\n" }));
+    answered(host, &workspace, "write", json!({ "file_path": "d/b.txt", "content": "x\n" }));
     assert_eq!(fs::read(workspace.at("d/b.txt")).unwrap(), b"x\n");
     answered(
         &host,
@@ -72,13 +72,13 @@ fn files_are_read_written_edited_and_patched() {
     );
     assert_eq!(fs::read(workspace.at("a.txt")).unwrap(), b"1\r\n2\r\n");
     let patch = "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-1\n+one\n--- a/d/b.txt\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n";
-    answered(&host, &workspace, "patch", json!({ "patch": patch }));
+    answered(host, &workspace, "patch", json!({ "patch": patch }));
     assert_eq!(fs::read(workspace.at("a.txt")).unwrap(), b"one\r\n2\r\n");
     assert_eq!(fs::read_dir(workspace.at("d")).unwrap().count(), 0);
     let large = "line\n".repeat(200_000);
-    answered(&host, &workspace, "write", json!({ "file_path": "large", "content": large }));
+    answered(host, &workspace, "write", json!({ "file_path": "large", "content": large }));
     assert_eq!(fs::read(workspace.at("large")).unwrap(), large.as_bytes());
-    let (_, page) = answered(&host, &workspace, "read", json!({ "file_path": "large", "offset": 199_999 }));
+    let (_, page) = answered(host, &workspace, "read", json!({ "file_path": "large", "offset": 199_999 }));
     assert_eq!((&page["total_lines"], &page["content"]), (&json!(200_000), &json!("line\nline\n")));
 }
 
@@ -87,12 +87,12 @@ fn trees_are_listed_and_searched() {
     let files: &[(&str, &[u8])] =
         &[(".gitignore", b"out\n"), ("src/a.rs", b"fn main() {}\n"), ("out/b.rs", b"fn main() {}\n")];
     let (host, workspace) = (Host::new(), Workspace::new(files));
-    let (_, found) = answered(&host, &workspace, "glob", json!({ "pattern": "**/*.rs" }));
+    let (_, found) = answered(host, &workspace, "glob", json!({ "pattern": "**/*.rs" }));
     assert_eq!(found["paths"], json!(["src/a.rs"]));
     let (text, _) =
-        answered(&host, &workspace, "grep", json!({ "pattern": "fn \\w+", "output_mode": "content", "type": "rust" }));
+        answered(host, &workspace, "grep", json!({ "pattern": "fn \\w+", "output_mode": "content", "type": "rust" }));
     assert!(text.starts_with("src/a.rs:1:fn main() {}\n"), "{text}");
-    let (text, _) = answered(&host, &workspace, "list", json!({ "depth": 2 }));
+    let (text, _) = answered(host, &workspace, "list", json!({ "depth": 2 }));
     assert_eq!(text, ".gitignore  4 bytes\nsrc/\n  a.rs  13 bytes\n[3 entries]");
 }
 
@@ -100,9 +100,9 @@ fn trees_are_listed_and_searched() {
 fn absolute_paths_lead_to_the_same_files() {
     let (host, workspace) = (Host::new(), Workspace::new(&[("a/f", b"x\n")]));
     let path = workspace.at("a/f");
-    let (text, _) = answered(&host, &workspace, "read", json!({ "file_path": path.to_str().unwrap() }));
+    let (text, _) = answered(host, &workspace, "read", json!({ "file_path": path.to_str().unwrap() }));
     assert_eq!(text, "     1\tx\n");
-    answered(&host, &workspace, "write", json!({ "file_path": path.to_str().unwrap(), "content": "y\n" }));
+    answered(host, &workspace, "write", json!({ "file_path": path.to_str().unwrap(), "content": "y\n" }));
     assert_eq!(fs::read(path).unwrap(), b"y\n");
 }
 
@@ -120,7 +120,7 @@ fn no_tool_leaves_what_it_was_given() {
             ("list", json!({ "path": path })),
             ("glob", json!({ "pattern": "*", "path": path })),
         ] {
-            refused(&host, &workspace, tool, arguments, "cannot ");
+            refused(host, &workspace, tool, arguments, "cannot ");
         }
     }
 }
@@ -130,12 +130,12 @@ fn unknown_arguments_and_no_json_are_refused_by_every_tool() {
     let (host, workspace) = (Host::new(), Workspace::new(&[]));
     for tool in components().into_iter().filter(|tool| manifest(tool)["input_schema"]["additionalProperties"] == false)
     {
-        refused(&host, &workspace, &tool, json!([]), "InvalidArguments");
+        refused(host, &workspace, &tool, json!([]), "InvalidArguments");
         let mut arguments: Value = json!({ "no such argument": 1 });
         for name in manifest(&tool)["input_schema"]["required"].as_array().expect("the schema says") {
             arguments[name.as_str().expect("a name")] = json!("https://example.com/");
         }
-        refused(&host, &workspace, &tool, arguments, "InvalidArguments");
+        refused(host, &workspace, &tool, arguments, "InvalidArguments");
     }
 }
 

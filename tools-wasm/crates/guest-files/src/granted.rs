@@ -5,7 +5,7 @@ use crate::bindings::wasi::filesystem::preopens::get_directories;
 use crate::bindings::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
-use stockade_toolkit::files::{Entry, Files, Kind, Listing, Meta, Source, Trouble};
+use stockade_toolkit::files::{Changeable, Entry, Files, Kind, Listing, Meta, Source, Trouble};
 
 /// What one call of the host writes at most; it takes no more at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -123,7 +123,9 @@ impl Files for Granted {
         let file = self.at(path, (PathFlags::SYMLINK_FOLLOW, OpenFlags::empty(), DescriptorFlags::READ))?;
         Ok(Box::new(Reading(file)))
     }
+}
 
+impl Changeable for Granted {
     fn create_new(&self, path: &str, bytes: &[u8]) -> Result<(), Trouble> {
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
         let file = self.at(path, (PathFlags::empty(), flags, DescriptorFlags::WRITE))?;

@@ -10,9 +10,17 @@ mod granted;
 
 pub use granted::Granted;
 use stockade_guest::{Failure, Image, Reply};
-use stockade_toolkit::{Answer, Failure as Why, files::Files};
+use stockade_toolkit::{
+    Answer, Failure as Why,
+    files::{Changeable, Files},
+};
 
-/// One call of a tool of the toolkit, on the files that were granted.
+/// One call of a tool that changes files.
+pub fn change(tool: fn(&str, &dyn Changeable) -> Result<Answer, Why>, arguments: &str) -> Result<Reply, Failure> {
+    tool(arguments, &Granted::new()).map(reply).map_err(failure)
+}
+
+/// One call of a tool that only reads.
 pub fn call(tool: fn(&str, &dyn Files) -> Result<Answer, Why>, arguments: &str) -> Result<Reply, Failure> {
     tool(arguments, &Granted::new()).map(reply).map_err(failure)
 }

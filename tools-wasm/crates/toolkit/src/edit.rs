@@ -4,7 +4,7 @@
 mod near;
 
 use super::args::Args;
-use super::files::{Files, read_whole};
+use super::files::{Changeable, read_whole};
 use super::locate::need_file;
 use super::store;
 use super::text::{Content, Encoding, Endings, Text, line_of};
@@ -37,7 +37,7 @@ struct Done {
 }
 
 /// One call.
-pub fn run(arguments: &str, files: &dyn Files) -> Result<Answer, Failure> {
+pub fn run(arguments: &str, files: &dyn Changeable) -> Result<Answer, Failure> {
     let mut args = Args::parse(arguments)?;
     let path = args.need_path("file_path")?;
     let edits = edits(&mut args)?;

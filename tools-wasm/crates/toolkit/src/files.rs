@@ -96,6 +96,11 @@ pub trait Files {
     fn list(&self, path: &str) -> Result<Listing, Trouble>;
     /// Opens for reading.
     fn open(&self, path: &str) -> Result<Box<dyn Source + '_>, Trouble>;
+}
+
+/// Files that may be changed as well. A trait of its own, so that a component that only reads has no function in it that
+/// writes, and imports none.
+pub trait Changeable: Files {
     /// Makes a file that was not there, and gives it these bytes.
     fn create_new(&self, path: &str, bytes: &[u8]) -> Result<(), Trouble>;
     /// Gives a file that is there these bytes, in place.

@@ -1,6 +1,6 @@
 //! Files of the machine itself, for the tests: a directory stands for the workspace. It never leaves the tests.
 
-use super::files::{Entry, Files, Kind, Listing, Meta, Source, Trouble};
+use super::files::{Changeable, Entry, Files, Kind, Listing, Meta, Source, Trouble};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -138,7 +138,9 @@ impl Files for Workspace {
     fn open(&self, path: &str) -> Result<Box<dyn Source + '_>, Trouble> {
         Ok(Box::new(File::open(self.at(path)).map_err(trouble)?))
     }
+}
 
+impl Changeable for Workspace {
     fn create_new(&self, path: &str, bytes: &[u8]) -> Result<(), Trouble> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(self.at(path)).map_err(trouble)?;
         file.write_all(bytes).map_err(trouble)

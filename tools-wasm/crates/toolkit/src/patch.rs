@@ -8,7 +8,7 @@ mod unified;
 
 use super::args::Args;
 use super::edit::difference;
-use super::files::Files;
+use super::files::Changeable;
 use super::{Answer, Failure};
 use serde_json::{Value, json};
 use transaction::{Transaction, What};
@@ -83,7 +83,7 @@ impl Hunk {
 }
 
 /// One call.
-pub fn run(arguments: &str, files: &dyn Files) -> Result<Answer, Failure> {
+pub fn run(arguments: &str, files: &dyn Changeable) -> Result<Answer, Failure> {
     let mut args = Args::parse(arguments)?;
     let patch = args.need_text("patch")?;
     let dry = args.flag("dry_run")?;

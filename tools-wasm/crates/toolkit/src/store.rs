@@ -6,7 +6,7 @@
 //! other names (hard links) belong to the old file: a file with several names is therefore written in place.
 
 use super::Failure;
-use super::files::{Files, Kind, Meta, Trouble, explain};
+use super::files::{Changeable, Kind, Meta, Trouble, explain};
 use super::locate::{follow, join, split};
 
 /// How many names are tried for the file beside.
@@ -52,7 +52,7 @@ pub(crate) struct Staged<'b> {
 }
 
 /// Where a path leads to, if a file can be there.
-pub(crate) fn place(files: &dyn Files, path: &str) -> Result<Place, Failure> {
+pub(crate) fn place(files: &dyn Changeable, path: &str) -> Result<Place, Failure> {
     if split(path).is_none() {
         return Err(Failure::refused(format!("\"{path}\" names a directory, not a file; add the file's name")));
     }
@@ -67,7 +67,7 @@ pub(crate) fn place(files: &dyn Files, path: &str) -> Result<Place, Failure> {
 }
 
 /// Makes the directories above a path that are missing, and says which.
-pub(crate) fn make_parents(files: &dyn Files, path: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn make_parents(files: &dyn Changeable, path: &str) -> Result<Vec<String>, Failure> {
     let mut wanted = Vec::new();
     let mut at = path;
     while let Some((directory, _)) = split(at) {
@@ -98,7 +98,7 @@ pub(crate) fn make_parents(files: &dyn Files, path: &str) -> Result<Vec<String>,
 }
 
 /// Takes directories away again that [`make_parents`] made; one that is in use by now stays.
-pub(crate) fn remove_directories(files: &dyn Files, made: &[String]) {
+pub(crate) fn remove_directories(files: &dyn Changeable, made: &[String]) {
     for directory in made.iter().rev() {
         if files.remove_directory(directory).is_err() {
             return;
@@ -107,7 +107,7 @@ pub(crate) fn remove_directories(files: &dyn Files, made: &[String]) {
 }
 
 /// Writes the content beside its place.
-pub(crate) fn stage<'b>(files: &dyn Files, place: Place, bytes: &'b [u8]) -> Result<Staged<'b>, Failure> {
+pub(crate) fn stage<'b>(files: &dyn Changeable, place: Place, bytes: &'b [u8]) -> Result<Staged<'b>, Failure> {
     if place.before.is_some_and(|before| before.links > 1) {
         return Ok(Staged { place, bytes, beside: None });
     }
@@ -137,12 +137,12 @@ fn full(directory: &str) -> Failure {
 
 impl Staged<'_> {
     /// Whether the place is still as it was found.
-    pub(crate) fn is_current(&self, files: &dyn Files) -> bool {
+    pub(crate) fn is_current(&self, files: &dyn Changeable) -> bool {
         files.link_meta(&self.place.path).ok() == self.place.before
     }
 
     /// Takes the place.
-    pub(crate) fn commit(self, files: &dyn Files) -> Result<Way, Failure> {
+    pub(crate) fn commit(self, files: &dyn Changeable) -> Result<Way, Failure> {
         if !self.is_current(files) {
             let text = format!("\"{}\" was changed by somebody else meanwhile; read it again", self.place.path);
             self.discard(files);
@@ -172,14 +172,14 @@ impl Staged<'_> {
     }
 
     /// Leaves everything as it was.
-    pub(crate) fn discard(&self, files: &dyn Files) {
+    pub(crate) fn discard(&self, files: &dyn Changeable) {
         // A file beside that cannot be removed is found by its name; nothing else could be done about it here.
         let _removed = self.beside.as_ref().map(|beside| files.remove(beside));
     }
 }
 
 /// Moves a file out of its place, so that it can come back; the name that it has meanwhile.
-pub(crate) fn set_aside(files: &dyn Files, path: &str) -> Result<String, Failure> {
+pub(crate) fn set_aside(files: &dyn Changeable, path: &str) -> Result<String, Failure> {
     let Some((directory, _)) = split(path) else { return Err(explain("delete", path, Trouble::IsADirectory)) };
     for attempt in 0..ATTEMPTS_MAX {
         let beside = join(directory, &format!(".stockade-write-{attempt}.tmp"));
@@ -197,6 +197,6 @@ pub(crate) fn set_aside(files: &dyn Files, path: &str) -> Result<String, Failure
 }
 
 /// One file, at once.
-pub(crate) fn put(files: &dyn Files, place: Place, bytes: &[u8]) -> Result<Way, Failure> {
+pub(crate) fn put(files: &dyn Changeable, place: Place, bytes: &[u8]) -> Result<Way, Failure> {
     stage(files, place, bytes)?.commit(files)
 }

@@ -2,7 +2,7 @@
 //! unless it is asked to write exactly what it was given.
 
 use super::args::Args;
-use super::files::{Files, read_whole};
+use super::files::{Changeable, read_whole};
 use super::store::{self, Way};
 use super::text::{self, Encoding, Endings, Text};
 use super::{Answer, Failure, WHOLE_FILE_BYTES_MAX};
@@ -14,7 +14,7 @@ const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!((CONTENT_BYTES_MAX as u64) <= WHOLE_FILE_BYTES_MAX, "what was written can be edited");
 
 /// One call.
-pub fn run(arguments: &str, files: &dyn Files) -> Result<Answer, Failure> {
+pub fn run(arguments: &str, files: &dyn Changeable) -> Result<Answer, Failure> {
     let mut args = Args::parse(arguments)?;
     let path = args.need_path("file_path")?;
     let content = args.need_text("content")?;

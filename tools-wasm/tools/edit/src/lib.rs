@@ -5,5 +5,5 @@ use stockade_guest::{Failure, Reply};
 stockade_guest::tool!(answer);
 
 fn answer(arguments: &str) -> Result<Reply, Failure> {
-    stockade_guest_files::call(stockade_toolkit::edit::run, arguments)
+    stockade_guest_files::change(stockade_toolkit::edit::run, arguments)
 }

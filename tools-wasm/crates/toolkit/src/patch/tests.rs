@@ -2,13 +2,13 @@
 //! own fixtures.
 
 use super::*;
-use crate::files::{Listing, Meta, Source, Trouble};
+use crate::files::{Files, Listing, Meta, Source, Trouble};
 use crate::native::Workspace;
 use std::cell::Cell;
 
 const TEN: &[u8] = b"1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n";
 
-fn call(files: &dyn Files, patch: &str) -> Result<Answer, Failure> {
+fn call(files: &dyn Changeable, patch: &str) -> Result<Answer, Failure> {
     run(&json!({ "patch": patch }).to_string(), files)
 }
 
@@ -216,6 +216,9 @@ impl Files for Failing<'_> {
     fn open(&self, path: &str) -> Result<Box<dyn Source + '_>, Trouble> {
         self.workspace.open(path)
     }
+}
+
+impl Changeable for Failing<'_> {
     fn create_new(&self, path: &str, bytes: &[u8]) -> Result<(), Trouble> {
         self.workspace.create_new(path, bytes)
     }

@@ -4,7 +4,7 @@
 use super::Hunk;
 use super::apply::apply;
 use crate::edit::decode;
-use crate::files::{Files, Kind, Trouble, explain, read_whole};
+use crate::files::{Changeable, Kind, Trouble, explain, read_whole};
 use crate::locate::{missing, need_file};
 use crate::store::{self, Place, Way};
 use crate::text::Text;
@@ -44,13 +44,13 @@ enum Done {
 
 /// All files of one patch.
 pub(super) struct Transaction<'f> {
-    files: &'f dyn Files,
+    files: &'f dyn Changeable,
     entries: Vec<Entry>,
     notes: Vec<String>,
 }
 
 impl<'f> Transaction<'f> {
-    pub(super) fn new(files: &'f dyn Files) -> Transaction<'f> {
+    pub(super) fn new(files: &'f dyn Changeable) -> Transaction<'f> {
         Transaction { files, entries: Vec::new(), notes: Vec::new() }
     }
 
@@ -189,7 +189,7 @@ impl<'f> Transaction<'f> {
         }
     }
 
-    fn go(files: &dyn Files, entries: Vec<Entry>, done: &mut Vec<Done>) -> Result<Vec<String>, Failure> {
+    fn go(files: &dyn Changeable, entries: Vec<Entry>, done: &mut Vec<Done>) -> Result<Vec<String>, Failure> {
         let mut notes = Vec::new();
         // Everything is written beside its place first: what has no room or no right fails here, before any change.
         let mut staged = Vec::new();
@@ -233,7 +233,7 @@ impl<'f> Transaction<'f> {
 }
 
 /// The newest first; what could not be brought back.
-fn take_back(files: &dyn Files, done: Vec<Done>) -> Vec<String> {
+fn take_back(files: &dyn Changeable, done: Vec<Done>) -> Vec<String> {
     let mut left = Vec::new();
     for done in done.into_iter().rev() {
         match done {
