@@ -4,12 +4,15 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "manifest.json";
-/// What every component depends on, beside its own directory below `tools`.
-const SHARED: [&str; 4] = ["Cargo.lock", "Cargo.toml", "crates", "wit"];
+/// What every component depends on, beside its own directory below `tools` and the crates that it names.
+const SHARED: [&str; 3] = ["Cargo.lock", "Cargo.toml", "wit"];
+/// How a crate of this workspace is called, before the name of its directory below `crates`.
+const CRATE: &str = "stockade-";
 
 /// Writes `manifest.json` for the components that lie in `components`; others' entries stay.
 pub(crate) fn record(root: &Path, components: &Path, toolchain: &Path, names: &[String]) -> Result<()> {
@@ -76,7 +79,9 @@ fn entry(root: &Path, components: &Path, name: &str) -> Result<Value> {
 /// One digest over paths and contents of everything that a component is made of.
 fn source(root: &Path, name: &str) -> Result<String> {
     let mut files = Vec::new();
-    for place in SHARED.iter().map(|place| root.join(place)).chain([root.join("tools").join(name)]) {
+    let own = root.join("tools").join(name);
+    let shared = SHARED.iter().map(|place| root.join(place));
+    for place in shared.chain(crates(root, &own)?).chain([own]) {
         collect(&place, &mut files)?;
     }
     let mut names: Vec<(String, PathBuf)> = Vec::new();
@@ -91,6 +96,23 @@ fn source(root: &Path, name: &str) -> Result<String> {
         hash.update(format!("{short}\0{}\n", hex(&Sha256::digest(&content))));
     }
     Ok(hex(&hash.finalize()))
+}
+
+/// The crates of this workspace that a crate is made with, those of its crates included.
+fn crates(root: &Path, own: &Path) -> Result<BTreeSet<PathBuf>> {
+    let (mut found, mut open) = (BTreeSet::new(), vec![own.to_owned()]);
+    while let Some(directory) = open.pop() {
+        let path = directory.join("Cargo.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let names = text.lines().filter_map(|line| line.strip_prefix(CRATE)?.split(['.', ' ', '=']).next());
+        for name in names {
+            let directory = root.join("crates").join(name);
+            if found.insert(directory.clone()) {
+                open.push(directory);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Regular files below a place; tests do not enter a component.
