@@ -177,7 +177,8 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "tokio",
-        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "workspace"],
+        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
+        reason: "many connections on few threads, calls of tools that wait in one, and a protocol that answers meanwhile",
     },
     Door { member: "runtime", dependency: "tokio-rustls", modules: &["egress"], reason: "rustls on tokio" },
     Door {

@@ -66,7 +66,7 @@ fn reading(stage: &mut Stage) -> Told {
         ],
     )?;
     session.says(1, "reply", &["a/b"])?;
-    session.says(2, "reply", &["needle"])?;
+    session.says(2, "reply", &["a/b"])?;
     must(!session.log.contains("fs.outcome"), || session.told())?;
     must(!session.log.contains("\"files\":\"write\""), || session.told())
 }

@@ -30,49 +30,49 @@ const MEETINGS: &[Meeting] = &[
     meeting(
         "a_file_of_a_command_is_read",
         "echo made > made",
-        ("read", r#"{"path":"made"}"#),
+        ("read", r#"{"file_path":"made"}"#),
         Verdict::Allowed,
         "made",
     ),
     meeting(
         "a_planted_link_does_not_read_outside",
         "ln -s {root}/outside/secret l",
-        ("read", r#"{"path":"l"}"#),
+        ("read", r#"{"file_path":"l"}"#),
         Verdict::Refused,
         "",
     ),
     meeting(
         "a_planted_relative_link_does_not_read_outside",
         "ln -s ../outside/secret l",
-        ("read", r#"{"path":"l"}"#),
+        ("read", r#"{"file_path":"l"}"#),
         Verdict::Refused,
         "",
     ),
     meeting(
         "a_planted_directory_does_not_read_outside",
         "ln -s .. up",
-        ("read", r#"{"path":"up/outside/secret"}"#),
+        ("read", r#"{"file_path":"up/outside/secret"}"#),
         Verdict::Refused,
         "",
     ),
     meeting(
         "a_chain_of_links_does_not_read_outside",
         "ln -s b a; ln -s c b; ln -s ../outside c",
-        ("read", r#"{"path":"a/secret"}"#),
+        ("read", r#"{"file_path":"a/secret"}"#),
         Verdict::Refused,
         "",
     ),
     meeting(
         "a_link_to_the_root_does_not_read_outside",
         "ln -s / r",
-        ("read", r#"{"path":"r{root}/outside/secret"}"#),
+        ("read", r#"{"file_path":"r{root}/outside/secret"}"#),
         Verdict::Refused,
         "",
     ),
     meeting(
         "a_link_into_proc_does_not_read_outside",
         "ln -s /proc/self/root r",
-        ("read", r#"{"path":"r{root}/outside/secret"}"#),
+        ("read", r#"{"file_path":"r{root}/outside/secret"}"#),
         Verdict::Refused,
         "",
     ),
@@ -90,7 +90,7 @@ const MEETINGS: &[Meeting] = &[
         Verdict::Allowed,
         "",
     ),
-    meeting("a_planted_pipe_does_not_hang_a_reader", "mkfifo p", ("read", r#"{"path":"p"}"#), Verdict::Refused, "p"),
+    meeting("a_planted_pipe_does_not_hang_a_reader", "mkfifo p", ("read", r#"{"file_path":"p"}"#), Verdict::Refused, "p"),
     meeting(
         "a_planted_pipe_does_not_hang_a_search",
         "mkfifo p; echo needle > f",
@@ -122,18 +122,18 @@ const MEETINGS: &[Meeting] = &[
     meeting(
         "a_file_that_nobody_may_read_is_told",
         "echo x > n; chmod 000 n",
-        ("read", r#"{"path":"n"}"#),
+        ("read", r#"{"file_path":"n"}"#),
         Verdict::Refused,
         "n",
     ),
     meeting(
         "a_huge_sparse_file_does_not_fill_the_memory",
         "truncate -s 8G big",
-        ("read", r#"{"path":"big"}"#),
+        ("read", r#"{"file_path":"big"}"#),
         Verdict::Refused,
         "big",
     ),
-    meeting("a_directory_is_no_file", "mkdir dir", ("read", r#"{"path":"dir"}"#), Verdict::Refused, "dir"),
+    meeting("a_directory_is_no_file", "mkdir dir", ("read", r#"{"file_path":"dir"}"#), Verdict::Refused, "dir"),
 ];
 
 pub(crate) fn stories() -> Vec<Story> {
@@ -176,9 +176,9 @@ fn meet(stage: &mut Stage, meeting: &Meeting) -> Told {
 
 fn an_edit(stage: &mut Stage) -> Told {
     scene(stage)?;
-    let edit = r#"{"path":"file","edits":[{"old_string":"two","new_string":"2"}]}"#;
+    let edit = r#"{"file_path":"file","edits":[{"old_string":"two","new_string":"2"}]}"#;
     let acts =
-        [Act::tool("edit", edit), Act::command("cat file; echo four >> file"), Act::tool("read", r#"{"path":"file"}"#)];
+        [Act::tool("edit", edit), Act::command("cat file; echo four >> file"), Act::tool("read", r#"{"file_path":"file"}"#)];
     let answers = answers(stage, &acts)?;
     let [edited, seen, read] = &answers[..] else { return must(false, || "three acts".to_owned()) };
     same("edited", verdict(edited), Verdict::Allowed)?;
@@ -192,7 +192,7 @@ fn an_edit(stage: &mut Stage) -> Told {
 fn a_mode(stage: &mut Stage) -> Told {
     scene(stage)?;
     stage.scene.file_with_mode("{ws}/tool.sh", "#!/bin/sh\necho one\n", 0o755)?;
-    let edit = r#"{"path":"tool.sh","edits":[{"old_string":"one","new_string":"two"}]}"#;
+    let edit = r#"{"file_path":"tool.sh","edits":[{"old_string":"one","new_string":"two"}]}"#;
     let answers = answers(stage, &[Act::tool("edit", edit), Act::command("./tool.sh; stat -c %a tool.sh")])?;
     let said = answers.last().map(words).unwrap_or_default();
     must(said.contains("two\\n755"), || said)
@@ -200,8 +200,8 @@ fn a_mode(stage: &mut Stage) -> Told {
 
 fn explained(stage: &mut Stage) -> Told {
     scene(stage)?;
-    let write = r#"{"path":"by-a-tool","content":"x\n"}"#;
-    answers(stage, &[Act::tool("write", write), Act::tool("read", r#"{"path":"file"}"#)])?;
+    let write = r#"{"file_path":"by-a-tool","content":"x\n"}"#;
+    answers(stage, &[Act::tool("write", write), Act::tool("read", r#"{"file_path":"file"}"#)])?;
     let why = stage.answers(0, &["log", "why", "last", "by-a-tool"])?;
     must(why.out().contains("write"), || why.told())?;
     let shown = stage.answers(0, &["log", "show", "last"])?;

@@ -22,42 +22,42 @@ const NOTHING_GIVEN: u8 = 50;
 #[test]
 fn a_guest_reads_and_writes_and_all_of_it_is_told() {
     let stage = Stage::new();
-    std::fs::write(stage.view().join("work/file"), "hello").expect("ours");
+    std::fs::write(stage.view().join("ws/file"), "hello").expect("ours");
     let component = Component::parse(files(r#"{"files":"write"}"#)).expect("a tool");
     let grant = CallGrant { files: Files::Write, ..nothing() };
     let (ran, seen) = stage.call(&component, "rfile", &grant);
     assert_eq!(text(&ran), "hello");
     let [read] = seen.uses.as_slice() else { panic!("{:?}", seen.uses) };
-    assert_eq!((&read.what, read.path.as_slice(), read.bytes_read), (&What::Read, &b"/work/file"[..], 5));
+    assert_eq!((&read.what, read.path.as_slice(), read.bytes_read), (&What::Read, &b"/ws/file"[..], 5));
 
     let (ran, seen) = stage.call(&component, "wnew", &grant);
     assert_eq!(text(&ran), "wnew");
-    assert_eq!(std::fs::read_to_string(stage.view().join("work/new")).expect("it is there"), "wnew");
+    assert_eq!(std::fs::read_to_string(stage.view().join("ws/new")).expect("it is there"), "wnew");
     let flags = OpenFlags { create: true, exclusive: false, truncate: true };
     let [open, wrote] = seen.uses.as_slice() else { panic!("{:?}", seen.uses) };
-    assert_eq!((&open.what, open.path.as_slice()), (&What::Open(flags), &b"/work/new"[..]));
+    assert_eq!((&open.what, open.path.as_slice()), (&What::Open(flags), &b"/ws/new"[..]));
     assert_eq!((&wrote.what, wrote.bytes_written), (&What::Wrote, 4));
 }
 
 #[test]
 fn a_guest_without_the_grant_has_no_directory_and_one_that_reads_cannot_write() {
     let stage = Stage::new();
-    std::fs::write(stage.view().join("work/file"), "hello").expect("ours");
+    std::fs::write(stage.view().join("ws/file"), "hello").expect("ours");
     let component = Component::parse(files(r#"{"files":"write"}"#)).expect("a tool");
     let (ran, seen) = stage.call(&component, "rfile", &nothing());
     assert_eq!((text(&ran), seen.uses.len()), (error(NOTHING_GIVEN), 0));
     let (ran, seen) = stage.call(&component, "wfile", &CallGrant { files: Files::Read, ..nothing() });
     assert_eq!(text(&ran), error(READ_ONLY));
     assert_eq!(seen.uses.len(), 1, "the refusal is told: {:?}", seen.uses);
-    assert_eq!(std::fs::read_to_string(stage.view().join("work/file")).expect("there"), "hello");
+    assert_eq!(std::fs::read_to_string(stage.view().join("ws/file")).expect("there"), "hello");
 }
 
 #[test]
 fn a_guest_reaches_nothing_outside_of_its_view() {
     let stage = Stage::new();
     std::fs::write(stage.directory.join("secret"), "secret").expect("ours");
-    std::os::unix::fs::symlink(stage.directory.join("secret"), stage.view().join("work/link")).expect("ours");
-    let control = std::fs::read_to_string(stage.view().join("work/link")).expect("the control leads out");
+    std::os::unix::fs::symlink(stage.directory.join("secret"), stage.view().join("ws/link")).expect("ours");
+    let control = std::fs::read_to_string(stage.view().join("ws/link")).expect("the control leads out");
     assert_eq!(control, "secret");
     let component = Component::parse(files(r#"{"files":"read"}"#)).expect("a tool");
     let grant = CallGrant { files: Files::Read, ..nothing() };

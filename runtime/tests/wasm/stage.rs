@@ -37,7 +37,7 @@ impl Stage {
     pub(crate) fn new() -> Self {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let directory = std::env::temp_dir().join(format!("stockade-wasm-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(directory.join("view/work")).expect("a directory of the test's own");
+        std::fs::create_dir_all(directory.join("view/ws")).expect("a directory of the test's own");
         let started = Arc::new(Mutex::new(Vec::new()));
         let channels = Arc::new(Mutex::new(Vec::new()));
         let start = start(directory.join("view"), Arc::clone(&started), Arc::clone(&channels));
@@ -87,7 +87,7 @@ impl Drop for Stage {
 pub(crate) fn nothing() -> CallGrant {
     CallGrant {
         files: Files::None,
-        directory: PathBuf::from("/work"),
+        directory: PathBuf::from("/ws"),
         network: false,
         clocks: false,
         random: false,

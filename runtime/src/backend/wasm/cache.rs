@@ -4,7 +4,7 @@
 use crate::backend::wasm::channel;
 use crate::backend::wasm::component::Component;
 use crate::backend::wasm::wall::{Kind, Start, compile};
-use crate::backend::wasm::worker::{CODE_BYTES_MAX, compatibility, compiler};
+use crate::backend::wasm::worker::{compatibility, compiler};
 use crate::error::{Error, Result};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::fs::{Mode, OFlags};
@@ -25,6 +25,8 @@ use stockade_audit::text::hex;
 const MAGIC: &[u8; 16] = b"stockade code 1\n";
 /// Bytes of the key, and of the MAC that it makes.
 const KEY_BYTES: usize = 32;
+/// Longest compiled code, bytes: eight times the largest component.
+pub const CODE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Bytes before the code.
 const HEAD_BYTES: usize = MAGIC.len() + KEY_BYTES;
 

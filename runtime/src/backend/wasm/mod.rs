@@ -8,6 +8,10 @@ pub mod component;
 pub mod manifest;
 mod wall;
 pub mod wire;
+#[cfg(not(feature = "engine"))]
+#[path = "no_worker.rs"]
+pub mod worker;
+#[cfg(feature = "engine")]
 pub mod worker;
 
 pub use cache::Cache;

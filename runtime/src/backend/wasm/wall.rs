@@ -5,14 +5,13 @@ mod bench;
 mod line;
 
 use crate::backend::process::Event;
-use crate::backend::wasm::cache::Cache;
+use crate::backend::wasm::cache::{CODE_BYTES_MAX, Cache};
 use crate::backend::wasm::call::{CallGrant, End, Files, Printed, ToolIo, ToolRan, ToolUsage};
 use crate::backend::wasm::channel;
 use crate::backend::wasm::component::Component;
 use crate::backend::wasm::wire::{
     ARGUMENTS_BYTES_MAX, CallRequest, Ended, Ending, FromWorker, Limited, ToWorker, WireGrant, cut,
 };
-use crate::backend::wasm::worker::CODE_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::journal::Logged;
 use bench::{Bench, Load};

@@ -133,7 +133,6 @@ const TABLE: &[(&[&str], Options)] = &[
     (&["diff"], options("uq", &["unified", "brief"])),
     (&["join"], options("t:a:v:o:e:1:2:ij:", &[])),
     (&["fold"], with_numbers("w:sb", &["width", "spaces"])),
-    (&["fmt"], with_numbers("w:", &["width"])),
     (&["expand"], options("t:i", &["tabs"])),
     (&["unexpand"], options("at:", &["all", "tabs"])),
     (&["seq"], with_numbers("s:wf:", &["separator", "equal-width", "format"])),

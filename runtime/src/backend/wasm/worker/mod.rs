@@ -17,6 +17,7 @@ mod view;
 
 pub use engine::{CALLS_MAX, compatibility, compiler};
 
+use crate::backend::wasm::cache::CODE_BYTES_MAX;
 use crate::backend::wasm::channel::{self, Incoming};
 use crate::backend::wasm::component::COMPONENT_BYTES_MAX;
 use crate::backend::wasm::wire::{CallRequest, Ended, Ending, Flaw, FromWorker, ToWorker, cut};
@@ -40,8 +41,6 @@ use tokio::task::JoinSet;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-/// Bytes of compiled code at most.
-pub const CODE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Components that a worker holds.
 const COMPONENTS_MAX: usize = 256;
 /// Polls of tasks between two looks at channel and clock: a guest that computes takes the thread for a tick each time.

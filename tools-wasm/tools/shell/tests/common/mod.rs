@@ -62,7 +62,7 @@ pub(crate) fn fresh() -> PathBuf {
     let work = root.join("work");
     fs::create_dir_all(work.join("src/lib")).expect("directories");
     let put = |path: &str, content: &[u8]| fs::write(work.join(path), content).expect(path);
-    put("README.md", b"# Fixture\n\nA small project. It has a README, some sources and an ini file.\n\n## TODO\n\n- todo: write the docs\n- read the sources a second time\n");
+    put("README.md", b"# Fixture\n\nA small project. It has a README, some sources and an ini file.\n\n## TASKS\n\n- tasks: write the docs\n- read the sources a second time\n");
     put("words.txt", b"apple\nbanana\ncherry\nbanana\ndate\napple\nbanana\n");
     put("numbers.txt", b"10\n9\n100\n1\n25\n3\n7\n12\n42\n8\n77\n5\n");
     put("data.csv", b"name,dept,age\nann,eng,31\nbob,ops,25\ncid,eng,44\ndora,hr,38\n");

@@ -160,8 +160,8 @@ sed -n '/fn main/,/^}/p' src/main.rs
 mkdir -p bak && cp *.txt bak/ && ls bak | wc -l
 ### diff_patch
 cp words.txt new.txt; sed -i 's/apple/pear/' new.txt; diff words.txt new.txt > p.diff; wc -l p.diff
-### count_todo
-grep -rn TODO . | wc -l
+### count_tasks
+grep -rn TASKS . | wc -l
 ### tree_by_find
 find . -not -path '*/.*' -type f | sed 's|^\./||' | sort
 ### largest_file

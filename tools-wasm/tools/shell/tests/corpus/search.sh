@@ -3,7 +3,7 @@ grep fn src/main.rs
 ### grep_n
 grep -n fn src/main.rs
 ### grep_i
-grep -i TODO README.md
+grep -i TASKS README.md
 ### grep_v
 grep -v a words.txt
 ### grep_c

@@ -188,8 +188,6 @@ rev words.txt
 fold -w 10 README.md
 ### fold_space
 fold -s -w 12 README.md
-### fmt_width
-fmt -w 30 README.md
 ### expand_tabs
 printf 'a\tb\n' | expand -t4
 ### unexpand_all

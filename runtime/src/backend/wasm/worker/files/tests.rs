@@ -25,11 +25,11 @@ impl Scene {
     fn new(files: Files) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let outside = std::env::temp_dir().join(format!("stockade-files-{}-{number}", std::process::id()));
-        fs::create_dir_all(outside.join("view/work/sub")).expect("ours");
+        fs::create_dir_all(outside.join("view/ws/sub")).expect("ours");
         fs::create_dir_all(outside.join("view/etc")).expect("ours");
         fs::write(outside.join("secret"), "secret").expect("ours");
         fs::write(outside.join("view/etc/hosts"), "inside").expect("ours");
-        fs::write(outside.join("view/work/file"), "own").expect("ours");
+        fs::write(outside.join("view/ws/file"), "own").expect("ours");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let (channel, _) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
         channel.set_nonblocking(true).expect("it can");
@@ -40,8 +40,8 @@ impl Scene {
         let ledger = Arc::new(Ledger::new(0, Out::new(Arc::new(channel))));
         let open = |path: &Path| open_ambient_directory(path).expect("it is there");
         let tree = Tree::new(open(&outside.join("view")), open(Path::new("/proc/self/fd"))).expect("openat2 is there");
-        let state = FileState::new(Arc::new(tree), files, b"/work".to_vec(), ledger);
-        let work = state.tree.directory(b"/work").expect("it is there");
+        let state = FileState::new(Arc::new(tree), files, b"/ws".to_vec(), ledger);
+        let work = state.tree.directory(b"/ws").expect("it is there");
         Self { outside, state, _runtime: runtime, work }
     }
 
@@ -88,7 +88,7 @@ impl Drop for Scene {
 
 /// Names that lead to the secret outside, if they are followed as the host follows them.
 fn plants(scene: &Scene) -> Vec<&'static str> {
-    let work = scene.view().join("work");
+    let work = scene.view().join("ws");
     let secret = scene.outside.join("secret");
     symlink("../../secret", work.join("dots")).expect("ours");
     symlink(&secret, work.join("absolute")).expect("ours");
@@ -103,7 +103,7 @@ fn plants(scene: &Scene) -> Vec<&'static str> {
 fn no_planted_name_leads_out_of_the_view() {
     let scene = Scene::new(Files::Write);
     for path in plants(&scene) {
-        let host = scene.view().join("work").join(path);
+        let host = scene.view().join("ws").join(path);
         assert_eq!(fs::read_to_string(host).expect("the control leads out"), "secret", "{path}");
         let read = scene.read(path);
         assert!(matches!(read, Err(Errno::PERM | Errno::NOENT)), "{path}: {read:?}");
@@ -156,7 +156,7 @@ fn no_change_reaches_through_a_planted_name() {
 #[test]
 fn a_link_inside_the_view_is_followed_as_a_command_follows_it() {
     let scene = Scene::new(Files::Write);
-    let work = scene.view().join("work");
+    let work = scene.view().join("ws");
     symlink("/etc/hosts", work.join("hosts")).expect("ours");
     symlink("../etc", work.join("etc")).expect("ours");
     assert_eq!(scene.read("hosts").expect("it is in the view"), "inside");
@@ -168,20 +168,20 @@ fn a_link_inside_the_view_is_followed_as_a_command_follows_it() {
 #[test]
 fn what_is_told_is_the_object_and_not_the_path() {
     let scene = Scene::new(Files::Write);
-    let work = scene.view().join("work");
+    let work = scene.view().join("ws");
     fs::create_dir(work.join(".git")).expect("ours");
     symlink(".git", work.join("g")).expect("ours");
     for path in ["g/config", "./.git/../.git/config", "sub/../g/config"] {
         scene.write(path).expect("the kernel lets it");
         let flags = Opening { create: true, truncate: true, ..Opening::default() };
-        scene.told_once(&What::Open(flags), "/work/.git/config", None);
+        scene.told_once(&What::Open(flags), "/ws/.git/config", None);
     }
     scene.state.rename((scene.work.as_fd(), b"g/config"), (scene.work.as_fd(), b"sub/../moved")).expect("it can");
-    scene.told_once(&What::Rename { to: b"/work/moved".to_vec() }, "/work/.git/config", None);
+    scene.told_once(&What::Rename { to: b"/ws/moved".to_vec() }, "/ws/.git/config", None);
     scene.state.unlink(scene.work.as_fd(), b"./moved").expect("it can");
-    scene.told_once(&What::Unlink, "/work/moved", None);
+    scene.told_once(&What::Unlink, "/ws/moved", None);
     assert_eq!(scene.read("g/nothing"), Err(Errno::NOENT));
-    scene.told_once(&What::Read, "/work/.git/nothing", Some(Errno::NOENT));
+    scene.told_once(&What::Read, "/ws/.git/nothing", Some(Errno::NOENT));
 }
 
 #[test]
@@ -206,14 +206,14 @@ fn a_grant_to_read_changes_nothing() {
         assert_eq!(refusal, Err(Errno::ROFS), "{what}");
     }
     assert_eq!(scene.told().len(), 8, "each refusal is told");
-    assert_eq!(fs::read_to_string(scene.view().join("work/file")).expect("there"), "own");
-    assert_eq!(fs::read_dir(scene.view().join("work")).expect("there").count(), 2);
+    assert_eq!(fs::read_to_string(scene.view().join("ws/file")).expect("there"), "own");
+    assert_eq!(fs::read_dir(scene.view().join("ws")).expect("there").count(), 2);
 }
 
 #[test]
 fn a_pipe_or_a_device_holds_up_nobody() {
     let scene = Scene::new(Files::Write);
-    let work = scene.view().join("work");
+    let work = scene.view().join("ws");
     let mode = Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, work.join("pipe"), FileType::Fifo, mode, 0).expect("a pipe");
     symlink("pipe", work.join("to-pipe")).expect("ours");
@@ -248,7 +248,7 @@ impl Drop for Stopping<'_> {
 #[test]
 fn a_race_of_renames_never_opens_what_is_outside() {
     let scene = Scene::new(Files::Write);
-    let work = scene.view().join("work");
+    let work = scene.view().join("ws");
     fs::create_dir(work.join("real")).expect("ours");
     fs::write(work.join("real/secret"), "own").expect("ours");
     symlink(&scene.outside, work.join("evil")).expect("ours");
