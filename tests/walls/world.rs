@@ -67,7 +67,7 @@ pub(crate) fn session(stage: &Stage, options: &[&str], acts: &[Act]) -> Result<V
 pub(crate) fn verdict(answer: &Value) -> Verdict {
     let exit = answer.get("exit");
     let code = exit.and_then(|exit| exit.get("code")).and_then(Value::as_i64);
-    let carried_out = code == Some(0) || (exit.is_none() && answer.get("result").is_some());
+    let carried_out = code == Some(0) || (exit.is_none() && answer.get("reply").is_some());
     if carried_out { Verdict::Allowed } else { Verdict::Refused }
 }
 
