@@ -22,7 +22,7 @@ use bindings::stockade::tool::{progress, tool_types};
 
 /// Where the components lie; another directory may be held against the same tests.
 fn directory() -> PathBuf {
-    match std::env::var_os("STOCKADE_COMPONENTS") {
+    match stockade_tests::binaries::variable("STOCKADE_COMPONENTS") {
         Some(directory) => PathBuf::from(directory),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools-wasm/components"),
     }

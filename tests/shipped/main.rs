@@ -64,12 +64,7 @@ fn files_are_read_written_edited_and_patched() {
     assert_eq!(text, "     1\tone\n     2\ttwo\n[line endings: crlf]\n");
     answered(host, &workspace, "write", json!({ "file_path": "d/b.txt", "content": "x\n" }));
     assert_eq!(fs::read(workspace.at("d/b.txt")).unwrap(), b"x\n");
-    answered(
-        &host,
-        &workspace,
-        "edit",
-        json!({ "file_path": "a.txt", "old_string": "one\ntwo", "new_string": "1\n2" }),
-    );
+    answered(host, &workspace, "edit", json!({ "file_path": "a.txt", "old_string": "one\ntwo", "new_string": "1\n2" }));
     assert_eq!(fs::read(workspace.at("a.txt")).unwrap(), b"1\r\n2\r\n");
     let patch = "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-1\n+one\n--- a/d/b.txt\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n";
     answered(host, &workspace, "patch", json!({ "patch": patch }));

@@ -46,7 +46,7 @@ impl Row {
 }
 
 /// What every row finds: files in the workspace, some outside that a profile may grant, links between them.
-const PREPARE: &str = "rm -rf '{root}/outside' '{root}/granted' '{root}/open'; mkdir -p a/b .git/hooks \
+const PREPARE: &str = "rm -rf .git '{root}/outside' '{root}/granted' '{root}/open'; mkdir -p a/b .git/hooks \
     '{root}/outside/deep' '{root}/granted' '{root}/open'; chmod 755 '{root}/outside' '{root}/granted'; chmod 777 '{root}/open'; \
     printf 'SIGN\\n' > file; printf 'SIGN\\n' > a/b/nested; printf 'SIGN\\n' > '{root}/outside/secret'; \
     printf 'SIGN\\n' > '{root}/outside/deep/secret'; touch '{root}/outside/SIGN'; printf 'SIGN\\n' > '{root}/granted/known'; \
@@ -77,7 +77,13 @@ const ROWS: &[Row] = &[
         "",
         Allowed,
     ),
-    both("dots_do_not_read_outside", "cat ../outside/secret", ("read", r#"{"file_path":"../outside/secret"}"#), "", Refused),
+    both(
+        "dots_do_not_read_outside",
+        "cat ../outside/secret",
+        ("read", r#"{"file_path":"../outside/secret"}"#),
+        "",
+        Refused,
+    ),
     both(
         "hidden_dots_do_not_read_outside",
         "cat a/./b/../../../outside/secret",

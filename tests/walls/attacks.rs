@@ -155,8 +155,11 @@ fn forged(stage: &mut Stage) -> Told {
 }
 
 fn apart(stage: &mut Stage) -> Told {
-    let first =
-        session(stage, &["--profile", "shell"], &[Act::tool("write", r#"{"file_path":"mine","content":"sign-of-one"}"#)])?;
+    let first = session(
+        stage,
+        &["--profile", "shell"],
+        &[Act::tool("write", r#"{"file_path":"mine","content":"sign-of-one"}"#)],
+    )?;
     same("written", first.first().map(verdict), Some(Verdict::Allowed))?;
     let acts = [
         Act::tool("grep", r#"{"pattern":"sign-of-one"}"#),

@@ -90,7 +90,13 @@ const MEETINGS: &[Meeting] = &[
         Verdict::Allowed,
         "",
     ),
-    meeting("a_planted_pipe_does_not_hang_a_reader", "mkfifo p", ("read", r#"{"file_path":"p"}"#), Verdict::Refused, "p"),
+    meeting(
+        "a_planted_pipe_does_not_hang_a_reader",
+        "mkfifo p",
+        ("read", r#"{"file_path":"p"}"#),
+        Verdict::Refused,
+        "p",
+    ),
     meeting(
         "a_planted_pipe_does_not_hang_a_search",
         "mkfifo p; echo needle > f",
@@ -100,7 +106,7 @@ const MEETINGS: &[Meeting] = &[
     ),
     meeting(
         "an_odd_name_does_not_break_a_listing",
-        "touch $'a\\nb' $'\\xff\\xfe' '-rf' ' '",
+        "touch $'a\\nb' $'\\xff\\xfe' ./-rf ' '",
         ("list", r#"{"path":"."}"#),
         Verdict::Allowed,
         "-rf",
@@ -177,8 +183,11 @@ fn meet(stage: &mut Stage, meeting: &Meeting) -> Told {
 fn an_edit(stage: &mut Stage) -> Told {
     scene(stage)?;
     let edit = r#"{"file_path":"file","edits":[{"old_string":"two","new_string":"2"}]}"#;
-    let acts =
-        [Act::tool("edit", edit), Act::command("cat file; echo four >> file"), Act::tool("read", r#"{"file_path":"file"}"#)];
+    let acts = [
+        Act::tool("edit", edit),
+        Act::command("cat file; echo four >> file"),
+        Act::tool("read", r#"{"file_path":"file"}"#),
+    ];
     let answers = answers(stage, &acts)?;
     let [edited, seen, read] = &answers[..] else { return must(false, || "three acts".to_owned()) };
     same("edited", verdict(edited), Verdict::Allowed)?;
@@ -206,6 +215,6 @@ fn explained(stage: &mut Stage) -> Told {
     must(why.out().contains("write"), || why.told())?;
     let shown = stage.answers(0, &["log", "show", "last"])?;
     let out = shown.out();
-    let starts = out.matches("tool.start").count();
-    must(starts == 2 && out.matches("tool.end").count() == 2, || shown.told())
+    let lines = |kind: &str| out.lines().filter(|line| line.contains(&format!(" {kind} "))).count();
+    must(lines("tool.start") == 2 && lines("tool.end") == 2, || shown.told())
 }

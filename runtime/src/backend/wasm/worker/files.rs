@@ -6,9 +6,9 @@ use crate::backend::wasm::worker::ledger::{Ledger, OpenFile};
 use crate::backend::wasm::worker::resolve::{Entry, Follow, NO_FOLLOW, Tree};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File, FsPerms, OpenMode, WasiFilesystemCtx};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -26,13 +26,16 @@ pub(super) struct FileState {
     directory: Vec<u8>,
     /// What is known of descriptors by their numbers in the table; `None` for directories.
     open: HashMap<u32, Option<Arc<OpenFile>>>,
+    /// Files that this call made, by device and inode.
+    made: Mutex<HashSet<(u64, u64)>>,
     /// What the parts that we did not write ourselves want to have.
     pub(super) theirs: WasiFilesystemCtx,
 }
 
 impl FileState {
     pub(super) fn new(tree: Arc<Tree>, files: Files, directory: Vec<u8>, ledger: Arc<Ledger>) -> Self {
-        Self { tree, files, ledger, directory, open: HashMap::new(), theirs: WasiFilesystemCtx::default() }
+        let (open, made) = (HashMap::new(), Mutex::default());
+        Self { tree, files, ledger, directory, open, made, theirs: WasiFilesystemCtx::default() }
     }
 
     /// Where the uses are told.
@@ -101,9 +104,13 @@ impl FileState {
         // openat2(2) wants a mode where a file is made, and refuses one where none is.
         let mode = if asked.flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
         let found = self.tree.open(directory, path, asked.flags, mode)?;
-        match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+        let stat = rustix::fs::fstat(&found)?;
+        match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok((self.descriptor_of_directory(found), None)),
             FileType::RegularFile => {
+                if asked.flags.contains(OFlags::CREATE | OFlags::EXCL) {
+                    self.made().insert((stat.st_dev, stat.st_ino));
+                }
                 let path = self.tree.name(found.as_fd());
                 let told = if asked.writes {
                     self.tell(What::Open(asked.opening), path.clone(), None);
@@ -180,8 +187,32 @@ impl FileState {
             if old.is_directory || new.is_directory {
                 old.must_be_directory()?;
             }
+            self.take_mode(old, &new)?;
             rustix::fs::renameat(&old.parent, old.name.as_slice(), &new.parent, new.name.as_slice())
         })
+    }
+
+    /// A file that this call made takes the permissions of the one whose place it takes: WASI 0.2 has no word for them, and
+    /// who replaces a script's content does not mean to make it one that cannot be run.
+    fn take_mode(&self, old: &Entry, new: &Entry) -> Result<(), Errno> {
+        let Ok(replaced) = rustix::fs::statat(&new.parent, new.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) else {
+            // Nothing is replaced.
+            return Ok(());
+        };
+        if FileType::from_raw_mode(replaced.st_mode) != FileType::RegularFile {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&old.parent, old.name.as_slice(), flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if !self.made().contains(&(stat.st_dev, stat.st_ino)) {
+            return Ok(());
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(replaced.st_mode & 0o777))
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashSet<(u64, u64)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn link(&self, from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> Result<(), Errno> {
