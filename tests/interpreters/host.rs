@@ -34,6 +34,13 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Why the arguments were refused.
+    #[track_caller]
+    pub(crate) fn invalid(self) -> String {
+        let Answer::InvalidArguments(why) = self else { panic!("{self:?}") };
+        why
+    }
+
     /// The structured part of a reply.
     #[track_caller]
     pub(crate) fn structured(self) -> Value {
@@ -84,8 +91,9 @@ impl Tool {
 }
 
 fn read(result: Val) -> Answer {
+    let Val::Result(result) = result else { panic!("no result") };
     match result {
-        Val::Result(Ok(Some(reply))) => {
+        Ok(Some(reply)) => {
             let Val::Record(fields) = *reply else { panic!("a reply is a record") };
             let mut fields: BTreeMap<String, Val> = fields.into_iter().collect();
             let Some(Val::String(text)) = fields.remove("text") else { panic!("a reply has a text") };
@@ -95,13 +103,11 @@ fn read(result: Val) -> Answer {
             let Val::String(structured) = *structured else { panic!("which is text") };
             Answer::Reply { text, structured: serde_json::from_str(&structured).expect("and JSON") }
         }
-        Val::Result(Err(Some(failure))) => match *failure {
-            Val::Variant(kind, Some(why)) => {
-                let Val::String(why) = *why else { panic!("a failure has a text") };
-                if kind == "refused" { Answer::Refused(why) } else { Answer::InvalidArguments(why) }
-            }
-            other => panic!("not a failure: {other:?}"),
-        },
-        other => panic!("not a result: {other:?}"),
+        Err(Some(failure)) => {
+            let Val::Variant(kind, Some(why)) = *failure else { panic!("a failure is a variant") };
+            let Val::String(why) = *why else { panic!("a failure has a text") };
+            if kind == "refused" { Answer::Refused(why) } else { Answer::InvalidArguments(why) }
+        }
+        Ok(None) | Err(None) => panic!("a result without a value"),
     }
 }

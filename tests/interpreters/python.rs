@@ -171,9 +171,7 @@ fn arguments_that_do_not_hold_are_named() {
         (json!({ "code": "1", "cwd": "nowhere" }), "nowhere"),
         (json!({ "code": "1", "output_bytes": 0 }), "output_bytes"),
     ] {
-        match run_in(&work, arguments) {
-            Answer::InvalidArguments(why) => assert!(why.contains(says), "{why}"),
-            other => panic!("{other:?}"),
-        }
+        let why = run_in(&work, arguments).invalid();
+        assert!(why.contains(says), "{why}");
     }
 }

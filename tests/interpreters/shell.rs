@@ -42,15 +42,12 @@ fn what_is_beyond_it_is_refused_and_changes_nothing() {
     let work = fresh();
     let before = tree(&work);
     let script = "echo x > made.txt; rm words.txt; git status; kill $$ &";
-    match SHELL.call(&work, &environment(&work), &json!({ "command": script })) {
-        Answer::Refused(why) => {
-            let why: serde_json::Value = serde_json::from_str(&why).expect("JSON");
-            assert_eq!(why["error"], "beyond_shell");
-            assert_eq!(why["commands"], json!(["git", "kill"]));
-            assert_eq!(why["instead"], "bash");
-        }
-        other => panic!("{other:?}"),
-    }
+    let answer = SHELL.call(&work, &environment(&work), &json!({ "command": script }));
+    let Answer::Refused(why) = answer else { panic!("{answer:?}") };
+    let why: serde_json::Value = serde_json::from_str(&why).expect("JSON");
+    assert_eq!(why["error"], "beyond_shell");
+    assert_eq!(why["commands"], json!(["git", "kill"]));
+    assert_eq!(why["instead"], "bash");
     assert_eq!(before, tree(&work));
 }
 
@@ -94,9 +91,7 @@ fn arguments_that_do_not_hold_are_named() {
         (json!({ "command": "ls", "x": 1 }), "unknown field"),
         (json!({ "command": "ls", "cwd": "nowhere" }), "nowhere"),
     ] {
-        match SHELL.call(&work, &environment(&work), &arguments) {
-            Answer::InvalidArguments(why) => assert!(why.contains(says), "{why}"),
-            other => panic!("{other:?}"),
-        }
+        let why = SHELL.call(&work, &environment(&work), &arguments).invalid();
+        assert!(why.contains(says), "{why}");
     }
 }
