@@ -84,19 +84,42 @@ fn split_setting(setting: &OsStr) -> Result<(&str, &[u8])> {
 fn with_streams<T>(signals: &mut Signals, call: impl FnOnce(Io<'_>) -> Result<T>) -> Result<T> {
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     let stdin = stdin.map_err(|e| Error::host(format!("pass standard input on: {}", crate::error::plain(&e))))?;
-    let mut stdout = Out { to: io::stdout(), screen: io::stdout().is_terminal().then(Screen::default) };
-    let mut stderr = Out { to: io::stderr(), screen: io::stderr().is_terminal().then(Screen::default) };
-    call(Io { input: Input::Descriptor(stdin), stdout: &mut stdout, stderr: &mut stderr, outside: signals })
+    let out = io::stdout().is_terminal();
+    let mut stdout = Out { to: io::stdout(), screen: out.then(Screen::default), line: Line::Begins };
+    let err = io::stderr().is_terminal();
+    let mut stderr = Out { to: io::stderr(), screen: err.then(Screen::default), line: Line::Begins };
+    let called =
+        call(Io { input: Input::Descriptor(stdin), stdout: &mut stdout, stderr: &mut stderr, outside: signals });
+    if called.is_err() && stderr.line == Line::Goes {
+        // A command that was ended amid a line must not swallow the beginning of our own.
+        tell("");
+    }
+    called
 }
 
 /// One of our output streams.
 struct Out<W> {
     to: W,
     screen: Option<Screen>,
+    line: Line,
+}
+
+/// Where in a line a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// At its beginning.
+    Begins,
+    /// Within.
+    Goes,
 }
 
 impl<W: io::Write> Sink for Out<W> {
     fn take(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.line = match chunk.last() {
+            None => self.line,
+            Some(b'\n') => Line::Begins,
+            Some(_) => Line::Goes,
+        };
         match &mut self.screen {
             Some(screen) => self.to.write_all(&screen.filter(chunk))?,
             None => self.to.write_all(chunk)?,

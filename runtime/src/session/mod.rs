@@ -126,7 +126,7 @@ impl Session {
         };
         let logged = self.journal.commit(claim, permit)?;
         let before = settle::before(&self.layer)?;
-        let Run { id, number, ran, output } = self.run(logged, io)?;
+        let Run { id, number, ran, output } = self.run(logged, io).map_err(|error| self.cause(error))?;
         let mut settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
         self.hide(&id, &mut settled)?;
         let told = self.told(number, &ran)?;
@@ -214,6 +214,11 @@ impl Session {
         };
         self.journal.deny(claim, &refusal)?;
         Ok(Outcome::Unapproved(ask))
+    }
+
+    /// Why a call found no sandbox any more: a recorder that cannot write ends it, and its reason is the one to be told.
+    fn cause(&self, error: Error) -> Error {
+        self.recorder.as_ref().and_then(Recorder::broken).unwrap_or(error)
     }
 
     /// Everything that the recorder saw of a call is in the log, or what the init reaped where there is none.

@@ -123,6 +123,11 @@ impl Recorder {
         Ok(Told { processes, main })
     }
 
+    /// What ended it, and the sandbox with it, before its time.
+    pub(super) fn broken(&self) -> Option<Error> {
+        self.shared.lock().broken.clone()
+    }
+
     /// For the outlet: what was asked of the kernel until now is in the log when this returns.
     pub(super) fn before(&self) -> Before {
         let shared = Arc::clone(&self.shared);

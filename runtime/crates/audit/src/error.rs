@@ -105,6 +105,11 @@ impl AuditError {
             Self::Corrupt { .. } => Some("`stockade verify` says what is left and what is not to be trusted"),
             Self::Busy { .. } => Some("wait for the other process, or end its session"),
             Self::TooLarge { .. } => Some("put the content into a blob and its hash into the record"),
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Some("nothing runs unlogged: free some space, or keep the log on another file system")
+            }
             Self::Io { .. } | Self::Invalid { .. } => None,
         }
     }
