@@ -32,9 +32,16 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/tmp/stockade-jail-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).expect("a fresh name in /tmp");
+        let path = loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = PathBuf::from(format!("/tmp/stockade-jail-{}-{number}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => break path,
+                // A killed test of another process with our number left it.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("no directory in /tmp: {error}"),
+            }
+        };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our own directory");
         Self(path)
     }
