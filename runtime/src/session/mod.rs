@@ -267,11 +267,6 @@ impl Session {
         self.recorder.as_ref().and_then(Recorder::broken).unwrap_or(error)
     }
 
-    /// Why a call found no sandbox any more: a recorder that cannot write ends it, and its reason is the one to be told.
-    fn cause(&self, error: Error) -> Error {
-        self.recorder.as_ref().and_then(Recorder::broken).unwrap_or(error)
-    }
-
     /// Everything that the recorder saw of a call is in the log, or what the init reaped where there is none.
     fn told(&self, number: Option<CallNumber>, ran: &Ran) -> Result<Told> {
         let run = if let Ran::Ended(run) = ran { Some(run) } else { None };
