@@ -41,9 +41,14 @@ fuzz_target!(|input: &[u8]| {
     let (mut again, ()) = Request::new(()).into_parts();
     again.version = version;
     again.method = Method::from_bytes(method.as_str().as_bytes()).expect("a method that was read can be sent");
-    again.uri = target.parse().expect("a target that was read can be sent");
     again.headers = HeaderMap::clone(&headers);
-    again.headers.insert(HOST, HeaderValue::from_static(AUTHORITY));
+    // Where HTTP/2 has it, the authority is no field: one more than were read could be one too many.
+    if version == Version::HTTP_2 && target.starts_with('/') {
+        again.uri = format!("https://{AUTHORITY}{target}").parse().expect("a target that was read can be sent");
+    } else {
+        again.uri = target.parse().expect("a target that was read can be sent");
+        again.headers.insert(HOST, HeaderValue::from_static(AUTHORITY));
+    }
     let again = check(again, to()).expect("what is sent would be let through");
     assert_eq!((again.0, again.1, again.2), (method, path, query), "what is sent is what was judged");
     let without = |mut headers: HeaderMap| {
