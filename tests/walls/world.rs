@@ -67,9 +67,7 @@ pub(crate) fn session(stage: &Stage, options: &[&str], acts: &[Act]) -> Result<V
 pub(crate) fn verdict(answer: &Value) -> Verdict {
     let exit = answer.get("exit");
     let code = exit.and_then(|exit| exit.get("code")).and_then(Value::as_i64);
-    let status = answer.pointer("/reply/structured/status").and_then(Value::as_u64);
-    // As `curl --fail` has it: what the outlet refuses is an answer of HTTP.
-    let replied = exit.is_none() && answer.get("reply").is_some() && status.is_none_or(|status| status < 400);
+    let replied = exit.is_none() && answer.get("reply").is_some();
     let carried_out = code == Some(0) || replied;
     if carried_out { Verdict::Allowed } else { Verdict::Refused }
 }

@@ -19,6 +19,9 @@ const TLS_ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 const LISTEN: Duration = Duration::from_millis(500);
 /// Bytes that a refused client may still send.
 const LISTEN_BYTES_MAX: usize = 256 * 1024;
+/// The field by which an answer of a proxy's own is told from an upstream's (RFC 9209), and our name in it.
+pub(super) const PROXY_STATUS: &str = "proxy-status";
+pub(super) const PROXY_NAME: &str = "stockade";
 /// `PERMISSION_DENIED`, as gRPC writes it.
 const GRPC_DENIED: &str = "7";
 
@@ -82,6 +85,7 @@ impl Told {
                 made
             }
         };
+        made.headers_mut().insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             made.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -89,13 +93,26 @@ impl Told {
         made
     }
 
+    /// Whose fault it was, in the words of RFC 9209, 2.3.
+    fn proxy_status(&self) -> &'static str {
+        match self.status {
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => "stockade; error=http_request_denied",
+            status if status.is_client_error() => "stockade; error=http_request_error",
+            StatusCode::BAD_GATEWAY => "stockade; error=destination_unavailable",
+            StatusCode::GATEWAY_TIMEOUT => "stockade; error=connection_timeout",
+            _ => "stockade; error=proxy_internal_error",
+        }
+    }
+
     /// As the last bytes of a connection that carried HTTP/1.
     fn last_words(&self) -> Vec<u8> {
         let body = self.json();
         let mut all = format!(
-            "HTTP/1.1 {} Refused\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {} Refused\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{PROXY_STATUS}: {}\r\n\
+             connection: close\r\n\r\n",
             self.status.as_u16(),
-            body.len()
+            body.len(),
+            self.proxy_status()
         )
         .into_bytes();
         all.extend_from_slice(&body);
@@ -199,6 +216,9 @@ mod tests {
         assert_eq!(body["allowed_instead"][0], "good.example");
         assert_eq!(body["to_ask"], "say why");
         assert!(body["reason"].as_str().unwrap().contains("evil.example"));
+        assert_eq!(response.headers()[PROXY_STATUS], "stockade; error=http_request_denied");
+        let last = String::from_utf8(Told::from(&refusal).last_words()).unwrap();
+        assert!(last.contains("\r\nproxy-status: stockade; error=http_request_denied\r\nconnection: close\r\n\r\n"));
     }
 
     #[test]

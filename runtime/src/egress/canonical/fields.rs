@@ -2,6 +2,7 @@
 //! It never changes a field that an upstream may act on.
 
 use super::{Destination, Kind, Misfit, Trailers, authority, path, short};
+use crate::egress::refuse::{PROXY_NAME, PROXY_STATUS};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE,
@@ -200,6 +201,12 @@ pub(in crate::egress) fn reply(headers: &mut HeaderMap) {
     // It names other hosts and ports for the same authority (RFC 7838); in here there are none.
     headers.remove("alt-svc");
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    // Nobody outside speaks for this outlet.
+    let ours =
+        |value: &HeaderValue| value.as_bytes().windows(PROXY_NAME.len()).any(|part| part == PROXY_NAME.as_bytes());
+    if headers.get_all(PROXY_STATUS).iter().any(ours) {
+        headers.remove(PROXY_STATUS);
+    }
 }
 
 /// The trailers that may pass.

@@ -218,3 +218,16 @@ fn split_cookies_are_one_field_again() {
     let read = taken(&[("cookie", "a=1"), ("cookie", "b=2")]);
     assert_eq!(read.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
 }
+
+#[test]
+fn no_upstream_speaks_for_the_outlet() {
+    let answered = |status: &'static str| {
+        let mut fields = http::HeaderMap::new();
+        fields.append("proxy-status", http::HeaderValue::from_static("cdn; received-status=403"));
+        fields.append("proxy-status", http::HeaderValue::from_static(status));
+        reply(&mut fields);
+        fields.get_all("proxy-status").iter().count()
+    };
+    assert_eq!(answered("edge; error=dns_timeout"), 2);
+    assert_eq!(answered("edge, stockade; error=http_request_denied"), 0);
+}

@@ -113,6 +113,9 @@ fn follow(
     for _ in 0..REQUESTS_MAX {
         let response = web.get(&address.target(), &headers);
         let response = response.map_err(|why| Failure::refused(format!("cannot fetch \"{address}\": {why}")))?;
+        if let Some(why) = denied(&response) {
+            return Err(Failure::refused(format!("cannot fetch \"{address}\": {why}")));
+        }
         let redirected = matches!(response.status, 301 | 302 | 303 | 307 | 308);
         let Some(location) = header(&response, "location").filter(|_| redirected) else {
             return Ok((address, response));
@@ -131,6 +134,23 @@ fn follow(
         address = next;
     }
     Err(Failure::refused(format!("more than {} redirects, the last to \"{address}\"", REQUESTS_MAX - 1)))
+}
+
+/// Why the outlet, not the host, gave this answer: it says so in `proxy-status` (RFC 9209), which no host can say for it.
+fn denied(response: &Response) -> Option<String> {
+    let said = header(response, "proxy-status").filter(|said| said.starts_with("stockade;"))?;
+    let told: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let text = |name: &str| told.get(name).and_then(Value::as_str);
+    let mut why = text("reason").unwrap_or(&said).to_owned();
+    let instead = told.get("allowed_instead").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let instead: Vec<&str> = instead.collect();
+    if !instead.is_empty() {
+        why += &format!("; allowed instead: {}", instead.join(", "));
+    }
+    if let Some(ask) = text("to_ask") {
+        why += &format!("; {ask}");
+    }
+    Some(why)
 }
 
 fn headers(object: Option<serde_json::Map<String, Value>>) -> Result<Vec<(String, String)>, Failure> {

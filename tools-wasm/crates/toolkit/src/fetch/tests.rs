@@ -84,6 +84,17 @@ fn long_texts_come_in_pages() {
 }
 
 #[test]
+fn what_the_outlet_refuses_is_no_answer_of_the_host() {
+    let told = br#"{"reason":"GET /a is not granted","allowed_instead":["/b"],"to_ask":"say why"}"#;
+    let page = |field| Table { pages: vec![("https://h/", 403, vec![field], told.to_vec())], ..Table::default() };
+    let failure = run("{\"url\":\"https://h/\"}", &page(("proxy-status", "stockade; error=http_request_denied")));
+    let text = failure.expect_err("it is refused").text().to_owned();
+    assert_eq!(text, "cannot fetch \"https://h/\": GET /a is not granted; allowed instead: /b; say why");
+    let answer = run("{\"url\":\"https://h/\"}", &page(("proxy-status", "cdn; error=http_request_denied")));
+    assert_eq!(answer.expect("the host's own answer").structured["status"], 403);
+}
+
+#[test]
 fn redirects_lose_what_was_meant_for_another() {
     let to = |url| vec![("location", url)];
     let web = Table {
