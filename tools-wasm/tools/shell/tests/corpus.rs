@@ -74,7 +74,7 @@ fn what_it_cannot_do_is_refused_by_name_before_anything_ran() {
 #[test]
 fn a_refusal_is_whole_json_however_much_is_in_the_way() {
     let many: String = (0..1000).map(|n| format!("program{n}; ${{v{n}@P}}; ")).collect();
-    let long: String = (0..30).map(|n| format!("'{}{n}'; ", "\u{1}".repeat(5000))).collect();
+    let long: String = (0..30).map(|n| format!("'{}{n}'; ", "\u{20ac}".repeat(5000))).collect();
     for script in [many, long] {
         let beyond = shell::beyond(&script);
         let refusal = shell::refusal(&beyond);
