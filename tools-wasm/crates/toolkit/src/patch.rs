@@ -117,16 +117,10 @@ pub fn run(arguments: &str, files: &dyn Changeable) -> Result<Answer, Failure> {
              stays as it is in the file; nothing was changed",
         ));
     }
-    let mut notes = notes.told();
     let mut text = list(&entries);
-    // Before anything is changed: what is told of it must not depend on how it is afterwards.
     let records = records(&entries);
-    if !dry {
-        let in_place = doing::commit(files, &entries)?;
-        let mut more = notes::Notes::default();
-        in_place.iter().for_each(|note| more.add(note));
-        notes.extend(more.told());
-    }
+    let done = if dry { Vec::new() } else { doing::commit(files, &entries)? };
+    let notes = notes.told(&done);
     for note in &notes {
         text += &format!("[{note}]\n");
     }

@@ -26,9 +26,12 @@ impl Notes {
         self.kept.push(format!("{kept}{mark}"));
     }
 
-    /// For the answer.
-    pub(super) fn told(self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("{} more notes", self.more));
-        self.kept.into_iter().chain(more).collect()
+    /// For the answer; what was met while it was done comes before how hunks found their places.
+    pub(super) fn told(self, done: &[String]) -> Vec<String> {
+        let mut all = Notes::default();
+        done.iter().chain(&self.kept).for_each(|note| all.add(note));
+        let more = self.more + all.more;
+        let more = (more > 0).then(|| format!("{more} more notes"));
+        all.kept.into_iter().chain(more).collect()
     }
 }

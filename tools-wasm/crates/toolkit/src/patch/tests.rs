@@ -369,7 +369,7 @@ fn a_file_that_changes_meanwhile_is_not_deleted_or_moved() {
 fn an_answer_has_an_end_however_many_hunks_there_are() {
     let file: String = (0..30_000).map(|n| format!("{n}\n")).collect();
     let workspace = Workspace::new([("f", file.as_bytes())]);
-    let hunks: String = (1..30_000).step_by(2).map(|n| format!("@@ -{} +{} @@\n-{n}\n+x\n", n + 9, n + 9)).collect();
+    let hunks: String = (1..30_000).step_by(2).map(|n| format!("@@ -{} +{} @@\n-{n}\n+x{n}\n", n + 9, n + 9)).collect();
     let answer = call(&workspace, &diff(&hunks)).unwrap();
     assert!(answer.text.len() <= ANSWER_BYTES_MAX, "{}", answer.text.len());
     assert!(answer.structured.to_string().len() <= 2 * ANSWER_BYTES_MAX);
@@ -377,6 +377,13 @@ fn an_answer_has_an_end_however_many_hunks_there_are() {
     assert_eq!(notes.len(), 101);
     let more = notes[100].as_str().unwrap();
     assert!(more.ends_with(" more notes") && answer.text.contains(more), "{more}");
+    // What was met while it was done is not lost among them.
+    fs::hard_link(workspace.at("f"), workspace.at("second")).unwrap();
+    let back: String = (1..30_000).step_by(2).map(|n| format!("@@ -{} +{} @@\n-x{n}\n+{n}\n", n + 9, n + 9)).collect();
+    let answer = call(&workspace, &diff(&back)).unwrap();
+    assert_eq!(answer.structured["notes"][0], "f was written in place");
+    assert_eq!(answer.structured["notes"].as_array().unwrap().len(), 101);
+    fs::remove_file(workspace.at("second")).unwrap();
     // Nor does a long name, nor many of them.
     let many: String =
         (0..500).map(|n| format!("*** Add File: {}{n}\n+x\n", "d/".repeat(16) + &"n".repeat(200))).collect();
