@@ -217,7 +217,7 @@ fn apart(stage: &mut Stage) -> Told {
             let write = Act::tool("write", r#"{"file_path":"mine","content":"sign-of-one"}"#);
             session(stage, &["--profile", "shell"], &[write, Act::command("sleep 20 & wait; true")])
         });
-        let on_the_host = "for i in $(seq 300); do grep -rls sign-of-one {state}/s && exit; sleep 0.1; done";
+        let on_the_host = "for i in $(seq 300); do grep -rls sign-of-one {state}/w && exit; sleep 0.1; done";
         let control = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(on_the_host)])?;
         must(control.out().contains("mine"), || format!("the control does nothing: {}", control.told()))?;
         let place = control.out().lines().next().unwrap_or_default().to_owned();
@@ -225,7 +225,7 @@ fn apart(stage: &mut Stage) -> Told {
         let acts = [
             Act::tool("grep", r#"{"pattern":"sign-of-one"}"#),
             Act::tool("grep", &serde_json::json!({ "pattern": "sign-of-one", "path": state }).to_string()),
-            Act::tool("list", &serde_json::json!({ "path": format!("{state}/s") }).to_string()),
+            Act::tool("list", &serde_json::json!({ "path": format!("{state}/w") }).to_string()),
             Act::tool("shell", &serde_json::json!({ "command": format!("cat '{place}'") }).to_string()),
             Act::tool("read", &serde_json::json!({ "file_path": place }).to_string()),
             Act::tool("read", r#"{"file_path":"mine"}"#),

@@ -151,7 +151,7 @@ const MEETINGS: &[Meeting] = &[
     ),
     meeting(
         "a_huge_sparse_file_does_not_fill_the_memory",
-        "truncate -s 8G big",
+        "truncate -s 1G big",
         ("read", r#"{"file_path":"big"}"#),
         Verdict::Refused,
         "big",
