@@ -49,18 +49,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("components::what_a_component_calls_itself_is_no_tool_of_a_client", renamed),
         Story::new("components::a_profile_whose_components_cannot_be_listed_does_not_serve_without_them", unlisted),
         Story::new("components::no_structured_content_misses_its_schema", fits),
-        Story::new("components::what_is_denied_is_not_offered_as_granted", |stage| {
-            let rules = "extends = [\"shell\"]\n[[deny.tool]]\nname = \"write\"\nreason = \"nobody writes here\"\n";
-            let profile = stage.profile("denies", rules)?;
-            let mut client = Client::greeted(stage, &["--profile", &profile])?;
-            for (name, granted) in [("write", false), ("edit", true), ("read", true), ("apply", false)] {
-                let tool = tools(&mut client)?.into_iter().find(|tool| tool.get("name") == Some(&json!(name)));
-                let tool = tool.ok_or_else(|| format!("there is no {name}"))?;
-                let says = tool["description"].to_string().contains("Not granted by this session's profile");
-                must(says != granted, || format!("{name}: {}", tool["description"]))?;
-            }
-            client.bye()
-        }),
+        Story::new("components::what_is_denied_is_not_offered_as_granted", denied),
         Story::new("components::wrong_arguments_of_each_tool_are_told", |stage| {
             let mut client = Client::greeted(stage, &[])?;
             there(&mut client, &BUILT_IN)?;
@@ -89,6 +78,19 @@ pub(crate) fn stories() -> Vec<Story> {
             client.bye()
         }),
     ]
+}
+
+fn denied(stage: &mut Stage) -> Told {
+    let rules = "extends = [\"shell\"]\n[[deny.tool]]\nname = \"write\"\nreason = \"nobody writes here\"\n";
+    let profile = stage.profile("denies", rules)?;
+    let mut client = Client::greeted(stage, &["--profile", &profile])?;
+    for (name, granted) in [("write", false), ("edit", true), ("read", true), ("apply", false)] {
+        let tool = tools(&mut client)?.into_iter().find(|tool| tool.get("name") == Some(&json!(name)));
+        let tool = tool.ok_or_else(|| format!("there is no {name}"))?;
+        let says = tool["description"].to_string().contains("Not granted by this session's profile");
+        must(says != granted, || format!("{name}: {}", tool["description"]))?;
+    }
+    client.bye()
 }
 
 fn tools(client: &mut Client) -> Result<Vec<Value>, Stop> {
