@@ -167,7 +167,7 @@ fn call() -> Call {
 fn expect_ran(outcome: Result<Outcome>) {
     match outcome {
         Ok(Outcome::Ran(_)) => {}
-        Ok(other @ (Outcome::Called(_) | Outcome::Denied(_) | Outcome::Unapproved(_))) => panic!("{other:?}"),
+        Ok(other @ (Outcome::Called(_) | Outcome::Denied(..) | Outcome::Unapproved(..))) => panic!("{other:?}"),
         Err(error) => panic!("{error}"),
     }
 }

@@ -2,6 +2,7 @@
 //! It never tests what a tool does with a file: its own tests do.
 
 use crate::line::{Client, text};
+use crate::sessions::misfit;
 use serde_json::{Value, json};
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, Told, must, same};
@@ -45,6 +46,10 @@ pub(crate) fn stories() -> Vec<Story> {
             stage.answers(0, &["verify", "last"]).map(drop)
         }),
         Story::new("components::tools_and_commands_do_not_see_different_files", shared),
+        Story::new("components::what_a_component_calls_itself_is_no_tool_of_a_client", renamed),
+        Story::new("components::a_profile_whose_components_cannot_be_listed_does_not_serve_without_them", unlisted),
+        Story::new("components::no_structured_content_misses_its_schema", fits),
+        Story::new("components::what_is_denied_is_not_offered_as_granted", denied),
         Story::new("components::wrong_arguments_of_each_tool_are_told", |stage| {
             let mut client = Client::greeted(stage, &[])?;
             there(&mut client, &BUILT_IN)?;
@@ -59,8 +64,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("components::each_tool_says_what_a_client_needs", |stage| {
             let mut client = Client::greeted(stage, &[])?;
             there(&mut client, &BUILT_IN)?;
-            let list = client.ask("tools/list", json!({}))?;
-            let tools = list.pointer("/result/tools").and_then(Value::as_array).cloned().unwrap_or_default();
+            let tools = tools(&mut client)?;
             for name in BUILT_IN {
                 let tool =
                     tools.iter().find(|tool| tool.get("name") == Some(&json!(name))).cloned().unwrap_or_default();
@@ -76,10 +80,124 @@ pub(crate) fn stories() -> Vec<Story> {
     ]
 }
 
-fn names(client: &mut Client) -> Result<Vec<String>, Stop> {
+fn denied(stage: &mut Stage) -> Told {
+    let rules = "extends = [\"shell\"]\n[[deny.tool]]\nname = \"write\"\nreason = \"nobody writes here\"\n";
+    let profile = stage.profile("denies", rules)?;
+    let mut client = Client::greeted(stage, &["--profile", &profile])?;
+    for (name, granted) in [("write", false), ("edit", true), ("read", true), ("apply", false)] {
+        let tool = tools(&mut client)?.into_iter().find(|tool| tool.get("name") == Some(&json!(name)));
+        let tool = tool.ok_or_else(|| format!("there is no {name}"))?;
+        let says = tool["description"].to_string().contains("Not granted by this session's profile");
+        must(says != granted, || format!("{name}: {}", tool["description"]))?;
+    }
+    client.bye()
+}
+
+fn tools(client: &mut Client) -> Result<Vec<Value>, Stop> {
     let list = client.ask("tools/list", json!({}))?;
-    let tools = list.pointer("/result/tools").and_then(Value::as_array).cloned().unwrap_or_default();
-    Ok(tools.iter().filter_map(|tool| Some(tool.get("name")?.as_str()?.to_owned())).collect())
+    Ok(list.pointer("/result/tools").and_then(Value::as_array).cloned().unwrap_or_default())
+}
+
+fn names(client: &mut Client) -> Result<Vec<String>, Stop> {
+    Ok(tools(client)?.iter().filter_map(|tool| Some(tool.get("name")?.as_str()?.to_owned())).collect())
+}
+
+/// A component that answers and does nothing.
+const COMPONENT: &[u8] = include_bytes!("../../tools-wasm/components/noop.wasm");
+
+/// Puts the component somewhere, under a name of as many letters that it calls itself.
+fn put(stage: &Stage, path: &str, calls_itself: &str) -> Told {
+    let (own, other) = (b"{\"name\":\"noop\"", format!("{{\"name\":\"{calls_itself}\""));
+    let place = COMPONENT.windows(own.len()).position(|window| window == own);
+    let place = place.ok_or_else(|| "the component says its name elsewhere".to_owned())?;
+    let mut bytes = COMPONENT.to_vec();
+    bytes.splice(place..place + own.len(), other.bytes());
+    stage.scene.file_with_mode(path, "", 0o600)?;
+    Ok(std::fs::write(stage.scene.path(path), bytes)?)
+}
+
+fn renamed(stage: &mut Stage) -> Told {
+    put(stage, "{root}/first.wasm", "noop")?;
+    put(stage, "{root}/second.wasm", "read")?;
+    let tool = |name: &str, file: &str| {
+        format!(
+            "[[tool]]\nname = \"{name}\"\nfile = \"{file}.wasm\"\nreason = \"r\"\n\
+             [[grant.tool]]\nname = \"{name}\"\nreason = \"r\"\n"
+        )
+    };
+    let rules = format!("extends = [\"shell\"]\n{}{}", tool("mine", "first"), tool("yours", "second"));
+    let profile = stage.profile("renamed", &rules)?;
+    let mut client = Client::greeted(stage, &["--profile", &profile])?;
+    let listed = tools(&mut client)?;
+    for (name, title) in [("mine", "mine"), ("yours", "yours"), ("read", "Read a file")] {
+        let of: Vec<&Value> = listed.iter().filter(|tool| tool.get("name") == Some(&json!(name))).collect();
+        must(of.len() == 1 && of[0].get("title") == Some(&json!(title)), || format!("{name}: {of:?}"))?;
+    }
+    must(!names(&mut client)?.contains(&"noop".to_owned()), || format!("{listed:?}"))?;
+    for name in ["mine", "yours"] {
+        let told = client.call(name, json!({}))?;
+        must(told.get("isError") == Some(&json!(false)), || format!("{name}: {told}"))?;
+    }
+    client.bye()?;
+    let started = stage.answers(0, &["log", "query", "last", "k=tool.start", "--json"])?;
+    same("started", started.out().lines().count(), 2)
+}
+
+fn unlisted(stage: &mut Stage) -> Told {
+    put(stage, "{root}/mine.wasm", "noop")?;
+    for (name, rule, says) in [
+        (
+            "nowhere",
+            "[[tool]]\nname = \"*\"\ndirectory = \"{root}/nowhere\"\nreason = \"r\"\n",
+            "list the components in",
+        ),
+        (
+            "taken",
+            "[[tool]]\nname = \"diff\"\nfile = \"mine.wasm\"\nreason = \"r\"\n",
+            "give the component another name",
+        ),
+    ] {
+        let profile = stage.profile(name, &format!("extends = [\"shell\"]\n{rule}"))?;
+        let ended = Client::start(stage, &["--profile", &profile])?.ended()?;
+        same("exit", ended.code, Some(125))?;
+        same("messages", ended.rest, Vec::new())?;
+        must(ended.err.contains(says), || ended.err.clone())?;
+        // The session that was begun for it is closed.
+        stage.answers(0, &["verify", "last"])?;
+    }
+    Ok(())
+}
+
+fn fits(stage: &mut Stage) -> Told {
+    let mut client = Client::greeted(stage, &[])?;
+    there(&mut client, &BUILT_IN)?;
+    let listed = tools(&mut client)?;
+    client.bash(
+        "printf 'one\\ntwo\\n' > a; mkdir d; ln -s ../a d/l; printf '\\211PNG\\r\\n\\032\\n' > i.png; : > empty",
+    )?;
+    let patch = "--- a/a\n+++ b/a\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
+    for (name, arguments) in [
+        ("read", json!({ "file_path": "a" })),
+        ("read", json!({ "file_path": "empty" })),
+        ("read", json!({ "file_path": "i.png" })),
+        ("write", json!({ "file_path": "d/new", "content": "new\n" })),
+        ("edit", json!({ "file_path": "d/new", "old_string": "new", "new_string": "newer" })),
+        ("patch", json!({ "patch": patch })),
+        ("glob", json!({ "pattern": "**/*" })),
+        ("glob", json!({ "pattern": "nothing*" })),
+        ("grep", json!({ "pattern": "o" })),
+        ("grep", json!({ "pattern": "nothing at all" })),
+        ("list", json!({})),
+        ("shell", json!({ "command": "cat a | wc -l; echo err >&2; exit 3" })),
+    ] {
+        let told = client.call(name, arguments.clone())?;
+        let schema = listed.iter().find(|tool| tool.get("name") == Some(&json!(name)));
+        let schema = schema.and_then(|tool| tool.get("outputSchema")).ok_or_else(|| format!("{name} has no schema"))?;
+        let wrong = misfit(told.get("structuredContent").unwrap_or(&Value::Null), schema, name);
+        must(wrong.is_empty(), || format!("{name} {arguments}: {wrong:?}\n{told}"))?;
+        must(told.get("isError") == Some(&json!(false)), || format!("{name} {arguments}: {told}"))?;
+    }
+    client.bye()
 }
 
 /// Skips a story whose tools this build does not have.

@@ -1,6 +1,7 @@
 //! MCP as clients have it: what the wire does with anything that comes, and real clients of both eras on top of it.
 //! It never takes a client that is not there for one that works.
 
+mod apply;
 mod claude;
 mod clients;
 mod components;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         let parts = [
             protocol::stories(),
             sessions::stories(),
+            apply::stories(),
             ends::stories(),
             components::stories(),
             clients::stories(),

@@ -138,7 +138,7 @@ fn fits(stage: &mut Stage) -> Told {
 }
 
 /// Where a value does not fit a schema, of the kind that these tools have.
-fn misfit(value: &Value, schema: &Value, at: &str) -> Vec<String> {
+pub(crate) fn misfit(value: &Value, schema: &Value, at: &str) -> Vec<String> {
     let of = |kind: &str| match kind {
         "object" => value.is_object(),
         "array" => value.is_array(),
@@ -307,9 +307,15 @@ fn denied(stage: &mut Stage) -> Told {
     must(why.get("rule").is_some_and(Value::is_string) && why.get("ask").is_some_and(Value::is_string), || {
         told.to_string()
     })?;
+    // A refusal is in the log as well, and its answer says where.
+    let n = told.pointer("/_meta/stockade~1receipt/position").and_then(Value::as_u64);
+    let n = n.ok_or_else(|| format!("no receipt: {told}"))?;
     let outside = client.call("bash", json!({ "command": "pwd", "cwd": "/etc" }))?;
     must(text(&outside).contains("denied"), || outside.to_string())?;
     client.bye()?;
+    let shown = stage.answers(0, &["log", "show", "last", &n.to_string(), "--json"])?;
+    must(shown.out().contains("\"k\":\"deny\""), || shown.told())?;
+    stage.answers(0, &["log", "prove", "last", &n.to_string()])?;
     let refusals = stage.answers(0, &["log", "query", "last", "k=deny", "--json"])?;
     same("refusals in the log", refusals.out().lines().count(), 2)?;
     stage.answers(0, &["verify", "last"]).map(drop)

@@ -151,8 +151,9 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime",
         dependency: "rustix",
-        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "workspace"],
-        reason: "files and sockets by descriptor, beneath a directory and without following links, and terminals",
+        modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
+        reason: "files and sockets by descriptor, beneath a directory and without following links, terminals, and the timer \
+                 that looks after a tool",
     },
     Door { member: "runtime", dependency: "rustls", modules: &["egress"], reason: "TLS, with one provider, ring" },
     Door { member: "runtime", dependency: "rustls-native-certs", modules: &["egress"], reason: "what the host trusts" },

@@ -18,6 +18,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("components::a_digest_is_found_wherever_the_user_put_it", by_digest),
         Story::new("components::a_component_with_another_digest_does_not_run", another),
         Story::new("components::a_component_that_an_agent_could_write_does_not_run_unpinned", in_workspace),
+        Story::new("components::a_component_where_an_agent_may_write_does_not_run_unpinned", in_granted),
         Story::new("components::a_component_that_others_can_write_does_not_run_unpinned", writable),
         Story::new("components::what_is_no_component_is_told_and_spoils_no_other_call", malformed),
         Story::new("components::a_built_in_name_is_not_taken_by_another", taken),
@@ -75,6 +76,8 @@ fn by_directory(stage: &mut Stage) -> Told {
 }
 
 fn by_digest(stage: &mut Stage) -> Told {
+    // What cannot be read keeps nobody from what can.
+    stage.scene.link("{state}/tools/earlier.wasm", "nowhere")?;
     put(stage, "{state}/tools/first.wasm", b"something else")?;
     put(stage, "{state}/tools/second.wasm", COMPONENT)?;
     let known =
@@ -106,6 +109,38 @@ fn in_workspace(stage: &mut Stage) -> Told {
     let session = Session::of(stage, &["--profile", &profile], &[call("unpinned"), call("pinned")])?;
     session.says(0, "denied", &["lies in the workspace", "sha256"])?;
     session.says(1, "reply", &["text"])
+}
+
+fn in_granted(stage: &mut Stage) -> Told {
+    put(stage, "{root}/open/mine.wasm", COMPONENT)?;
+    put(stage, "{root}/kept/mine.wasm", COMPONENT)?;
+    // A link that could be turned is as good as a file that could be written.
+    stage.scene.link("{root}/open/link.wasm", &stage.scene.fill("{root}/kept/mine.wasm"))?;
+    stage.scene.link("{root}/elsewhere", &stage.scene.fill("{root}/open"))?;
+    for directory in ["{root}/kept", "{root}/open"] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(stage.scene.path(directory), mode)?;
+    }
+    let file = |name: &str, path: &str, more: &str| {
+        format!("[[tool]]\nname = \"{name}\"\nfile = \"{{root}}/{path}\"\n{more}reason = \"r\"\n")
+    };
+    let pinned = format!("sha256 = \"{}\"\n", sha256(COMPONENT));
+    let tools = [
+        file("there", "open/mine.wasm", ""),
+        file("linked", "open/link.wasm", ""),
+        file("through", "elsewhere/mine.wasm", ""),
+        file("pinned", "open/mine.wasm", &pinned),
+        file("kept", "open/../kept/mine.wasm", ""),
+    ];
+    let write = "[[grant.write]]\npath = \"{root}/open\"\nreason = \"the agent's\"\n";
+    let profile = profile(stage, &(tools.concat() + write))?;
+    let calls = ["there", "linked", "through", "pinned", "kept"].map(call);
+    let session = Session::of(stage, &["--profile", &profile], &calls)?;
+    for n in 0..3 {
+        session.says(n, "denied", &["where an agent can write", "sha256"])?;
+    }
+    session.says(3, "reply", &["text"])?;
+    session.says(4, "reply", &["text"])
 }
 
 fn writable(stage: &mut Stage) -> Told {
@@ -150,6 +185,7 @@ fn denied(stage: &mut Stage) -> Told {
     )?;
     session.says(1, "denied", &["nobody-has-this", "to ask"])?;
     session.logged(&[&["\"k\":\"deny\"", "is not granted"]])?;
+    session.says(0, "receipt", &["leaf_hash"])?;
     must(!session.log.contains("tool.start"), || session.told())
 }
 

@@ -3,12 +3,13 @@
 
 mod components;
 mod files;
+mod limits;
 mod lines;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stockade_tests::story::run_all("tool_calls", || {
-        [files::stories(), components::stories()].into_iter().flatten().collect()
+        [files::stories(), components::stories(), limits::stories()].into_iter().flatten().collect()
     })
 }

@@ -72,8 +72,8 @@ impl Report {
     pub(super) fn outcome(&mut self, outcome: &Outcome, exit: u8) -> u8 {
         self.exit = exit;
         match outcome {
-            Outcome::Denied(refusal) => self.denied = Some(refusal.to_string()),
-            Outcome::Unapproved(_) => self.denied = Some("a person has to approve this".to_owned()),
+            Outcome::Denied(refusal, _) => self.denied = Some(refusal.to_string()),
+            Outcome::Unapproved(..) => self.denied = Some("a person has to approve this".to_owned()),
             Outcome::Called(called) => {
                 self.changes = called.settled.outcomes.iter().map(change_line).collect();
                 self.receipt = Some(receipt_line(&called.receipt));

@@ -132,7 +132,7 @@ impl<W: io::Write> Sink for Out<W> {
 /// The exit code, as a shell gives it.
 fn exit_code(outcome: &Outcome) -> u8 {
     match outcome {
-        Outcome::Denied(_) | Outcome::Unapproved(_) => EXIT_STOCKADE,
+        Outcome::Denied(..) | Outcome::Unapproved(..) => EXIT_STOCKADE,
         Outcome::Ran(sealed) => match &sealed.ran {
             Ran::NotStarted { code: NotStarted::NotFound, .. } => EXIT_NOT_FOUND,
             Ran::NotStarted { code: NotStarted::NotExecutable, .. } => EXIT_NOT_EXECUTABLE,
@@ -159,8 +159,8 @@ fn code_of(run: &Run) -> u8 {
 /// Says on standard error what the command itself could not say.
 fn say(outcome: &Outcome, session: &str, quiet: bool) {
     match outcome {
-        Outcome::Denied(refusal) => tell(&format!("stockade: {refusal}")),
-        Outcome::Unapproved(ask) => {
+        Outcome::Denied(refusal, _) => tell(&format!("stockade: {refusal}")),
+        Outcome::Unapproved(ask, _) => {
             let reasons: Vec<&str> = ask.rules().iter().map(|asking| asking.reason.as_str()).collect();
             tell(&format!("stockade: denied: a person has to approve this: {}", reasons.join("; ")));
         }

@@ -12,7 +12,7 @@ use crate::journal;
 use crate::session::Options;
 use crate::session::tools::{self, Known, Origin, Registry, Surroundings, given};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -162,8 +162,8 @@ struct Inspected {
     verdict: String,
     ceiling: Rights,
     given: Rights,
-    input_schema: Box<RawValue>,
-    output_schema: Option<Box<RawValue>>,
+    input_schema: Map<String, Value>,
+    output_schema: Option<Map<String, Value>>,
 }
 
 /// What a component asks for, or gets.
@@ -183,10 +183,6 @@ impl Inspected {
         let (name, Found { component, origin }) = place.find(tool)?;
         let manifest = component.manifest();
         let (ceiling, given) = (&manifest.ceiling, place.given(&component));
-        let schema = |text: &str| {
-            RawValue::from_string(text.to_owned())
-                .map_err(|error| Error::bug(format!("a schema that is no JSON: {error}")))
-        };
         Ok(Self {
             verdict: place.verdict(&name),
             name: name.to_string(),
@@ -214,8 +210,8 @@ impl Inspected {
                 wall_s: Some(given.limits.wall.as_secs()),
                 memory_mib: Some(given.limits.memory_bytes / (1024 * 1024)),
             },
-            input_schema: schema(manifest.input_schema.as_str())?,
-            output_schema: manifest.output_schema.as_ref().map(|text| schema(text.as_str())).transpose()?,
+            input_schema: manifest.input_schema.members().clone(),
+            output_schema: manifest.output_schema.as_ref().map(|schema| schema.members().clone()),
         })
     }
 

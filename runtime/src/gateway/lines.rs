@@ -8,7 +8,7 @@
 //! {"id": 8, "reply": {"text": "…", "structured": {…}, "images": [{"media_type": "image/png", "b64": "…"}]}, "changes": 2, "receipt": {…}}
 //! {"id": 8, "refused": {"why": "invalid-arguments", "text": "…"}, "changes": 2, "receipt": {…}}
 //! {"id": 8, "failed": {"why": "trapped", "text": "…"}, "changes": 2, "receipt": {…}}
-//! {"id": 8, "denied": "…"}
+//! {"id": 8, "denied": "…", "receipt": {…}}
 //! {"id": 9, "error": "…"}
 //! ```
 //!
@@ -156,10 +156,11 @@ fn answer(session: &mut Session, id: Value, call: Call) -> Result<Value> {
     let (mut stdout, mut stderr) = (Kept::default(), Kept::default());
     let io = Io { input: Input::Empty, stdout: &mut stdout, stderr: &mut stderr, outside: &mut Alone };
     let mut answer = match session.call(call, io)? {
-        Outcome::Denied(refusal) => json!({ "denied": refusal.to_string() }),
-        Outcome::Unapproved(ask) => {
+        Outcome::Denied(refusal, at) => json!({ "denied": refusal.to_string(), "receipt": receipt(&at) }),
+        Outcome::Unapproved(ask, at) => {
             let reasons: Vec<&str> = ask.rules().iter().map(|asking| asking.reason.as_str()).collect();
-            json!({ "denied": format!("a person has to approve this: {}", reasons.join("; ")) })
+            let denied = format!("a person has to approve this: {}", reasons.join("; "));
+            json!({ "denied": denied, "receipt": receipt(&at) })
         }
         Outcome::Ran(sealed) => ran(&sealed, stdout, stderr),
         Outcome::Called(called) => self::called(*called),

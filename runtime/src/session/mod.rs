@@ -73,11 +73,11 @@ pub enum Outcome {
     /// It ran.
     Ran(Box<Sealed>),
     /// It was refused.
-    Denied(Refusal),
+    Denied(Refusal, Receipt),
     /// A tool was called and ran.
     Called(Box<Called>),
     /// A person would have to agree, and there is nobody to ask.
-    Unapproved(Ask),
+    Unapproved(Ask, Receipt),
 }
 
 /// A call that ran, was looked after and is in the log.
@@ -135,11 +135,14 @@ impl Session {
         let claim = self.journal.claim(&call, self.via)?;
         let permit = match self.profile.judge(call) {
             Decision::Permit(permit) => permit,
-            Decision::Ask(ask) => return self.unapproved(claim, ask).map(Outcome::Unapproved),
+            Decision::Ask(ask) => {
+                let receipt = self.unapproved(claim, &ask)?;
+                return Ok(Outcome::Unapproved(ask, receipt));
+            }
             Decision::Denial(denial) => {
                 let (_, refusal) = denial.into_parts();
-                self.journal.deny(claim, &refusal)?;
-                return Ok(Outcome::Denied(refusal));
+                let receipt = self.journal.deny(claim, &refusal)?;
+                return Ok(Outcome::Denied(refusal, receipt));
             }
         };
         let Action::Tool { name, .. } = permit.call().action() else {
@@ -153,8 +156,8 @@ impl Session {
                 self.use_tool(logged, known, io.outside, progress)
             }
             Err(refusal) => {
-                self.journal.deny(claim, &refusal)?;
-                Ok(Outcome::Denied(refusal))
+                let receipt = self.journal.deny(claim, &refusal)?;
+                Ok(Outcome::Denied(refusal, receipt))
             }
         }
     }
@@ -250,7 +253,7 @@ impl Session {
     }
 
     /// Nobody is there to be asked: the call is refused, and the log says what would have been asked.
-    fn unapproved(&self, claim: Claim, ask: Ask) -> Result<Ask> {
+    fn unapproved(&self, claim: Claim, ask: &Ask) -> Result<Receipt> {
         let rules = ask.rules();
         let refusal = Refusal {
             rule: rules.first().map(|asking| asking.rule.clone()),
@@ -258,8 +261,7 @@ impl Session {
             instead: Vec::new(),
             ask: "a person has to approve this".to_owned(),
         };
-        self.journal.deny(claim, &refusal)?;
-        Ok(ask)
+        self.journal.deny(claim, &refusal)
     }
 
     /// Why a call found no sandbox any more: a recorder that cannot write ends it, and its reason is the one to be told.

@@ -2,19 +2,21 @@
 //! It never answers one that was not judged and logged like any other, and shows no secret that commands may not print.
 
 use crate::backend::process::Sink;
-use crate::error::{Error, Result};
-use crate::secrets::scrub::Scrubber;
+use crate::error::{Error, Report, Result};
+use crate::secrets::scrub::{Patterns, Scrubber};
 use crate::session::scrubbed::Scrubbed;
 use crate::session::settle::{Guards, failed};
 use crate::session::tee::Tee;
 use crate::session::{Session, told};
-use crate::workspace::{Changes, DiffStat, Freshness, Mode, RelPath, Render, Treatment};
+use crate::workspace::{Changes, DiffStat, Freshness, Mode, Plan, RelPath, Render, Selection, Treatment};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 use stockade_audit::Receipt;
 use stockade_audit::record as log;
-use stockade_policy::{Ask, Call, Decision, Refusal};
+use stockade_policy::{Action, Answer, Ask, Call, Decision, Refusal, ToolName};
 
 /// What became of a call that the session answers itself.
 #[derive(Debug)]
@@ -24,9 +26,9 @@ pub enum Own<T> {
     /// It was allowed, and what it asks for cannot be had.
     Failed(Error, Receipt),
     /// It was refused.
-    Denied(Refusal),
+    Denied(Refusal, Receipt),
     /// A person would have to agree, and there is nobody to ask.
-    Unapproved(Ask),
+    Unapproved(Ask, Receipt),
 }
 
 /// What such a call may look at.
@@ -42,7 +44,41 @@ pub struct Seen<'a> {
     changes: Changes,
 }
 
+/// Takes the secrets that a session knew out of what is said of it, also after its end.
+#[derive(Clone)]
+pub struct Clean(Option<Arc<Patterns>>);
+
+impl Clean {
+    /// A text without them.
+    pub fn text(&self, text: &str) -> String {
+        let Some(patterns) = &self.0 else { return text.to_owned() };
+        let mut scrubber = Scrubber::new(Arc::clone(patterns));
+        let mut clean = scrubber.push_slice(text.as_bytes()).into_owned();
+        clean.extend(scrubber.finish());
+        String::from_utf8_lossy(&clean).into_owned()
+    }
+
+    /// An error without them: it may name a file.
+    #[must_use]
+    pub fn error(&self, error: Error) -> Error {
+        let clean =
+            |Report { what, hint }: Report| Report { what: self.text(&what), hint: hint.map(|hint| self.text(&hint)) };
+        Error { fault: error.fault, reports: error.reports.into_iter().map(clean).collect() }
+    }
+}
+
+impl fmt::Debug for Clean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clean").finish_non_exhaustive()
+    }
+}
+
 impl Session {
+    /// What takes out the secrets of this moment.
+    pub fn clean(&self) -> Clean {
+        Clean(self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns()))
+    }
+
     /// The way of a call that needs no backend: claimed, judged, logged, answered, sealed. What is written to the `Write` goes
     /// to `to`, and into the log as what the call printed; in both without secrets.
     ///
@@ -57,17 +93,21 @@ impl Session {
         let claim = self.journal.claim(&call, self.via)?;
         let permit = match self.profile.judge(call) {
             Decision::Permit(permit) => permit,
-            Decision::Ask(ask) => return self.unapproved(claim, ask).map(Own::Unapproved),
+            Decision::Ask(ask) => {
+                let receipt = self.unapproved(claim, &ask)?;
+                return Ok(Own::Unapproved(ask, receipt));
+            }
             Decision::Denial(denial) => {
                 let (_, refusal) = denial.into_parts();
-                self.journal.deny(claim, &refusal)?;
-                return Ok(Own::Denied(refusal));
+                let receipt = self.journal.deny(claim, &refusal)?;
+                return Ok(Own::Denied(refusal, receipt));
             }
         };
         let logged = self.journal.commit(claim, permit)?;
         let began = Instant::now();
         let mut tee = Tee::new(to);
-        let patterns = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns());
+        let clean = self.clean();
+        let patterns = clean.0.clone();
         let sight = Sight { session: self };
         let answered = match patterns {
             None => answer(&sight, &mut Page(&mut tee)),
@@ -87,7 +127,7 @@ impl Session {
         let receipt = self.journal.seal(&logged.into_id(), outcome)?;
         Ok(match answered {
             Ok(answer) => Own::Answered(answer, receipt),
-            Err(error) => Own::Failed(error, receipt),
+            Err(error) => Own::Failed(clean.error(error), receipt),
         })
     }
 
@@ -96,9 +136,10 @@ impl Session {
         self.layer.mode()
     }
 
-    /// Whether the profile grants a tool of this name, whatever its arguments are.
-    pub fn grants_tool(&self, name: &str) -> bool {
-        self.profile.tool_grants().any(|grant| grant.name.matches(name.as_bytes()))
+    /// Whether the profile allows a call of this tool as such: what it restricts of its arguments is said call by call.
+    pub fn grants_tool(&self, name: &ToolName) -> bool {
+        let call = Call::new(name.clone(), Action::Tool { name: name.clone(), args: BTreeMap::new() });
+        matches!(self.profile.would(&call), Answer::Allowed(_))
     }
 
     /// Name of the profile that judges its calls.
@@ -145,12 +186,16 @@ impl Seen<'_> {
 
     /// The name of a changed file, without a secret that is in it.
     pub fn name(&self, path: &RelPath) -> String {
-        let patterns = self.session.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns());
-        let Some(patterns) = patterns else { return path.encode() };
-        let mut scrubber = Scrubber::new(patterns);
-        let mut clean = scrubber.push_slice(path.encode().as_bytes()).into_owned();
-        clean.extend(scrubber.finish());
-        String::from_utf8_lossy(&clean).into_owned()
+        self.session.clean().text(&path.encode())
+    }
+
+    /// What taking these changes into the workspace would do, as far as it is known while the session runs.
+    ///
+    /// # Errors
+    /// Operator: a path that nothing changed at.
+    pub fn plan(&self, selection: &Selection) -> Result<Plan> {
+        let guards = Guards::new(&self.session.profile, &self.session.layer, &self.changes);
+        self.session.layer.plan_ahead(&self.changes, selection, &|path| guards.treatment(path)).map_err(failed)
     }
 
     /// Lines and bytes of each file.

@@ -3,6 +3,7 @@
 
 mod built_in;
 mod clean;
+mod disk;
 mod few;
 mod given;
 mod registry;
@@ -14,7 +15,9 @@ pub use registry::{Known, Origin, Registry};
 pub use workers::compiler;
 
 use crate::backend::process::{Outside, ProcessWall};
-use crate::backend::wasm::{CallGrant, End, Files, Progress, Reply, ToolIo, ToolRan, ToolUsage, ToolWall, Use, What};
+use crate::backend::wasm::{
+    CallGrant, End, Failure, Files, Progress, Reply, ToolIo, ToolRan, ToolUsage, ToolWall, Use, What,
+};
 use crate::egress::{self, ToolStream};
 use crate::error::{Error, Fault, Result};
 use crate::journal::{Logged, Wanted};
@@ -45,8 +48,19 @@ pub struct Called {
     pub ran: ToolRan,
     /// What it changed.
     pub settled: Settled,
+    /// What its component said that its replies have.
+    pub promised: Promised,
     /// Where its result is in the log.
     pub receipt: Receipt,
+}
+
+/// What a component's manifest says of its replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promised {
+    /// Structured content, by a schema.
+    Structured,
+    /// Nothing but text: what else comes, comes.
+    Text,
 }
 
 /// What a session needs for its tools.
@@ -150,18 +164,6 @@ impl Session {
         Ok((known, grant))
     }
 
-    /// The tools that the profile grants whatever their arguments are, and that there are.
-    ///
-    /// # Errors
-    /// Operator: a directory that the profile names cannot be read.
-    pub fn tools(&self) -> Result<Vec<ToolName>> {
-        let granted = |name: &ToolName| {
-            let mut grants = self.profile.tool_grants();
-            grants.any(|grant| grant.name.matches(name.as_str().as_bytes()))
-        };
-        Ok(self.tools.registry.names(&self.profile)?.into_iter().filter(granted).collect())
-    }
-
     /// Every tool that is a component, whether or not the profile grants it.
     ///
     /// # Errors
@@ -203,7 +205,11 @@ impl Session {
             }
         };
         let receipt = self.seal_tool(&instance, &ran, &settled)?;
-        Ok(Outcome::Called(Box::new(Called { ran, settled, receipt })))
+        let promised = match instance.known.component.manifest().output_schema {
+            Some(_) => Promised::Structured,
+            None => Promised::Text,
+        };
+        Ok(Outcome::Called(Box::new(Called { ran, settled, promised, receipt })))
     }
 
     fn started(&self, instance: &Instance) -> Result<()> {
@@ -236,12 +242,16 @@ impl Session {
         // Requests that it told of, each of which has to be met by a record of the outlet.
         let mut wanting = 0;
         let mut connect = || self.connect(&instance.id, &mut streams);
+        let written = disk::Written::default();
+        let mut guard =
+            disk::Guard::new(outside, instance.grant.files, &logged.grounds().limits, &self.tools.beside, &written)?;
         let mut used = |uses: Vec<Use>| {
+            written.add(&uses);
             wanting += uses.iter().filter(|used| is_sent(used)).map(|used| used.times).sum::<u64>();
             self.used(instance, &mut teller, uses).inspect_err(|error| broken = Some(error.clone()))
         };
         let mut clean_progress = |said: Progress| progress(cleaner.progress(said));
-        let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut clean_progress, outside };
+        let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut clean_progress, outside: &mut guard };
         let ran = self.tools.wall().and_then(|wall| wall.run(logged, &instance.known.component, &instance.grant, io));
         // What it asked for and did not wait for goes nowhere any more, and is in the log before its end is.
         let Streams { open, asked } = streams;
@@ -250,6 +260,9 @@ impl Session {
             return Err(broken);
         }
         let mut ran = ran.map(|(_, ran)| ran).or_else(failed)?;
+        if let (Some(hit), false) = (guard.end(), matches!(ran.end, End::Limit(_))) {
+            ran.end = End::Limit(hit);
+        }
         for _ in asked..wanting {
             let account = self.journal.account(None).of_call(instance.id.clone());
             account.refused(None, Wanted::default(), "unheard", "it ended before its request was read")?;
@@ -341,15 +354,22 @@ impl Session {
 
 /// A call that no worker could take has failed; the session goes on. A bug of ours ends it.
 fn failed(error: Error) -> Result<ToolRan> {
-    match error.fault {
-        Fault::Bug => Err(error),
-        Fault::Guest | Fault::Operator | Fault::Host => Ok(ToolRan {
-            end: End::Died { why: error.to_string() },
-            usage: ToolUsage::default(),
-            printed: Default::default(),
-            uses_lost: 0,
-        }),
-    }
+    let why = || {
+        let said = error.reports.iter().map(|report| match &report.hint {
+            Some(hint) => format!("{} ({hint})", report.what),
+            None => report.what.clone(),
+        });
+        said.collect::<Vec<_>>().join("; ")
+    };
+    let end = match error.fault {
+        Fault::Bug => return Err(error),
+        // It asks for what no tool takes.
+        Fault::Guest => End::Refused(Failure::InvalidArguments(why())),
+        // Its component cannot run at all: trying again does not help.
+        Fault::Operator => End::Trapped { why: why() },
+        Fault::Host => End::Died { why: why() },
+    };
+    Ok(ToolRan { end, usage: ToolUsage::default(), printed: Default::default(), uses_lost: 0 })
 }
 
 fn no_network(profile: &stockade_policy::ExpandedProfile) -> Error {
@@ -369,4 +389,23 @@ fn wanted(used: &Use) -> Option<Wanted> {
     let (host, port) = egress::target(&used.path).unzip();
     let host = host.unwrap_or_default();
     Some(Wanted { host, port, method: Some(method.clone()), path: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn end(error: Error) -> End {
+        failed(error.hint("h")).unwrap_or_else(|error| panic!("{error}")).end
+    }
+
+    #[test]
+    fn only_what_may_go_better_the_next_time_is_a_worker_that_ended() {
+        let why = || "w (h)".to_owned();
+        assert_eq!(end(Error::host("w")), End::Died { why: why() });
+        assert_eq!(end(Error::operator("w")), End::Trapped { why: why() });
+        assert_eq!(end(Error::guest("w")), End::Refused(Failure::InvalidArguments(why())));
+        assert!(failed(Error::bug("w")).is_err());
+    }
 }

@@ -137,6 +137,29 @@ impl Layer {
     ) -> Result<Plan> {
         // What the host has now is remembered by content, so that an apply that fails does not look like a change.
         state::write_seen(&self.state, changes, &Memory::load(&self.state)?)?;
+        self.planned(changes, selection, treatment, consents)
+    }
+
+    /// What such a plan would be without consents, and nothing is remembered of it: for a session that goes on.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn plan_ahead(
+        &self,
+        changes: &Changes,
+        selection: &Selection,
+        treatment: &dyn Fn(&RelPath) -> Treatment,
+    ) -> Result<Plan> {
+        self.planned(changes, selection, treatment, &[])
+    }
+
+    fn planned(
+        &self,
+        changes: &Changes,
+        selection: &Selection,
+        treatment: &dyn Fn(&RelPath) -> Treatment,
+        consents: &[RelPath],
+    ) -> Result<Plan> {
         let chosen = choose(changes, selection)?;
         let judge = Judge { changes, host: &self.host, treatment, consents };
         Ok(judge.plan(&chosen, selection))

@@ -60,11 +60,27 @@ async def work():
             pages += 1
         assert pages > 10 and "100000" in text(said), pages
 
+        # Components: the same holding against their schemas.
+        for name, arguments, words in [
+            ("write", {"file_path": "made", "content": "y\nx\n"}, "made"),
+            ("read", {"file_path": "made"}, "y"),
+            ("edit", {"file_path": "made", "old_string": "y\n", "new_string": ""}, "made"),
+            ("grep", {"pattern": "^x$"}, "made"),
+            ("glob", {"pattern": "ma*"}, "made"),
+            ("list", {}, "made"),
+            ("shell", {"command": "cat made | tr x z"}, "z"),
+        ]:
+            said = await client.call_tool(name, arguments)
+            assert not said.is_error and words in text(said) and said.structured_content is not None, (name, said)
+            assert said.meta["stockade/receipt"]["position"], said
+        said = await client.call_tool("read", {"file_path": "no-such-file"})
+        assert said.is_error and said.meta["stockade/receipt"], said
+
         said = await client.call_tool("diff", {})
         assert "+x" in text(said) and said.structured_content["total"] == 1, said
         said = await client.call_tool("apply", {})
         assert said.is_error and "denied" in text(said) and "to ask:" in text(said), said
-        assert said.meta["stockade/denial"]["reason"], said
+        assert said.meta["stockade/denial"]["reason"] and said.meta["stockade/receipt"]["position"], said
         said = await client.call_tool("bash", {"command": "cat /etc/shadow"})
         assert said.structured_content["exit_code"] == 1, said
         said = await client.call_tool("bash", {"comand": "typo"})

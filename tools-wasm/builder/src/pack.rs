@@ -73,7 +73,7 @@ fn leb128(out: &mut Vec<u8>, mut value: usize) {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = r#"{ "name": "a", "version": "1", "description": "d", "input_schema": {},
+    const MANIFEST: &str = r#"{ "name": "a", "version": "1", "description": "d", "input_schema": { "type": "object" },
         "output_schema": {}, "ceiling": {}, "limits": {} }"#;
 
     #[test]

@@ -12,6 +12,7 @@ use crate::error::JailError;
 use crate::plan::Limits;
 use crate::recorder::CallNumber;
 use disk::LastLook;
+pub use disk::LayerLook;
 use observe::{Observer, Seen};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -213,6 +214,12 @@ impl Watch {
     /// How the limits are held that [`Group::create`] does not report: disk and open files.
     pub fn layers(&self) -> &[LayerState] {
         &self.layers
+    }
+
+    /// What looks at the session's layer while something else than a call runs; `None` where no limit is set, or no layer
+    /// is apart from what was there before.
+    pub fn layer_look(&self) -> Option<LayerLook> {
+        self.shared.disk.clone().filter(LastLook::is_of_something).map(LayerLook::new)
     }
 
     /// A call starts now.

@@ -91,7 +91,7 @@ impl Sandbox {
         };
         let (control, child) = starting.wait()?;
         let mut worker = Worker::new(kind, child)?;
-        self.handle().adopt(&worker.handle);
+        self.handle().adopt(&worker);
         let tasks = match self.shared_group() {
             Some(group) => {
                 group.make_room(THREADS_MAX)?;
@@ -278,31 +278,39 @@ impl fmt::Display for WorkerEnd {
 /// Workers of a sandbox, to end with it.
 #[derive(Debug, Default)]
 pub(crate) struct Flock {
-    workers: Vec<Weak<OwnedFd>>,
+    /// A handle of each, and its id.
+    workers: Vec<(Weak<OwnedFd>, u32)>,
     ended: bool,
 }
 
 impl Handle {
     /// Lets a worker end with the sandbox; at once, if that has ended.
-    fn adopt(&self, worker: &Arc<OwnedFd>) {
+    fn adopt(&self, worker: &Worker) {
+        let id = worker.id();
         let mut flock = self.flock();
         if flock.ended {
-            kill(worker);
+            kill(&worker.handle);
         }
-        flock.workers.retain(|known| known.strong_count() > 0);
-        flock.workers.push(Arc::downgrade(worker));
+        flock.workers.retain(|(known, _)| known.strong_count() > 0);
+        flock.workers.push((Arc::downgrade(&worker.handle), id));
+    }
+
+    /// Ids of the workers that have an owner: until it lets go of one, its id is no other process's.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let flock = self.flock();
+        flock.workers.iter().filter(|(handle, _)| handle.strong_count() > 0).map(|(_, id)| *id).collect()
     }
 
     /// Ends every worker, also those to come.
     pub(crate) fn kill_workers(&self) {
         let mut flock = self.flock();
         flock.ended = true;
-        flock.workers.iter().filter_map(Weak::upgrade).for_each(|worker| kill(&worker));
+        flock.workers.iter().filter_map(|(worker, _)| worker.upgrade()).for_each(|worker| kill(&worker));
     }
 
     /// Waits until the killed workers have ended; whoever has one reaps it.
     pub(crate) fn await_workers(&self) -> Result<(), JailError> {
-        let killed: Vec<_> = self.flock().workers.iter().filter_map(Weak::upgrade).collect();
+        let killed: Vec<_> = self.flock().workers.iter().filter_map(|(worker, _)| worker.upgrade()).collect();
         if killed.iter().all(|worker| has_ended(worker.as_fd(), END_LIMIT)) {
             Ok(())
         } else {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use stockade_audit::record::CallId;
 use stockade_jail::recorder::{CallNumber, Events};
-use stockade_jail::watch::{LimitHit, LimitKind};
+use stockade_jail::watch::{LayerLook, LimitHit, LimitKind};
 use stockade_jail::{
     Command, Enforced, ErrorKind, Helper, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
 };
@@ -218,6 +218,16 @@ impl ProcessWall {
     /// Host: the sandbox is gone, or what the machine refused.
     pub fn worker(&self, kind: stockade_jail::worker::Kind) -> Result<stockade_jail::worker::Worker> {
         self.sandbox.worker(kind).map_err(|error| failed(&error))
+    }
+
+    /// What looks at the layer while a worker writes in it; `None` where the disk is not limited, or there is no layer.
+    pub fn layer_look(&self) -> Option<LayerLook> {
+        self.sandbox.layer_look()
+    }
+
+    /// The limit of the disk, when what the layer takes exceeds it; cheap to ask, since it looks rarely.
+    pub fn exceeded(&self, look: &mut LayerLook) -> Option<LimitHit> {
+        self.sandbox.exceeded(look)
     }
 
     /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went. `began` is

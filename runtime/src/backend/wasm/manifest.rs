@@ -4,7 +4,7 @@
 use crate::backend::wasm::call::Files;
 use crate::error::{Error, Result};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// Name of the custom section that holds it.
 pub const SECTION: &str = "stockade:tool";
@@ -42,24 +42,28 @@ pub struct Manifest {
     pub limits: OwnLimits,
 }
 
-/// A JSON object, as its author wrote it.
+/// A JSON schema of an object, which clients of MCP refuse a whole list of tools without (MCP 2025-11-25, "Tool").
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schema(String);
+pub struct Schema(Map<String, Value>);
 
 impl Schema {
-    /// The object's text.
-    pub fn as_str(&self) -> &str {
+    /// What it says.
+    pub const fn members(&self) -> &Map<String, Value> {
         &self.0
     }
 }
 
 impl<'de> Deserialize<'de> for Schema {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        if text.get().starts_with('{') {
-            return Ok(Self(text.get().to_owned()));
+        match Value::deserialize(deserializer)? {
+            Value::Object(members) if members.get("type").and_then(Value::as_str) == Some("object") => {
+                Ok(Self(members))
+            }
+            Value::Object(_) => Err(serde::de::Error::custom("a schema says \"type\": \"object\"")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Err(serde::de::Error::custom("a schema is a JSON object"))
+            }
         }
-        Err(serde::de::Error::custom("a schema is a JSON object"))
     }
 }
 
@@ -164,4 +168,30 @@ const HINT: &str = "it has name, version, description and input_schema, and may 
 
 fn wrong(key: &str, value: &str, wanted: &str) -> Error {
     Error::operator(format!("the manifest's {key} cannot be {value:?}")).hint(format!("it is {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_that_is_none_of_an_object_is_refused() {
+        let manifest = |input: &str, output: &str| {
+            let text = format!(
+                "{{\"name\":\"t\",\"version\":\"1\",\"description\":\"d\",\"input_schema\":{input},\"output_schema\":{output}}}"
+            );
+            Manifest::parse(text.as_bytes())
+        };
+        const OBJECT: &str = r#"{"properties":{"a":{"type":"string"}},"type":"object"}"#;
+        let whole = manifest(OBJECT, OBJECT).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(Value::Object(whole.input_schema.members().clone()).to_string(), OBJECT);
+        assert!(manifest(OBJECT, "null").is_ok_and(|manifest| manifest.output_schema.is_none()));
+        let deep = format!("{{\"type\":\"object\",\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        for wrong in ["{}", "[]", "true", r#"{"type":"string"}"#, r#"{"type":["object"]}"#, deep.as_str()] {
+            for (input, output) in [(wrong, OBJECT), (OBJECT, wrong)] {
+                let error = manifest(input, output).expect_err(wrong).to_string();
+                assert!(error.contains("the manifest is not one of a tool"), "{error}");
+            }
+        }
+    }
 }

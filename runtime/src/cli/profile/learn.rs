@@ -158,8 +158,8 @@ fn ending(outcome: Outcome) -> Result<u8> {
             }
         },
         Outcome::Called(_) => Err(Error::bug("a command ran as a tool")),
-        Outcome::Denied(refusal) => Err(Error::operator(refusal.to_string())),
-        Outcome::Unapproved(_) => Err(Error::operator("a person has to approve this command")
+        Outcome::Denied(refusal, _) => Err(Error::operator(refusal.to_string())),
+        Outcome::Unapproved(..) => Err(Error::operator("a person has to approve this command")
             .hint("learn with a profile that does not ask: --from")),
     }
 }

@@ -3,15 +3,15 @@
 
 use crate::backend::wasm::manifest::{Ceiling, Manifest, Schema};
 use crate::backend::wasm::{End, Failure, Files, Reply};
+use crate::error::Result;
 use crate::gateway::mcp::bash::limit;
 use crate::gateway::mcp::desk::Progress;
 use crate::gateway::mcp::tools::{Effect, Offer};
 use crate::gateway::mcp::words::{self, Answer, Stamp};
 use crate::session::Session;
-use crate::session::tools::Called;
+use crate::session::tools::{Called, Promised};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use stockade_policy::ToolName;
 
@@ -25,25 +25,22 @@ const IMAGES_BYTES_MAX: usize = 4 * 1024 * 1024;
 const FOR_BENCHES: &str = "noop";
 
 /// The components of a session, in the order of their names. One that cannot be read is left out, and operators are told.
-pub(super) fn offered(session: &Session) -> Vec<Offer> {
-    let granted: BTreeSet<ToolName> = session.tools().unwrap_or_default().into_iter().collect();
-    let names = session.tool_names().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the profile's components cannot be listed");
-        BTreeSet::new()
-    });
+///
+/// # Errors
+/// Operator: a directory that the profile names cannot be read.
+pub(super) fn offered(session: &Session) -> Result<Vec<Offer>> {
     let mut offers = Vec::new();
-    for name in names.into_iter().filter(|name| is_name(name.as_str())) {
-        if name.as_str() == FOR_BENCHES && !granted.contains(&name) {
+    for name in session.tool_names()?.into_iter().filter(|name| is_name(name.as_str())) {
+        let granted = session.grants_tool(&name);
+        if name.as_str() == FOR_BENCHES && !granted {
             continue;
         }
         match session.tool(&name) {
-            Ok((known, _)) => {
-                offers.push(Offer { tool: tool(known.component.manifest()), granted: granted.contains(&name) })
-            }
+            Ok((known, _)) => offers.push(Offer { tool: tool(&name, known.component.manifest()), granted }),
             Err(error) => tracing::warn!(%error, tool = %name, "a tool is not offered"),
         }
     }
-    offers
+    Ok(offers)
 }
 
 /// Whether clients take it for a tool's name (MCP 2025-11-25, "Tool Names").
@@ -51,11 +48,11 @@ fn is_name(name: &str) -> bool {
     name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
-fn tool(manifest: &Manifest) -> Tool {
-    let schema =
-        |schema: &Schema| -> Arc<JsonObject> { Arc::new(serde_json::from_str(schema.as_str()).unwrap_or_default()) };
-    let tool = Tool::new(manifest.name.clone(), manifest.description.clone(), schema(&manifest.input_schema))
-        .with_title(title(&manifest.name))
+/// A component under the name that calls use, which is the profile's to give: what it calls itself is no name here.
+fn tool(name: &ToolName, manifest: &Manifest) -> Tool {
+    let schema = |schema: &Schema| -> Arc<JsonObject> { Arc::new(schema.members().clone()) };
+    let tool = Tool::new(name.to_string(), manifest.description.clone(), schema(&manifest.input_schema))
+        .with_title(title(name.as_str()))
         .with_annotations(effect(&manifest.ceiling).annotations());
     match &manifest.output_schema {
         Some(output) => tool.with_raw_output_schema(schema(output)),
@@ -101,7 +98,7 @@ pub(super) fn progress(to: &Progress, said: &crate::backend::wasm::Progress) {
 /// What became of a call.
 pub(super) fn told(called: Called, stamp: &Stamp) -> Answer {
     let answer = match called.ran.end {
-        End::Answered(reply) => answered(reply),
+        End::Answered(reply) => answered(reply, called.promised),
         End::Refused(Failure::InvalidArguments(why)) => words::error(format!("invalid arguments: {why}")),
         End::Refused(Failure::Refused(why)) => words::error(why),
         End::Trapped { why } => words::error(format!(
@@ -116,7 +113,7 @@ pub(super) fn told(called: Called, stamp: &Stamp) -> Answer {
     words::stamped(answer, stamp)
 }
 
-fn answered(reply: Reply) -> Answer {
+fn answered(reply: Reply, promised: Promised) -> Answer {
     let structured = match reply.structured.map(|text| (text.len(), serde_json::from_str::<Value>(&text))) {
         None => None,
         Some((bytes, _)) if bytes > STRUCTURED_BYTES_MAX => {
@@ -125,7 +122,11 @@ fn answered(reply: Reply) -> Answer {
                  for less at once"
             ));
         }
-        Some((_, Ok(value))) => Some(value),
+        Some((_, Ok(value @ Value::Object(_)))) => Some(value),
+        // Clients throw the whole answer away for it.
+        Some((_, Ok(_))) => {
+            return words::error("the tool broke: its structured content is not a JSON object".to_owned());
+        }
         Some((_, Err(error))) => {
             return words::error(format!("the tool broke: its structured content is not JSON: {error}"));
         }
@@ -140,6 +141,12 @@ fn answered(reply: Reply) -> Answer {
             }
             None => content.push(ContentBlock::text(format!("[an image of {} bytes is left out]", bytes.len()))),
         }
+    }
+    if structured.is_none() && promised == Promised::Structured {
+        // Clients hold a success against the schema, and throw it away; of an error they show what there is.
+        let missing = "[its structured content is missing, or could not be shown without a secret]";
+        content.push(ContentBlock::text(missing));
+        return CallToolResult::error(content);
     }
     let mut answer = CallToolResult::success(content);
     answer.structured_content = structured;
@@ -170,6 +177,7 @@ mod tests {
             images: images.iter().map(|bytes| ("image/png".to_owned(), vec![0; *bytes])).collect(),
         };
         let size = |answer: &Answer| serde_json::to_vec(answer).map_or(0, |bytes| bytes.len());
+        let answered = |reply| answered(reply, Promised::Text);
         let long = answered(reply(1_000_000, None, &[3_000_000, 3_000_000, 1000]));
         assert!(size(&long) < TEXT_BYTES_MAX + IMAGES_BYTES_MAX * 4 / 3 + 4096, "{}", size(&long));
         assert_eq!(long.content.len(), 4);
@@ -177,6 +185,39 @@ mod tests {
         assert!(size(&huge) < 1000 && huge.is_error == Some(true));
         let broken = answered(reply(1, Some("{".to_owned()), &[]));
         assert_eq!(broken.is_error, Some(true));
+    }
+
+    #[test]
+    fn no_success_is_one_that_clients_throw_away() {
+        let answer = |structured: Option<&str>, promised| {
+            let structured = structured.map(str::to_owned);
+            let answer = answered(Reply { text: "said".to_owned(), structured, images: Vec::new() }, promised);
+            let text = serde_json::to_string(&answer.content).unwrap_or_default();
+            (answer.is_error, answer.structured_content, text)
+        };
+        for (structured, promised, is_error, says) in [
+            (Some("{}"), Promised::Structured, false, "said"),
+            (Some("{}"), Promised::Text, false, "said"),
+            (None, Promised::Text, false, "said"),
+            (None, Promised::Structured, true, "is missing, or could not be shown without a secret"),
+            (Some("[1]"), Promised::Structured, true, "not a JSON object"),
+            (Some("[1]"), Promised::Text, true, "not a JSON object"),
+            (Some("null"), Promised::Text, true, "not a JSON object"),
+        ] {
+            let told = answer(structured, promised);
+            assert!(told.0 == Some(is_error) && told.2.contains(says), "{structured:?} {promised:?}: {told:?}");
+            assert!(is_error || told.1 == structured.and_then(|text| serde_json::from_str(text).ok()), "{told:?}");
+        }
+        assert!(answer(None, Promised::Structured).2.contains("said"), "what can be shown is shown");
+    }
+
+    #[test]
+    fn a_component_is_offered_by_the_name_that_calls_it() {
+        let manifest = r#"{"name":"read","version":"1","description":"d","input_schema":{"type":"object"}}"#;
+        let manifest = Manifest::parse(manifest.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+        let name = ToolName::parse("mine").expect("a name");
+        let offered = tool(&name, &manifest);
+        assert_eq!((offered.name.as_ref(), offered.title.as_deref()), ("mine", Some("mine")));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::time::Instant;
 use stockade_audit::Receipt;
 use stockade_audit::record::{Cause, SessionId};
 use stockade_policy::Call;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Calls that may wait. A client that asks for more is told to wait for answers.
@@ -142,14 +143,22 @@ pub(super) struct Door {
 
 impl Door {
     /// Puts something on the desk, unless too much lies there, or nobody works there any more.
-    pub(super) fn put(&self, job: Job) -> std::result::Result<(), Busy> {
-        self.jobs.try_send(job).map_err(|_| Busy)
+    pub(super) fn put(&self, job: Job) -> std::result::Result<(), NotTaken> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Busy,
+            TrySendError::Closed(_) => NotTaken::Gone,
+        })
     }
 }
 
-/// Nothing more can be put on the desk now.
-#[derive(Debug)]
-pub(super) struct Busy;
+/// Why something could not be put on the desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// Too much lies there.
+    Busy,
+    /// Nobody works there any more.
+    Gone,
+}
 
 /// The desk.
 pub(super) struct Desk<'a> {
@@ -264,10 +273,10 @@ impl Desk<'_> {
             return Err(Error::bug("changes are applied without a session"));
         };
         let tool = call.tool().to_string();
-        let own = session.own(call, &mut Kept::default(), |sight, _| review::may_apply(sight))?;
-        let waiting = match own {
-            Own::Answered(waiting, _) if waiting > 0 => waiting,
-            own @ (Own::Answered(..) | Own::Failed(..) | Own::Denied(_) | Own::Unapproved(_)) => {
+        let own = session.own(call, &mut Kept::default(), |sight, _| review::may_apply(apply, sight))?;
+        let (waiting, receipt) = match own {
+            Own::Answered(waiting, receipt) if waiting > 0 => (waiting, receipt),
+            own @ (Own::Answered(..) | Own::Failed(..) | Own::Denied(..) | Own::Unapproved(..)) => {
                 return Ok(owned(session, &mut self.receipts, tool, own, |_, _, _| review::nothing_to_apply()));
             }
         };
@@ -277,13 +286,22 @@ impl Desk<'_> {
         let State::Open(session) = std::mem::replace(&mut self.state, State::Ended(id.clone(), closing)) else {
             return Err(Error::bug("a session went away between two lines"));
         };
-        session.close(Cause::Stop, 0)?;
+        // Taken now: names of files may have secrets in them, and who knows those goes with the session.
+        let clean = session.clean();
+        let stamp = Stamp::of_ended(&session.close(Cause::Stop, 0)?, receipt);
         let applied = self.house.review(&id).and_then(|(review, log)| review::apply(apply, &review, log));
-        let session = self.house.open()?;
+        // Whatever becomes of the next session, what was applied is told.
+        let opened = self.house.open();
         self.receipts.clear();
-        let told = review::applied_told(applied, &id, session.id());
-        self.state = State::Open(Box::new(session));
-        Ok(words::plain(told))
+        let told = review::applied_told(applied, &id, opened.as_ref().map(Session::id), &clean);
+        self.state = match opened {
+            Ok(session) => State::Open(Box::new(session)),
+            Err(error) => {
+                tracing::error!(%error, "no session could be opened after an apply");
+                State::Ended(id, error)
+            }
+        };
+        Ok(words::told(told, &stamp))
     }
 
     /// The session cannot go on: closed as far as it can be, and every later call is told why.
@@ -319,8 +337,8 @@ fn ran(
     tell: impl FnOnce(&Sealed) -> bash::Told,
 ) -> Result<Answer> {
     match outcome {
-        Outcome::Denied(refusal) => Ok(words::denied(&refusal, session.id())),
-        Outcome::Unapproved(ask) => Ok(words::unapproved(&ask, session.id())),
+        Outcome::Denied(refusal, at) => Ok(words::denied(&refusal, session.id(), &Stamp::of(session, at))),
+        Outcome::Unapproved(ask, at) => Ok(words::unapproved(&ask, session.id(), &Stamp::of(session, at))),
         Outcome::Called(_) => Err(Error::bug("a command came to a component")),
         Outcome::Ran(sealed) => {
             remember(receipts, tool, sealed.receipt);
@@ -337,8 +355,8 @@ fn called(
     outcome: Outcome,
 ) -> Result<Answer> {
     match outcome {
-        Outcome::Denied(refusal) => Ok(words::denied(&refusal, session.id())),
-        Outcome::Unapproved(ask) => Ok(words::unapproved(&ask, session.id())),
+        Outcome::Denied(refusal, at) => Ok(words::denied(&refusal, session.id(), &Stamp::of(session, at))),
+        Outcome::Unapproved(ask, at) => Ok(words::unapproved(&ask, session.id(), &Stamp::of(session, at))),
         Outcome::Ran(_) => Err(Error::bug("a tool ran as a command")),
         Outcome::Called(called) => {
             remember(receipts, tool, called.receipt);
@@ -362,7 +380,7 @@ fn owned<T>(
             words::told(tell(value, session, receipt), &Stamp::of(session, receipt))
         }
         Own::Failed(error, receipt) => words::failed(&error, &Stamp::of(session, receipt)),
-        Own::Denied(refusal) => words::denied(&refusal, session.id()),
-        Own::Unapproved(ask) => words::unapproved(&ask, session.id()),
+        Own::Denied(refusal, at) => words::denied(&refusal, session.id(), &Stamp::of(session, at)),
+        Own::Unapproved(ask, at) => words::unapproved(&ask, session.id(), &Stamp::of(session, at)),
     }
 }

@@ -32,6 +32,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use stockade_audit::record::Cause;
 use tokio::sync::watch;
 use wire::{End, Reading, Wire, Writing};
 
@@ -53,10 +54,16 @@ pub struct Ends<'a> {
 /// Serves a client until it goes, and closes the session.
 ///
 /// # Errors
-/// Host: the input fails, the session ended before its time, or its log cannot be closed.
+/// Operator: the profile's components cannot be offered. Host: the input fails, the session ended before its time, or its
+/// log cannot be closed.
 pub fn serve(session: Session, ends: Ends<'_>) -> Result<()> {
     let Ends { input, output, signals, house } = ends;
-    let (instructions, tools) = (instructions(&session), tools::all(&session));
+    let tools = match tools::all(&session) {
+        Ok(tools) => tools,
+        // As any other mistake in a profile: before the protocol begins, and with a log that is closed.
+        Err(error) => return session.close(Cause::Error, 0).and(Err(error)),
+    };
+    let instructions = instructions(&session);
     let abandoned = Arc::new(AtomicBool::new(false));
     let (desk, door) = desk::desk(session, house, Arc::clone(&abandoned));
     let (wire, reading, writing) = wire::wire();

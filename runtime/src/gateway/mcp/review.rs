@@ -8,7 +8,7 @@ use crate::gateway::mcp::bash::Told;
 use crate::gateway::mcp::pages::{Cursor, Page, Pages, Stream, Text};
 use crate::journal::After;
 use crate::session::Session;
-use crate::session::own::Sight;
+use crate::session::own::{Clean, Sight};
 use crate::session::review::Review as Ended;
 use crate::workspace::{Applied, Mode, Plan, RelPath, Selection, Treatment, Why};
 use serde_json::{Map, Value, json};
@@ -20,6 +20,8 @@ use stockade_policy::Flaw;
 
 /// Changes that are listed by name at once.
 const LISTED_MAX: usize = 200;
+/// Reasons that an error gives.
+const REASONS_MAX: usize = 10;
 /// Earlier calls that a receipt lists when nothing is said.
 const EARLIER: u64 = 10;
 /// How long a receipt waits for a signature: one is due within 50 ms of the disk.
@@ -134,6 +136,8 @@ impl Sink for Kept {
 pub(super) struct Entries {
     list: Vec<Value>,
     total: usize,
+    /// How many more wait at other paths.
+    elsewhere: usize,
 }
 
 /// Writes the patch, and lists what it is about.
@@ -169,16 +173,17 @@ pub(super) fn diff(asked: &Diff, sight: &Sight<'_>, out: &mut dyn Write) -> Resu
             }
         }
     }
-    Ok(Entries { list, total: wanted.len() })
+    Ok(Entries { list, total: wanted.len(), elsewhere: stats.len() - wanted.len() })
 }
 
 /// What changed, for a model.
-pub(super) fn diff_told(Entries { list, total }: Entries, text: Text, pages: &mut Pages) -> Told {
+pub(super) fn diff_told(Entries { list, total, elsewhere }: Entries, text: Text, pages: &mut Pages) -> Told {
     let page = pages.first(text);
-    let head = match total {
-        0 => "no changes wait\n".to_owned(),
-        1 => "1 change waits\n".to_owned(),
-        _ => format!("{total} changes wait\n"),
+    let head = match (total, elsewhere) {
+        (0, 0) => "no changes wait\n".to_owned(),
+        (0, _) => format!("nothing changed at these paths; changes at others: {elsewhere}\n"),
+        (1, _) => "1 change waits\n".to_owned(),
+        (_, _) => format!("{total} changes wait\n"),
     };
     let mut structured = of_page(&page);
     structured["changes"] = Value::Array(list);
@@ -203,16 +208,36 @@ fn of_page(page: &Page) -> Value {
     structured
 }
 
-/// How many changes could be applied.
+/// How many changes wait, some of which this would apply: asked before the session ends for it.
 ///
 /// # Errors
-/// Operator: the session's changes are to be dropped, or there are none apart from the workspace.
-pub(super) fn may_apply(sight: &Sight<'_>) -> Result<usize> {
+/// Operator: the session's changes are to be dropped, or there are none apart from the workspace; nothing changed at a path,
+/// or nothing of it could be applied here.
+pub(super) fn may_apply(Apply(paths): &Apply, sight: &Sight<'_>) -> Result<usize> {
     if sight.mode() == Mode::Discard {
         return Err(Error::operator("this session's changes are to be dropped at its end: none is ever applied")
             .hint("the person chose --mode discard; say what you would have applied"));
     }
-    Ok(sight.changes()?.changes().list().len())
+    let seen = sight.changes()?;
+    let list = seen.changes().list();
+    if let Some(path) = paths.iter().find(|path| !list.iter().any(|change| change.path.is_within(path))) {
+        return Err(Error::operator(format!("nothing changed at \"{}\"", path.encode()))
+            .hint("nothing was applied and the session goes on; the tool diff shows what changed"));
+    }
+    let plan = seen.plan(&selection(paths))?;
+    if list.is_empty() || plan.blocked().is_empty() && !plan.takes().is_empty() {
+        return Ok(list.len());
+    }
+    let reasons = plan.left_out().iter().take(REASONS_MAX);
+    let reasons: Vec<String> = reasons.map(|left| format!("\"{}\": {}", left.path.encode(), why(&left.why))).collect();
+    let more = plan.left_out().len().saturating_sub(REASONS_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(Error::operator(format!("nothing of it can be applied here: {}{more}", reasons.join("; ")))
+        .hint("nothing was applied and the session goes on; apply other paths, or say what a person should look at"))
+}
+
+fn selection(paths: &[RelPath]) -> Selection {
+    if paths.is_empty() { Selection::All } else { Selection::Paths(paths.to_vec()) }
 }
 
 /// Nothing was changed.
@@ -233,8 +258,7 @@ pub(super) struct Taken {
 /// # Errors
 /// Operator: a path that nothing changed at. Host: the log or the workspace cannot be written.
 pub(super) fn apply(Apply(paths): &Apply, review: &Ended, log: After) -> Result<Taken> {
-    let selection = if paths.is_empty() { Selection::All } else { Selection::Paths(paths.clone()) };
-    let plan = review.plan(&selection, &[])?;
+    let plan = review.plan(&selection(paths), &[])?;
     let applied = match plan.blocked().is_empty() && !plan.takes().is_empty() {
         true => Some(review.apply(&plan, log)?),
         false => None,
@@ -242,30 +266,46 @@ pub(super) fn apply(Apply(paths): &Apply, review: &Ended, log: After) -> Result<
     Ok(Taken { plan, applied })
 }
 
-/// What an apply did, for a model.
-pub(super) fn applied_told(taken: Result<Taken>, ended: &SessionId, begun: &SessionId) -> Told {
+/// What an apply did, for a model: nothing in it has a secret. `begun` is the session that goes on, if one does.
+pub(super) fn applied_told(
+    taken: Result<Taken>,
+    ended: &SessionId,
+    begun: std::result::Result<&SessionId, &Error>,
+    clean: &Clean,
+) -> Told {
+    let now = match begun {
+        Ok(begun) => format!("session {ended} has ended; a new one, {begun}, has begun on the workspace as it is now"),
+        Err(error) => format!(
+            "session {ended} has ended, and no new session could be opened:\n{}\nno tool can be called any more; to go on, the \
+             person has to restart this MCP server",
+            clean.text(&error.to_string())
+        ),
+    };
     let after = format!(
-        "session {ended} has ended; a new one, {begun}, has begun on the workspace as it is now. what was not applied waits \
-         for a person: stockade diff {ended}; to take the apply back: stockade undo {ended}\n"
+        "{now}. what was not applied waits for a person: stockade diff {ended}; to take the apply back: stockade undo {ended}\n"
     );
     let structured = |applied: &[String], left: &[Value], blocked: bool| {
-        json!({
-            "applied": applied, "left_out": left, "blocked": blocked,
-            "ended_session": ended.as_str(), "session": begun.as_str(),
-        })
+        let mut structured = json!({
+            "applied": applied, "left_out": left, "blocked": blocked, "ended_session": ended.as_str(),
+        });
+        if let Ok(begun) = begun {
+            structured["session"] = json!(begun.as_str());
+        }
+        structured
     };
     let Taken { plan, applied } = match taken {
         Ok(taken) => taken,
         Err(error) => {
-            let text = format!("nothing was applied\n{error}\n{after}");
+            let text = format!("nothing was applied\n{}\n{after}", clean.text(&error.to_string()));
             return Told { text, structured: structured(&[], &[], true), is_error: true };
         }
     };
-    let files: Vec<String> = applied.iter().flat_map(|applied| &applied.files).map(|file| file.path.encode()).collect();
-    let left: Vec<(String, String)> = plan.left_out().iter().map(|left| (left.path.encode(), why(&left.why))).collect();
+    let name = |path: &RelPath| clean.text(&path.encode());
+    let files: Vec<String> = applied.iter().flat_map(|applied| &applied.files).map(|file| name(&file.path)).collect();
+    let left = plan.left_out().iter().map(|left| (name(&left.path), clean.text(&why(&left.why))));
     let skipped = applied.iter().flat_map(|applied| &applied.skipped);
-    let skipped = skipped.map(|(path, why)| (path.encode(), why.to_string()));
-    let left: Vec<(String, String)> = left.into_iter().chain(skipped).collect();
+    let skipped = skipped.map(|(path, why)| (name(path), clean.text(&why.to_string())));
+    let left: Vec<(String, String)> = left.chain(skipped).collect();
     let lines: String = left.iter().take(LISTED_MAX).map(|(path, why)| format!("left out: {path}: {why}\n")).collect();
     let blocked = !plan.blocked().is_empty();
     let head = match (blocked, files.len()) {
@@ -275,7 +315,8 @@ pub(super) fn applied_told(taken: Result<Taken>, ended: &SessionId, begun: &Sess
     let entries: Vec<Value> =
         left.iter().take(LISTED_MAX).map(|(path, why)| json!({ "path": path, "why": why })).collect();
     let shown: Vec<String> = files.iter().take(LISTED_MAX).cloned().collect();
-    Told { text: format!("{head}{lines}{after}"), structured: structured(&shown, &entries, blocked), is_error: blocked }
+    let is_error = blocked || begun.is_err();
+    Told { text: format!("{head}{lines}{after}"), structured: structured(&shown, &entries, blocked), is_error }
 }
 
 fn why(why: &Why) -> String {

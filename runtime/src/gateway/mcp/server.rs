@@ -3,7 +3,7 @@
 
 use crate::gateway::mcp::args::flaw;
 use crate::gateway::mcp::bash::Told;
-use crate::gateway::mcp::desk::{self, Door, Job, Progress, WAITING_MAX};
+use crate::gateway::mcp::desk::{self, Door, Job, NotTaken, Progress, WAITING_MAX};
 use crate::gateway::mcp::pages::{Cursor, Page};
 use crate::gateway::mcp::tools::{self, Wanted};
 use crate::gateway::mcp::words;
@@ -14,7 +14,7 @@ use rmcp::model::{
     ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ProgressNotificationParam, ProgressToken, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
-use rmcp::service::{Peer, RequestContext};
+use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -108,13 +108,15 @@ impl ServerHandler for Server {
             None => (None, None),
         };
         let job = Job { work, progress: Progress(note), stop: stopped, answer };
-        if self.door.put(job).is_err() {
-            return Ok(words::busy(WAITING_MAX).into());
+        match self.door.put(job) {
+            Ok(()) => {}
+            Err(NotTaken::Busy) => return Ok(words::busy(WAITING_MAX).into()),
+            Err(NotTaken::Gone) => return Err(ErrorData::internal_error("the session has ended", None)),
         }
-        let mut telling = token.zip(noted).map(|(token, noted)| Telling::new(context.peer.clone(), token, noted));
+        let mut telling = token.zip(noted).map(|(token, noted)| Telling::new(token, noted));
         let mut gone = self.gone.clone();
         loop {
-            tokio::select! {
+            let said = tokio::select! {
                 biased;
                 done = &mut answered => {
                     return done.map(Into::into).map_err(|_| ErrorData::internal_error("the session has ended", None));
@@ -122,7 +124,15 @@ impl ServerHandler for Server {
                 // Whoever has gone or cancelled gets no answer; dropping `stop` ends the call.
                 () = context.ct.cancelled() => break,
                 Ok(_) = gone.wait_for(|gone| *gone) => break,
-                () = next(&mut telling) => {}
+                said = next(&mut telling) => said,
+            };
+            // To its end, so that no answer overtakes it; unless a client that reads nothing goes or cancels.
+            tokio::select! {
+                biased;
+                () = context.ct.cancelled() => break,
+                Ok(_) = gone.wait_for(|gone| *gone) => break,
+                // One that does not listen says so by closing its end, and elsewhere.
+                told = context.peer.notify_progress(said) => drop(told),
             }
         }
         drop(stop);
@@ -189,17 +199,16 @@ fn missing(method: &str) -> ErrorData {
 /// The methods that this server has.
 const KNOWN: [&str; 5] = ["initialize", "ping", "server/discover", "tools/call", "tools/list"];
 
-/// Waits until there is something to tell, and tells it; forever, when nobody wants to hear.
-async fn next(telling: &mut Option<Telling>) {
+/// Waits until there is something to tell; forever, when nobody wants to hear.
+async fn next(telling: &mut Option<Telling>) -> ProgressNotificationParam {
     match telling {
         Some(telling) => telling.next().await,
         None => std::future::pending().await,
     }
 }
 
-/// Tells a client how far a call is.
+/// What a client is told of how far a call is, and when.
 struct Telling {
-    peer: Peer<RoleServer>,
     token: ProgressToken,
     noted: watch::Receiver<String>,
     began: Instant,
@@ -208,13 +217,13 @@ struct Telling {
 }
 
 impl Telling {
-    fn new(peer: Peer<RoleServer>, token: ProgressToken, noted: watch::Receiver<String>) -> Self {
+    fn new(token: ProgressToken, noted: watch::Receiver<String>) -> Self {
         let began = Instant::now();
-        Self { peer, token, noted, began, earliest: began, latest: began + PROGRESS_TICK }
+        Self { token, noted, began, earliest: began, latest: began + PROGRESS_TICK }
     }
 
-    /// One notification. Safe to drop while it waits: the next one says the same or more.
-    async fn next(&mut self) {
+    /// The next notification. Safe to drop while it waits: the next one says the same or more.
+    async fn next(&mut self) -> ProgressNotificationParam {
         tokio::time::sleep_until(self.earliest).await;
         tokio::select! {
             changed = self.noted.changed() => if changed.is_err() {
@@ -232,8 +241,6 @@ impl Telling {
         } else {
             format!("{} s, {what}", elapsed.as_secs())
         };
-        let said = ProgressNotificationParam::new(self.token.clone(), elapsed.as_secs_f64()).with_message(message);
-        // A client that does not listen any more says so by closing its end, and elsewhere.
-        drop(self.peer.notify_progress(said).await);
+        ProgressNotificationParam::new(self.token.clone(), elapsed.as_secs_f64()).with_message(message)
     }
 }

@@ -1,6 +1,7 @@
 //! The catalogue: what each tool is called, what it takes and answers, and what a client may tell a person of it.
 //! It never says that a tool may be used: the profile does, call by call.
 
+use crate::error::{Error, Result};
 use crate::gateway::mcp::args::flaw;
 use crate::gateway::mcp::bash;
 use crate::gateway::mcp::components;
@@ -11,7 +12,7 @@ use crate::session::Session;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use stockade_policy::{Call, Flaw, RawCall};
+use stockade_policy::{Call, Flaw, RawCall, ToolName};
 
 /// What a client asks for: something for the desk, or a page that is there already.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Effect {
 pub(super) struct Offer {
     /// As they see it.
     pub(super) tool: Tool,
-    /// Whether the profile grants it, whatever its arguments are.
+    /// Whether the profile allows it as such.
     pub(super) granted: bool,
 }
 
@@ -178,11 +179,18 @@ const OWN: [Own; 4] = [
 
 /// All tools: ours first, then components. One that the profile does not grant says so: asking for it is how a model can
 /// learn what would be granted instead.
-pub(super) fn all(session: &Session) -> Vec<Tool> {
-    let granted = |name: &str| name == bash::NAME || session.grants_tool(name);
+///
+/// # Errors
+/// Operator: a directory that the profile names cannot be read, or it gives a component the name of a tool of ours.
+pub(super) fn all(session: &Session) -> Result<Vec<Tool>> {
+    let granted = |name: &str| name == bash::NAME || ToolName::parse(name).is_ok_and(|name| session.grants_tool(&name));
     let own = OWN.iter().map(|own| Offer { tool: tool(own), granted: granted(own.name) });
-    let is_own = |offer: &Offer| OWN.iter().any(|own| offer.tool.name == own.name);
-    let others = components::offered(session).into_iter().filter(|offer| !is_own(offer));
+    let others = components::offered(session)?;
+    if let Some(taken) = others.iter().find(|offer| OWN.iter().any(|own| offer.tool.name == own.name)) {
+        let what =
+            format!("the profile names a component \"{}\", and this server has a tool of that name", taken.tool.name);
+        return Err(Error::operator(what).hint("give the component another name"));
+    }
     let said = |Offer { mut tool, granted }: Offer| {
         if !granted {
             let description = tool.description.unwrap_or_default();
@@ -190,7 +198,7 @@ pub(super) fn all(session: &Session) -> Vec<Tool> {
         }
         tool
     };
-    own.chain(others).map(said).collect()
+    Ok(own.chain(others).map(said).collect())
 }
 
 fn tool(own: &Own) -> Tool {
@@ -208,8 +216,8 @@ fn schema(text: &str) -> Arc<JsonObject> {
 ///
 /// # Errors
 /// What is wrong with its arguments, and what would do.
-pub(super) fn wanted(name: &str, args: Map<String, Value>) -> Result<Wanted, Flaw> {
-    type Read = fn(Map<String, Value>) -> Result<Asked, Flaw>;
+pub(super) fn wanted(name: &str, args: Map<String, Value>) -> std::result::Result<Wanted, Flaw> {
+    type Read = fn(Map<String, Value>) -> std::result::Result<Asked, Flaw>;
     let read: Read = match name {
         bash::NAME => return bash(args),
         "diff" => review::diff_asked,
@@ -224,7 +232,7 @@ pub(super) fn wanted(name: &str, args: Map<String, Value>) -> Result<Wanted, Fla
     })
 }
 
-fn bash(args: Map<String, Value>) -> Result<Wanted, Flaw> {
+fn bash(args: Map<String, Value>) -> std::result::Result<Wanted, Flaw> {
     Ok(match bash::asked(args)? {
         bash::Asked::Run(call, stdin) => Wanted::Work(Work::Command(call, stdin)),
         bash::Asked::More(cursor) => Wanted::More(cursor, bash::more),
@@ -232,7 +240,7 @@ fn bash(args: Map<String, Value>) -> Result<Wanted, Flaw> {
 }
 
 /// The call as the policy reads it: by the one reader that all wires share, with its limits.
-fn call(name: &str, args: &Map<String, Value>) -> Result<Call, Flaw> {
+fn call(name: &str, args: &Map<String, Value>) -> std::result::Result<Call, Flaw> {
     let raw = serde_json::to_vec(&serde_json::json!({ "tool": name, "args": args }));
     let raw = raw.map_err(|error| flaw(format!("the arguments cannot be written: {error}"), "send other ones"))?;
     RawCall::new(&raw).parse()

@@ -14,6 +14,7 @@ use std::io::{self, PipeReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use stockade_policy::CALL_BYTES_MAX;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Longest line, bytes: a call of the longest kind, each byte of which may be escaped, and what is around it.
 pub(super) const LINE_BYTES_MAX: usize = 4 * CALL_BYTES_MAX;
@@ -21,6 +22,8 @@ pub(super) const LINE_BYTES_MAX: usize = 4 * CALL_BYTES_MAX;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Messages on their way in or out.
 const MESSAGES_MAX: usize = 64;
+/// How often is asked whether there is room for one more.
+const ROOM_EVERY_MS: u16 = 10;
 
 /// The protocol's end of the wire.
 #[derive(Debug)]
@@ -122,32 +125,32 @@ impl Reading {
         let mut chunk = vec![0; CHUNK_BYTES];
         let failed = |e: io::Error| Error::host(format!("read a message: {}", plain(&e)));
         loop {
-            match wait(input, stop, signals).map_err(|e| failed(e.into()))? {
+            match wait(Some(input), stop, signals, PollTimeout::NONE).map_err(|e| failed(e.into()))? {
                 Ready::Told => return Ok(End::Told),
                 Ready::Nothing => continue,
                 Ready::Input => {}
             }
-            let read = match rustix::io::read(input, &mut chunk) {
-                Ok(0) => return Ok(End::Closed),
-                Ok(read) => read,
+            let (read, ended) = match rustix::io::read(input, &mut chunk) {
+                // What stands before the end without an end of its line is a line too.
+                Ok(0) => (lines.rest(), Some(End::Closed)),
+                Ok(read) => (lines.take(chunk.get(..read).unwrap_or_default()), None),
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => continue,
                 Err(errno) => return Err(failed(errno.into())),
             };
-            for line in lines.take(chunk.get(..read).unwrap_or_default()) {
-                match self.read(&line) {
-                    Read::Nothing => {}
-                    Read::Message(message) => {
-                        if self.incoming.blocking_send(*message).is_err() {
-                            return Ok(End::Told);
-                        }
-                    }
+            for line in read {
+                let put = match self.read(&line) {
+                    Read::Nothing => Put::Done,
+                    Read::Message(message) => put(&self.incoming, *message, stop, signals).map_err(failed)?,
                     Read::Wrong(answer) => {
-                        let line = self::line(&answer).map_err(failed)?;
-                        if self.outgoing.blocking_send(line).is_err() {
-                            return Ok(End::Told);
-                        }
+                        put(&self.outgoing, self::line(&answer).map_err(failed)?, stop, signals).map_err(failed)?
                     }
+                };
+                if put == Put::Told {
+                    return Ok(End::Told);
                 }
+            }
+            if let Some(end) = ended {
+                return Ok(end);
             }
         }
     }
@@ -242,6 +245,30 @@ fn wrong(line: &[u8]) -> Read {
     Read::wrong(id, ErrorData::invalid_request(why, None))
 }
 
+/// What became of something that was put where somebody takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    Done,
+    /// Nobody takes it any more, or we were told to stop meanwhile.
+    Told,
+}
+
+/// Puts something where there is room, as soon as there is: a client that reads nothing fills everything up to here, and must
+/// not keep us from hearing that we are to stop.
+fn put<T>(to: &mpsc::Sender<T>, mut what: T, stop: &PipeReader, signals: &mut dyn Outside) -> io::Result<Put> {
+    loop {
+        what = match to.try_send(what) {
+            Ok(()) => return Ok(Put::Done),
+            Err(TrySendError::Closed(_)) => return Ok(Put::Told),
+            Err(TrySendError::Full(back)) => back,
+        };
+        match wait(None, stop, signals, PollTimeout::from(ROOM_EVERY_MS))? {
+            Ready::Told => return Ok(Put::Told),
+            Ready::Input | Ready::Nothing => {}
+        }
+    }
+}
+
 /// What can be done now.
 enum Ready {
     Input,
@@ -249,20 +276,29 @@ enum Ready {
     Nothing,
 }
 
-fn wait(input: BorrowedFd<'_>, stop: &PipeReader, signals: &mut dyn Outside) -> nix::Result<Ready> {
+/// Waits until something can be done, this long at most. Without an input there is none to be read now.
+fn wait(
+    input: Option<BorrowedFd<'_>>,
+    stop: &PipeReader,
+    signals: &mut dyn Outside,
+    within: PollTimeout,
+) -> nix::Result<Ready> {
     let told = {
-        let mut watched = vec![PollFd::new(input, PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-        watched.extend(signals.descriptor().map(|signals| PollFd::new(signals, PollFlags::POLLIN)));
-        match poll(&mut watched, PollTimeout::NONE) {
+        let signal = signals.descriptor();
+        let all = [Some(stop.as_fd()), signal, input];
+        let mut watched: Vec<PollFd<'_>> =
+            all.into_iter().flatten().map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        match poll(&mut watched, within) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
         let mut ready = watched.iter().map(|one| one.revents().is_some_and(|events| !events.is_empty()));
-        let (input, stop, signal) = (ready.next(), ready.next(), ready.next());
-        match (input, stop, signal) {
-            (_, Some(true), _) => return Ok(Ready::Told),
-            (_, _, Some(true)) => true,
-            (Some(true), _, _) => return Ok(Ready::Input),
+        let mut next = |is_there: bool| is_there && ready.next() == Some(true);
+        let (stop, signal, input) = (next(true), next(signal.is_some()), next(input.is_some()));
+        match (stop, signal, input) {
+            (true, _, _) => return Ok(Ready::Told),
+            (_, true, _) => true,
+            (_, _, true) => return Ok(Ready::Input),
             (_, _, _) => return Ok(Ready::Nothing),
         }
     };
@@ -303,6 +339,12 @@ impl Lines {
         lines
     }
 
+    /// What stands at the end of the stream without an end of its own.
+    fn rest(&mut self) -> Vec<Line> {
+        let line = std::mem::take(&mut self.kept);
+        if line.is_empty() { Vec::new() } else { vec![Line::Whole(line)] }
+    }
+
     fn keep(&mut self, part: &[u8], lines: &mut Vec<Line>) {
         if self.skipping {
             return;
@@ -315,5 +357,54 @@ impl Lines {
             return;
         }
         self.kept.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::process::Alone;
+    use std::time::{Duration, Instant};
+
+    const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
+    /// Reads this much input to its end, with nobody who takes anything.
+    #[track_caller]
+    fn read(input: &[u8], stop: &PipeReader) -> (End, Wire, Writing) {
+        let (wire, reading, writing) = wire();
+        let (from, mut to) = io::pipe().expect("a pipe");
+        to.write_all(input).expect("the pipe has room");
+        drop(to);
+        let end = reading.run(from.as_fd(), stop, &mut Alone).unwrap_or_else(|error| panic!("{error}"));
+        (end, wire, writing)
+    }
+
+    #[test]
+    fn the_last_line_needs_no_end_of_its_own() {
+        let (stop, _still) = io::pipe().expect("a pipe");
+        for (input, messages, answers) in [
+            (PING.to_owned(), 1, 0),
+            (format!("{PING}\n"), 1, 0),
+            (format!("{PING}\n{PING}"), 2, 0),
+            (format!("{PING}\nnonsense"), 1, 1),
+            (String::new(), 0, 0),
+        ] {
+            let (end, wire, writing) = read(input.as_bytes(), &stop);
+            assert_eq!((end, wire.incoming.len(), writing.outgoing.len()), (End::Closed, messages, answers), "{input}");
+        }
+    }
+
+    #[test]
+    fn who_reads_nothing_does_not_keep_us_from_hearing_that_we_are_to_stop() {
+        let (stop, mut told) = io::pipe().expect("a pipe");
+        let teller = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            told.write_all(b".")
+        });
+        let begun = Instant::now();
+        let (end, ..) = read(format!("{PING}\n").repeat(MESSAGES_MAX * 2).as_bytes(), &stop);
+        assert_eq!(end, End::Told);
+        assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+        assert!(teller.join().is_ok_and(|told| told.is_ok()));
     }
 }

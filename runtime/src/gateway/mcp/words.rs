@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::gateway::mcp::bash::Told;
-use crate::session::Session;
+use crate::session::{Left, Session};
 use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
 use serde_json::{Value, json};
 use stockade_audit::Receipt;
@@ -25,12 +25,21 @@ pub(super) struct Stamp(Value);
 impl Stamp {
     /// Of a call of this session.
     pub(super) fn of(session: &Session, receipt: Receipt) -> Self {
+        Self::at(session.id(), receipt, &session.checkpoint())
+    }
+
+    /// Of a call of a session that has ended: its log's last checkpoint covers everything.
+    pub(super) fn of_ended(session: &Left, receipt: Receipt) -> Self {
+        Self::at(&session.id, receipt, &session.checkpoint)
+    }
+
+    fn at(session: &SessionId, receipt: Receipt, checkpoint: &str) -> Self {
         Self(json!({
-            "log": session.id().as_str(),
+            "log": session.as_str(),
             "position": receipt.n,
             "leaf_hash": Digest(receipt.leaf_hash).to_string(),
             "durable": receipt.durable,
-            "checkpoint": session.checkpoint(),
+            "checkpoint": checkpoint,
         }))
     }
 }
@@ -40,9 +49,10 @@ pub(super) fn told(told: Told, stamp: &Stamp) -> Answer {
     stamped(plain(told), stamp)
 }
 
-/// The same answer with a receipt.
-pub(super) fn stamped(answer: Answer, stamp: &Stamp) -> Answer {
-    answer.with_meta(Some(meta(RECEIPT, stamp.0.clone())))
+/// The same answer with a receipt, beside what its `_meta` has.
+pub(super) fn stamped(mut answer: Answer, stamp: &Stamp) -> Answer {
+    answer.meta.get_or_insert_default().0.insert(RECEIPT.to_owned(), stamp.0.clone());
+    answer
 }
 
 /// An answer without one.
@@ -71,8 +81,8 @@ pub(super) fn failed(cause: &Error, stamp: &Stamp) -> Answer {
     stamped(error(cause.to_string()), stamp)
 }
 
-/// The profile refused.
-pub(super) fn denied(refusal: &Refusal, session: &SessionId) -> Answer {
+/// The profile refused: what the log has of that is the refusal.
+pub(super) fn denied(refusal: &Refusal, session: &SessionId, stamp: &Stamp) -> Answer {
     let why = json!({
         "log": session.as_str(),
         "rule": refusal.rule.as_ref().map(ToString::to_string),
@@ -80,11 +90,11 @@ pub(super) fn denied(refusal: &Refusal, session: &SessionId) -> Answer {
         "instead": refusal.instead,
         "ask": refusal.ask,
     });
-    error(refusal.to_string()).with_meta(Some(meta(DENIAL, why)))
+    stamped(error(refusal.to_string()).with_meta(Some(meta(DENIAL, why))), stamp)
 }
 
 /// A person has to agree, and there is nobody to ask.
-pub(super) fn unapproved(ask: &Ask, session: &SessionId) -> Answer {
+pub(super) fn unapproved(ask: &Ask, session: &SessionId, stamp: &Stamp) -> Answer {
     let rules = ask.rules();
     let reasons: Vec<&str> = rules.iter().map(|asking| asking.reason.as_str()).collect();
     let rules: Vec<String> = rules.iter().map(|asking| asking.rule.to_string()).collect();
@@ -94,7 +104,7 @@ pub(super) fn unapproved(ask: &Ask, session: &SessionId) -> Answer {
          do it, or change the rule"
     );
     let why = json!({ "log": session.as_str(), "rule": rule, "reason": reason, "instead": [], "ask": "a person" });
-    error(text).with_meta(Some(meta(DENIAL, why)))
+    stamped(error(text).with_meta(Some(meta(DENIAL, why))), stamp)
 }
 
 /// The session is over: its sandbox died, the disk is full, the log cannot be written.

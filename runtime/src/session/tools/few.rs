@@ -12,11 +12,13 @@ use stockade_audit::record::{LogPath, ToolOp, ToolUse, ToolUseOf};
 const NAMES_MAX: usize = 64;
 /// To so many they are brought down then, so that the next name does not do it again.
 const NAMES_KEPT: usize = NAMES_MAX * 3 / 4;
+/// Changes that are remembered, to be counted when they are done again. Of more, each is a record of its own.
+const TOLD_MAX: usize = 4096;
 
 /// The records of one instance of a tool, while it runs.
 #[derive(Debug, Default)]
 pub(super) struct ToolRecords {
-    /// What was told at once, and how often it was done again.
+    /// What was told at once, and how often it was done again; the first [`TOLD_MAX`].
     told: HashMap<ToolUse, u64>,
     /// The same, in the order in which it was told.
     order: Vec<ToolUse>,
@@ -49,8 +51,10 @@ impl ToolRecords {
                     *again = again.saturating_add(times);
                     return None;
                 }
-                self.told.insert(one.clone(), 0);
-                self.order.push(one.clone());
+                if self.order.len() < TOLD_MAX {
+                    self.told.insert(one.clone(), 0);
+                    self.order.push(one.clone());
+                }
                 Some(ToolUse { times: several(times), ..one })
             }
         }
@@ -260,6 +264,21 @@ mod tests {
     fn ten_thousand_changes_are_ten_thousand_records() {
         let (now, end, _) = told((0..10_000).map(|n| open(&format!("d/{n}"))));
         assert_eq!((now.len(), end.len()), (10_000, 0));
+    }
+
+    /// A tool that makes a million files must not make this process keep a million names.
+    #[test]
+    fn what_is_remembered_of_changes_does_not_grow_without_end() {
+        let file = |n: usize| open(&format!("d/{n}"));
+        let mut records = ToolRecords::default();
+        let last = TOLD_MAX * 2 - 1;
+        let now: Vec<ToolUse> = (0..=last).chain([0, last]).filter_map(|n| records.take(file(n))).collect();
+        assert_eq!((records.told.len(), records.order.len()), (TOLD_MAX, TOLD_MAX));
+        // The first is remembered and counted; the last is told again.
+        assert_eq!((now.len(), now.last()), (TOLD_MAX * 2 + 1, Some(&file(last))));
+        let (end, uses) = records.end();
+        assert_eq!(end, [file(0)]);
+        assert_eq!(uses, (now.len() + end.len()) as u64);
     }
 
     #[test]

@@ -74,8 +74,9 @@ mod tests {
 
     #[track_caller]
     fn check(ceiling: &str, rules: &str, expect: impl Fn(&CallGrant) -> bool) {
-        let manifest =
-            format!("{{\"name\":\"t\",\"version\":\"1\",\"description\":\"d\",\"input_schema\":{{}},{ceiling}}}");
+        let manifest = format!(
+            "{{\"name\":\"t\",\"version\":\"1\",\"description\":\"d\",\"input_schema\":{{\"type\":\"object\"}},{ceiling}}}"
+        );
         let manifest = Manifest::parse(manifest.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         let profile = format!("profile = 1\nname = \"p\"\n{rules}");
         let parsed = stockade_policy::parse("p.toml", profile.as_bytes()).unwrap_or_else(|all| panic!("{all}"));

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use stockade_policy::{ComponentDigest, ComponentRule, ExpandedProfile, Rule, RuleId, ToolName};
+use stockade_policy::{Access, ComponentDigest, ComponentRule, ExpandedProfile, Rule, RuleId, ToolName};
 
 /// Where a user puts components that profiles name by digest alone, below the directory of all state.
 const OWN_DIRECTORY: &str = "tools";
@@ -74,7 +74,7 @@ impl Registry {
                     .hint("give the other one another name"));
             }
             (Some(component), _) => Known { component: Arc::new(component), origin: Origin::BuiltIn },
-            (None, Some(rule)) => self.named(name, rule)?,
+            (None, Some(rule)) => self.named(profile, name, rule)?,
             (None, None) => return Err(self.unknown(profile, name)),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,14 +98,18 @@ impl Registry {
         Ok(names)
     }
 
-    fn named(&self, name: &ToolName, rule: &Rule<ComponentRule>) -> Result<Known> {
+    fn named(&self, profile: &ExpandedProfile, name: &ToolName, rule: &Rule<ComponentRule>) -> Result<Known> {
         let (path, bytes) = match &rule.subject {
             ComponentRule::File { path, digest, .. } => {
                 let path = beside(rule, path);
-                let bytes = self.read(&path, digest.is_some())?;
-                if let Some(digest) = digest {
-                    must_be(&path, &bytes, *digest, rule)?;
-                }
+                let bytes = match digest {
+                    None => self.read_unpinned(profile, &path)?,
+                    Some(digest) => {
+                        let (_, bytes) = read_file(&path)?;
+                        must_be(&path, &bytes, *digest, rule)?;
+                        bytes
+                    }
+                };
                 (path, bytes)
             }
             ComponentRule::Known { digest, .. } => self.by_digest(*digest, rule)?,
@@ -115,7 +119,7 @@ impl Registry {
                     return Err(Error::operator(what).hint("name the file: [[tool]] with file = \"…\""));
                 }
                 let path = beside(rule, path).join(format!("{name}.wasm"));
-                let bytes = self.read(&path, false)?;
+                let bytes = self.read_unpinned(profile, &path)?;
                 (path, bytes)
             }
         };
@@ -123,18 +127,15 @@ impl Registry {
         Ok(Known { component: Arc::new(component), origin: Origin::Rule { rule: rule.id.clone(), path } })
     }
 
-    /// Reads a component that can be given rights: nobody but its operator and root may be able to write it, and where its
-    /// digest is not known before, no call of a session either.
-    fn read(&self, path: &Path, pinned: bool) -> Result<Vec<u8>> {
+    /// Reads a component whose digest nobody said: nobody but its operator and root may be able to write it, and no call of
+    /// a session either.
+    fn read_unpinned(&self, profile: &ExpandedProfile, path: &Path) -> Result<Vec<u8>> {
         let canonical = path.canonicalize().map_err(|e| Error::io("read the component", path, &e))?;
-        if !pinned && canonical.starts_with(&self.workspace) {
-            let what = format!("component \"{}\" lies in the workspace, where an agent can write", path.display());
+        if let Some(place) = self.open_to_agents(profile, path, &canonical) {
+            let what = format!("component \"{}\" lies in {place}, where an agent can write", path.display());
             return Err(Error::operator(what).hint("say which it is with sha256 = \"…\", or keep it elsewhere"));
         }
         let (metadata, bytes) = read_file(&canonical)?;
-        if pinned {
-            return Ok(bytes);
-        }
         let shown = path.display();
         if metadata.uid() != self.uid && metadata.uid() != 0 {
             return Err(Error::operator(format!("component \"{shown}\" belongs to user {}", metadata.uid()))
@@ -151,14 +152,37 @@ impl Registry {
         Ok(bytes)
     }
 
+    /// Where calls of a session can write and this path lies or leads through: they could put another file, or another link,
+    /// in its place.
+    fn open_to_agents(&self, profile: &ExpandedProfile, path: &Path, canonical: &Path) -> Option<String> {
+        let directory = |step: &Path| {
+            step.file_name()?;
+            let above = step.parent().filter(|above| !above.as_os_str().is_empty());
+            above.unwrap_or(Path::new(".")).canonicalize().ok()
+        };
+        let directories: Vec<PathBuf> = path.ancestors().filter_map(directory).collect();
+        let lies_in = |place: &Path| {
+            let place = place.canonicalize().unwrap_or_else(|_| place.to_owned());
+            canonical.starts_with(&place) || directories.iter().any(|directory| directory.starts_with(&place))
+        };
+        if lies_in(&self.workspace) {
+            return Some("the workspace".to_owned());
+        }
+        let mut writable = profile.path_grants().filter(|grant| grant.access == Access::Write);
+        let grant = writable.find(|grant| lies_in(Path::new(OsStr::from_bytes(grant.path.as_bytes()))))?;
+        Some(format!("\"{}\"", grant.path))
+    }
+
     /// The component with this digest among those that the user keeps.
     fn by_digest(&self, digest: ComponentDigest, rule: &Rule<ComponentRule>) -> Result<(PathBuf, Vec<u8>)> {
         let directory = self.state.join(OWN_DIRECTORY);
         let files = if directory.is_dir() { components_in(&directory)? } else { Vec::new() };
         for path in files {
-            let (_, bytes) = read_file(&path)?;
-            if sha256(&bytes) == digest {
-                return Ok((path, bytes));
+            // One that cannot be read is not the one that is wanted, until somebody says otherwise.
+            match read_file(&path) {
+                Ok((_, bytes)) if sha256(&bytes) == digest => return Ok((path, bytes)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a component is passed over"),
             }
         }
         let what = format!("{}: no component in \"{}\" has the SHA-256 {digest}", rule.id, directory.display());

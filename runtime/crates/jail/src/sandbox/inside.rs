@@ -1,4 +1,4 @@
-//! Sockets of a sandbox's own net namespace, for the supervisor: those of its outlet, and fresh ones to reach its servers.
+//! What a supervisor asks of a sandbox that runs: its sockets inside, fresh ones to reach its servers, the size of its layer.
 //! It never gives a guest a socket, and never makes one outside.
 
 use super::{Handle, Sandbox, lost, wait_readable};
@@ -7,6 +7,7 @@ use crate::channel::{Channel, protocol};
 use crate::error::{Fault, JailError};
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::recorder::{Ends, Grade, Handed};
+use crate::watch::{LayerLook, LimitHit};
 use crate::wire::{Family, Message};
 use crate::worker::Task;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -28,6 +29,18 @@ impl Sandbox {
     /// The group, to be told of workers.
     pub(crate) fn shared_group(&self) -> Option<&Arc<Group>> {
         self.group.as_ref()
+    }
+
+    /// What looks at the session's layer while a worker writes in it; `None` where the disk is not limited, or no layer is
+    /// apart from what was there before.
+    pub fn layer_look(&self) -> Option<LayerLook> {
+        self.watch.layer_look()
+    }
+
+    /// The limit of the disk, when what the layer takes exceeds it. It may be asked at any time: it looks no more often
+    /// than its share of the time lets it.
+    pub fn exceeded(&self, look: &mut LayerLook) -> Option<LimitHit> {
+        look.exceeded(&self.handle.workers())
     }
 
     /// What ends with the sandbox.

@@ -1,6 +1,7 @@
 //! What a session's layer takes on disk: walked rarely, since walking is dear, and at once when space goes fast.
 //! It never follows a symlink, and never leaves the directories that it was given.
 
+use super::{LimitHit, LimitKind};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,7 +19,7 @@ const BLOCK_BYTES: u64 = 512;
 /// Looks at some directories once more when a call ends: one that fills them fast is over before the next walk. It
 /// costs no more than the comparison of the layer that follows every call; free space alone would not tell, since others
 /// free it at the same time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LastLook {
     directories: Vec<PathBuf>,
     limit_bytes: u64,
@@ -32,7 +33,49 @@ impl LastLook {
 
     /// The usage, when it exceeds the limit.
     pub(super) fn exceeded(&self) -> Option<u64> {
-        Disk::new(self.directories.clone(), self.limit_bytes, self.init).exceeded(Instant::now())
+        self.disk().exceeded(Instant::now())
+    }
+
+    /// Whether there is a directory to look at.
+    pub(super) fn is_of_something(&self) -> bool {
+        !self.directories.is_empty()
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::new(self.directories.clone(), self.limit_bytes, self.init)
+    }
+}
+
+/// Looks at what a session takes on disk while something runs that is no call of its sandbox: a worker writes files of the
+/// layer, and the watcher sleeps meanwhile.
+#[derive(Debug)]
+pub struct LayerLook {
+    disk: Disk,
+    last: LastLook,
+}
+
+impl LayerLook {
+    pub(super) fn new(last: LastLook) -> Self {
+        Self { disk: last.disk(), last }
+    }
+
+    /// The limit, when it is exceeded. It may be asked at any time: it looks no more often than its share of the time lets
+    /// it. `workers` are processes beside the sandbox's own, by their ids: what they hold open and have unlinked counts.
+    pub(crate) fn exceeded(&mut self, workers: &[u32]) -> Option<LimitHit> {
+        self.disk.set_beside(workers);
+        self.disk.exceeded(Instant::now()).map(|used| self.hit(used))
+    }
+
+    /// The same at the end of what ran, whenever the last look was. It holds nothing open any more, so nobody is asked for
+    /// what is unlinked: that would cost more than a small tool does.
+    pub fn exceeded_at_last(&self) -> Option<LimitHit> {
+        let mut disk = self.last.disk();
+        disk.holders.clear();
+        disk.exceeded(Instant::now()).map(|used| self.hit(used))
+    }
+
+    fn hit(&self, used_bytes: u64) -> LimitHit {
+        LimitHit::new(LimitKind::Disk, self.last.limit_bytes, used_bytes)
     }
 }
 
@@ -47,7 +90,8 @@ fn free_bytes(directories: &[PathBuf]) -> u64 {
 pub(super) struct Disk {
     directories: Vec<PathBuf>,
     limit_bytes: u64,
-    init: u32,
+    /// Processes whose trees may hold files that no walk finds: the init, and those beside it.
+    holders: Vec<u32>,
     last: Option<Walk>,
 }
 
@@ -62,8 +106,13 @@ struct Walk {
 }
 
 impl Disk {
-    pub(super) const fn new(directories: Vec<PathBuf>, limit_bytes: u64, init: u32) -> Self {
-        Self { directories, limit_bytes, init, last: None }
+    pub(super) fn new(directories: Vec<PathBuf>, limit_bytes: u64, init: u32) -> Self {
+        Self { directories, limit_bytes, holders: vec![init], last: None }
+    }
+
+    fn set_beside(&mut self, workers: &[u32]) {
+        self.holders.truncate(1);
+        self.holders.extend_from_slice(workers);
     }
 
     /// The usage, when it exceeds the limit.
@@ -72,7 +121,7 @@ impl Disk {
         if !self.is_due(now, free_bytes) {
             return None;
         }
-        let used_bytes = self.walk() + super::processes::unlinked_bytes(self.init);
+        let used_bytes = self.walk() + super::processes::unlinked_bytes(&self.holders);
         let ended = Instant::now();
         self.last = Some(Walk { used_bytes, free_bytes, ended, took: ended.saturating_duration_since(now) });
         (used_bytes > self.limit_bytes).then_some(used_bytes)

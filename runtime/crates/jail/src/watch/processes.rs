@@ -286,13 +286,14 @@ fn share_bytes(place: &Place, files: &Unmapped) -> u64 {
     }
 }
 
-/// Bytes of files that a session holds open and has unlinked: no walk of a directory finds them. Files in memory
-/// count as memory and are left out.
-pub(super) fn unlinked_bytes(init: u32) -> u64 {
+/// Bytes of files that these processes and their children hold open and have unlinked: no walk of a directory finds them.
+/// Files in memory count as memory and are left out.
+pub(super) fn unlinked_bytes(holders: &[u32]) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let mut seen = std::collections::BTreeSet::new();
     let mut bytes = 0;
-    let places = tree(init).into_iter().filter_map(|pid| Some(Place::of(pid, &Stat::read(pid)?)));
+    let trees = holders.iter().flat_map(|holder| tree(*holder));
+    let places = trees.filter_map(|pid| Some(Place::of(pid, &Stat::read(pid)?)));
     for path in places.flat_map(|place| place.descriptors()) {
         let Ok(file) = fs::metadata(&path) else { continue };
         if !file.is_file() || file.nlink() > 0 || !seen.insert((file.dev(), file.ino())) {

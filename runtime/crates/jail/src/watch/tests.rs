@@ -51,3 +51,21 @@ fn a_limit_is_noted_once() {
     assert!(running.note(LimitHit::new(LimitKind::Wall, 1, 2)));
     assert_eq!(running.hits.len(), 2);
 }
+
+/// A worker is no child of the init: what it holds open and has unlinked is found all the same, and only where it is named.
+#[test]
+fn files_of_a_worker_count_though_no_walk_finds_them() {
+    use std::io::Write as _;
+    let layer = std::env::temp_dir().join(format!("jail-worker-files-{}", std::process::id()));
+    std::fs::create_dir(&layer).expect("the test has a directory of its own");
+    let hidden = layer.join("hidden");
+    let mut file = std::fs::File::create(&hidden).expect("it can be made");
+    std::fs::remove_file(&hidden).expect("it can be unlinked");
+    file.write_all(&vec![b'x'; 2 << 20]).and_then(|()| file.sync_all()).expect("it can be written");
+    // A process that has ended stands for the init: nothing is below it.
+    let look = || LayerLook::new(LastLook::new(vec![layer.clone()], 1 << 20, u32::MAX));
+    assert_eq!(look().exceeded(&[]), None);
+    let hit = look().exceeded(&[std::process::id()]);
+    std::fs::remove_dir(&layer).expect("it is empty");
+    assert!(hit.is_some_and(|hit| hit.limit == LimitKind::Disk && hit.observed >= 2 << 20), "{hit:?}");
+}
