@@ -95,12 +95,11 @@ fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(read)
 }
 
+/// Entries as they lie on a disk.
+pub(crate) type OnDisk = Entries<BufReader<Box<dyn Read + Send>>>;
+
 /// The entries of a file from a place on; `None` when there is no such file.
-pub(crate) fn entries(
-    disk: &dyn Disk,
-    dir: &Path,
-    at: u64,
-) -> Result<Option<Entries<BufReader<Box<dyn Read + Send>>>>> {
+pub(crate) fn entries(disk: &dyn Disk, dir: &Path, at: u64) -> Result<Option<OnDisk>> {
     let path = small_path(dir);
     match disk.read(&path, at) {
         Ok(reader) => Ok(Some(Entries::new(BufReader::new(reader), at))),
@@ -203,7 +202,8 @@ mod tests {
     use super::*;
 
     fn file(blobs: &[&[u8]]) -> Vec<u8> {
-        let entry = |stored: &&[u8]| [&sha256(stored)[..], &(stored.len() as u16).to_be_bytes(), stored].concat();
+        let length = |stored: &[u8]| u16::try_from(stored.len()).expect("short").to_be_bytes();
+        let entry = |stored: &&[u8]| [&sha256(stored)[..], &length(stored), stored].concat();
         blobs.iter().flat_map(entry).collect()
     }
 
