@@ -222,7 +222,7 @@ fn split_cookies_are_one_field_again() {
 #[test]
 fn no_upstream_speaks_for_the_outlet() {
     let answered = |status: &'static str| {
-        let mut fields = http::HeaderMap::new();
+        let mut fields = HeaderMap::new();
         fields.append("proxy-status", http::HeaderValue::from_static("cdn; received-status=403"));
         fields.append("proxy-status", http::HeaderValue::from_static(status));
         reply(&mut fields);
