@@ -312,7 +312,7 @@ fn a_directory_that_is_opened_is_told() {
 #[test]
 fn what_a_link_would_have_said_is_not_kept_beyond_what_the_kernel_takes() {
     let scene = Scene::new(Files::Write);
-    let says = vec![b'x'; 70 << 20];
+    let says = vec![b'x'; 2 * PATH_BYTES_MAX];
     let refused = scene.state.make_symlink(scene.work.as_fd(), &says, b"link");
     assert_eq!(refused, Err(Errno::NAMETOOLONG));
     scene.told_once(&What::Symlink { to: vec![b'x'; PATH_BYTES_MAX] }, "/ws/link", Some(Errno::NAMETOOLONG));
