@@ -1,5 +1,6 @@
-//! The WASI wall without a session: an instance alone, a call of a tool that does nothing over the channel to a confined
-//! worker, and one that reads a file of 1 KB. It never measures judging or logging: `session` does.
+//! The WASI wall without a session: an instance alone and a thousand of them, what being interruptible costs, a call of a tool that
+//! does nothing over the channel to a worker, and one that reads a file of 1 KB. It never measures judging or logging:
+//! `tests/bench/run tools` does.
 
 #[path = "../tests/wasm/guests.rs"]
 #[expect(dead_code, reason = "the tests have more guests than are measured")]
@@ -15,6 +16,11 @@ use stockade::backend::wasm::worker::{Prepared, Surroundings, compile};
 use stockade::backend::wasm::{
     Cache, CallGrant, Component, End, Files, Kind, Life, Limits, Start, Started, ToolIo, ToolWall,
 };
+use wasmtime::component::{Instance, InstancePre, Linker, Val};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+
+/// Instances that live at the same time.
+const LIVE: u32 = 1000;
 
 /// A worker that is a thread: the channel and the engine are those of a confined one, the kernel's checks are not there.
 struct Thread(OwnedFd);
@@ -90,15 +96,87 @@ fn calls(c: &mut Criterion) {
     std::fs::remove_dir_all(&directory).expect("ours");
 }
 
-/// An instance alone: the same engine, without a host that answers anything.
+/// Whether guests can be interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Epochs {
+    On,
+    Off,
+}
+
+/// An engine with a pool, as a worker has one, that also compiles.
+fn engine(epochs: Epochs) -> Engine {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(LIVE).total_core_instances(LIVE * 2).total_memories(LIVE * 2).total_tables(LIVE * 2);
+    pool.max_memory_size(1 << 30);
+    let mut config = Config::new();
+    config.wasm_component_model(true).concurrency_support(false).epoch_interruption(epochs == Epochs::On);
+    config.memory_init_cow(true).table_lazy_init(true).generate_address_map(false);
+    config.memory_reservation(1 << 30);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config).expect("an engine")
+}
+
+/// A component that is ready to be made an instance of.
+fn prepared(engine: &Engine, bytes: &[u8]) -> InstancePre<()> {
+    let component = wasmtime::component::Component::new(engine, bytes).expect("it compiles");
+    let mut linker = Linker::new(engine);
+    linker.define_unknown_imports_as_traps(&component).expect("types alone are imported");
+    linker.instantiate_pre(&component).expect("it links")
+}
+
+fn instance(engine: &Engine, pre: &InstancePre<()>) -> (Store<()>, Instance) {
+    let mut store = Store::new(engine, ());
+    store.set_epoch_deadline(u64::MAX / 2);
+    let instance = pre.instantiate(&mut store).expect("there is room");
+    (store, instance)
+}
+
+/// An instance alone: the engine without a host that answers anything.
 fn instances(c: &mut Criterion) {
     let compiler = stockade::backend::wasm::worker::compiler().expect("a compiler");
     c.bench_function("compile the no-op tool", |b| {
         b.iter(|| compiler.precompile_component(black_box(&guests::echo())).expect("it compiles"));
     });
+    let engine = engine(Epochs::On);
+    let pre = prepared(&engine, &guests::echo());
+    c.bench_function("instantiation alone", |b| b.iter(|| black_box(instance(&engine, &pre))));
+    let before = pss_bytes();
+    let live: Vec<_> = (0..LIVE).map(|_| instance(&engine, &pre)).collect();
+    println!("{LIVE} live instances: {:.1} MiB of memory", (pss_bytes() - before) as f64 / f64::from(1 << 20));
+    drop(live);
 }
 
-criterion_group!(all, calls, instances);
+/// A guest that counts to a million, with and without the checks that let it be interrupted.
+fn epochs(c: &mut Criterion) {
+    let body = "(local $n i32) (block (loop (br_if 1 (i32.ge_u (local.get $n) (i32.const 1000000)))
+        (local.set $n (i32.add (local.get $n) (i32.const 1))) (i32.store (i32.const 2048) (local.get $n)) (br 0)))
+        (call $answer (local.get $p) (i32.const 0))";
+    for (epochs, name) in
+        [(Epochs::On, "a million turns, interruptible"), (Epochs::Off, "a million turns, not interruptible")]
+    {
+        let engine = engine(epochs);
+        let pre = prepared(&engine, &guests::pure("counts", body));
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                let (mut store, instance) = instance(&engine, &pre);
+                let call = instance.get_func(&mut store, "call").expect("a tool's function");
+                let mut results = [Val::Bool(false)];
+                call.call(&mut store, &[Val::String("{}".into())], &mut results).expect("it ends");
+                black_box(results);
+            });
+        });
+    }
+}
+
+/// What this process holds, shared pages divided among those who share them.
+fn pss_bytes() -> i64 {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("the kernel tells it");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("it is there");
+    let kib: i64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+criterion_group!(all, calls, instances, epochs);
 
 fn main() {
     // As every process that starts sandboxes: harmless here, and the same binary may be a worker of the jail.

@@ -287,14 +287,35 @@ def check_after(report, directory, session, facts, ledger_key):
     check_acts(lambda text: report.add(INCOMPLETE, "after", text), [leaf for leaf in after.leaves if leaf])
 
 
+def small_blobs(report, session):
+    """Names in `blobs/small`: entries of hash, length and bytes, one after the other; None when there is no such file."""
+    data, names, at = read(session.dir, "blobs", "small"), set(), 0
+    if data is None:
+        return None
+    while at < len(data):
+        name, length = data[at:at + 32], int.from_bytes(data[at + 32:at + 34], "big")
+        stored = data[at + 34:at + 34 + length]
+        if len(data) < at + 34 or not 72 <= length <= 4168 or len(stored) != length:
+            report.add(INCOMPLETE, "session", "the small blobs do not end with a whole one")
+            break
+        if sha(stored) != name:
+            report.add(BROKEN, "session", f"the small blob at byte {at + 34} was altered")
+        names.add(name.hex())
+        at += 34 + length
+    return names
+
+
 def check_blobs(report, session):
+    small = small_blobs(report, session)
     for leaf in filter(None, session.leaves):
         o = leaf["o"]
         for blob in (o.get("in"), (o.get("out") or {}).get("blob"), (o.get("err") or {}).get("blob")):
-            if not blob:
+            if not blob or blob["h"] in (small or ()):
                 continue
             data = read(session.dir, "blobs", blob["h"][:2], blob["h"][2:])
-            if data is None:
+            if data is None and small is not None and blob["z"] <= 4096:
+                report.add(INCOMPLETE, "session", f"leaf {leaf['n']}: its blob is not among the small ones")
+            elif data is None:
                 report.add(NOTE, "session", f"leaf {leaf['n']}: its blob is gone")
             elif sha(data).hex() != blob["h"]:
                 report.add(BROKEN, "session", f"leaf {leaf['n']}: its blob was altered")

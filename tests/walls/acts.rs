@@ -52,7 +52,7 @@ const PREPARE: &str = "rm -rf .git '{root}/outside' '{root}/granted' '{root}/ope
     printf 'SIGN\\n' > '{root}/outside/deep/secret'; touch '{root}/outside/SIGN'; printf 'SIGN\\n' > '{root}/granted/known'; \
     printf 'SIGN\\n' > hidden; mkdir -p closed; printf 'SIGN\\n' > closed/in; printf '[core]\\n' > .git/config; \
     ln -sfn '{root}/outside/secret' link; ln -sfn '{root}/outside' linked; ln -sfn ../outside/secret relative; \
-    ln -sfn a/b/nested inside; ln -sfn loop2 loop1; ln -sfn loop1 loop2; mkdir -p a/gone";
+    ln -sfn a/b/nested inside; ln -sfn loop2 loop1; ln -sfn loop1 loop2; mkdir -p a/gone; printf 'SIGN\\n' > 'e\u{301}'";
 
 const GRANTED: &str = "[[grant.read]]\npath = \"{root}/granted\"\nreason = \"a directory beside the workspace\"\n";
 const OPEN: &str = "[[grant.read]]\npath = \"{root}/open\"\nreason = \"read it\"\n[[grant.write]]\npath = \"{root}/open\"\nreason = \"a directory to write to\"\n";
@@ -238,14 +238,28 @@ const ROWS: &[Row] = &[
     both("a_loop_of_links_ends", "cat loop1", ("read", r#"{"file_path":"loop1"}"#), NEVER, Refused),
     both("another_case_is_another_name", "cat FILE", ("read", r#"{"file_path":"FILE"}"#), NEVER, Refused),
     both(
+        "a_form_of_unicode_is_the_name_that_was_given",
+        "cat 'e\u{301}'",
+        ("read", r#"{"file_path":"e\u0301"}"#),
+        "",
+        Allowed,
+    ),
+    both(
         "another_form_of_unicode_is_another_name",
-        "printf 'SIGN' > 'e\u{301}'; cat '\u{e9}'",
+        "cat '\u{e9}'",
         ("read", r#"{"file_path":"\u00e9"}"#),
         NEVER,
         Refused,
     ),
     both(
         "the_kernels_names_lead_nowhere",
+        "cat /proc/self/root{root}/outside/secret",
+        ("read", r#"{"file_path":"/proc/self/root{root}/outside/secret"}"#),
+        "",
+        Refused,
+    ),
+    both(
+        "the_names_of_the_first_process_lead_nowhere",
         "cat /proc/1/root{root}/outside/secret",
         ("read", r#"{"file_path":"/proc/1/root{root}/outside/secret"}"#),
         "",
@@ -346,7 +360,7 @@ fn happened(stage: &Stage, row: &Row, said: &str) -> Result<bool, stockade_tests
 
 fn tell(stage: &mut Stage, row: &Row) -> Told {
     must((row.process == row.wasi) == row.why.is_empty(), || "a difference has no reason, or none has one".to_owned())?;
-    if row.profile.contains("{http}") || row.command.contains("{http}") {
+    if row.tool == "fetch" {
         let port = server()?;
         stage.scene.name("http", &port.to_string());
     }
@@ -372,13 +386,14 @@ fn tell(stage: &mut Stage, row: &Row) -> Told {
     Ok(())
 }
 
-/// Without a wall the act has its effect; requests and what no wall is needed for have no such control.
+/// Without a wall the act has its effect, but for what no wall is needed for, and for the kernel's names of a process that is
+/// not the user's own. A request goes to the server of the test, whatever its host.
 fn control(stage: &Stage, row: &Row) -> Told {
-    let needless = row.effect == NEVER || row.command.starts_with("curl") || row.command.contains("/proc/1/");
-    if needless {
+    if row.effect == NEVER || row.command.contains("/proc/1/") {
         return Ok(());
     }
     prepare(stage)?;
-    let ended = stage.plain(&["/bin/bash", "-c", row.command])?;
+    let command = row.command.replace("curl ", "curl --noproxy '*' --connect-to ::127.0.0.1:{http} ");
+    let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(&command)])?;
     must(happened(stage, row, &ended.out())?, || format!("the control does nothing: {}", ended.told()))
 }

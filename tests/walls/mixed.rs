@@ -14,6 +14,8 @@ struct Meeting {
     args: &'static str,
     verdict: Verdict,
     holds: &'static str,
+    /// The same without a wall, after the same was planted: it shows [`SIGN`]. Empty where nothing outside is aimed at.
+    control: &'static str,
 }
 
 const fn meeting(
@@ -23,7 +25,14 @@ const fn meeting(
     verdict: Verdict,
     holds: &'static str,
 ) -> Meeting {
-    Meeting { name, plants, tool, args, verdict, holds }
+    Meeting { name, plants, tool, args, verdict, holds, control: "" }
+}
+
+impl Meeting {
+    const fn where_without_a_wall(mut self, control: &'static str) -> Self {
+        self.control = control;
+        self
+    }
 }
 
 const MEETINGS: &[Meeting] = &[
@@ -40,56 +49,64 @@ const MEETINGS: &[Meeting] = &[
         ("read", r#"{"file_path":"l"}"#),
         Verdict::Refused,
         "",
-    ),
+    )
+    .where_without_a_wall("cat l"),
     meeting(
         "a_planted_relative_link_does_not_read_outside",
         "ln -s ../outside/secret l",
         ("read", r#"{"file_path":"l"}"#),
         Verdict::Refused,
         "",
-    ),
+    )
+    .where_without_a_wall("cat l"),
     meeting(
         "a_planted_directory_does_not_read_outside",
         "ln -s .. up",
         ("read", r#"{"file_path":"up/outside/secret"}"#),
         Verdict::Refused,
         "",
-    ),
+    )
+    .where_without_a_wall("cat up/outside/secret"),
     meeting(
         "a_chain_of_links_does_not_read_outside",
         "ln -s b a; ln -s c b; ln -s ../outside c",
         ("read", r#"{"file_path":"a/secret"}"#),
         Verdict::Refused,
         "",
-    ),
+    )
+    .where_without_a_wall("cat a/secret"),
     meeting(
         "a_link_to_the_root_does_not_read_outside",
         "ln -s / r",
         ("read", r#"{"file_path":"r{root}/outside/secret"}"#),
         Verdict::Refused,
         "",
-    ),
+    )
+    .where_without_a_wall("cat r{root}/outside/secret"),
     meeting(
         "a_link_into_proc_does_not_read_outside",
         "ln -s /proc/self/root r",
         ("read", r#"{"file_path":"r{root}/outside/secret"}"#),
         Verdict::Refused,
         "",
-    ),
+    )
+    .where_without_a_wall("cat r{root}/outside/secret"),
     meeting(
         "searching_does_not_follow_a_planted_link",
         "ln -s ../outside o",
         ("grep", r#"{"pattern":"sign-of"}"#),
         Verdict::Allowed,
         "",
-    ),
+    )
+    .where_without_a_wall("grep -R sign-of ."),
     meeting(
         "globbing_does_not_follow_a_planted_link",
         "ln -s ../outside o",
         ("glob", r#"{"pattern":"**/sign-of*"}"#),
         Verdict::Allowed,
         "",
-    ),
+    )
+    .where_without_a_wall("find -L . -name 'sign-of*'"),
     meeting(
         "a_planted_pipe_does_not_hang_a_reader",
         "mkfifo p",
@@ -169,6 +186,7 @@ fn answers(stage: &Stage, acts: &[Act]) -> Result<Vec<Value>, Stop> {
 
 fn meet(stage: &mut Stage, meeting: &Meeting) -> Told {
     scene(stage)?;
+    control(stage, meeting)?;
     let args = stage.scene.fill(meeting.args);
     let acts = [Act::command(&stage.scene.fill(meeting.plants)), Act::tool(meeting.tool, &args), Act::command("true")];
     let answers = answers(stage, &acts)?;
@@ -178,6 +196,17 @@ fn meet(stage: &mut Stage, meeting: &Meeting) -> Told {
     must(verdict(told) == meeting.verdict && said.contains(meeting.holds), || said.clone())?;
     must(!said.contains(SIGN), || format!("it shows what lies outside: {said}"))?;
     same("the session goes on", verdict(after), Verdict::Allowed)
+}
+
+/// What is planted leads outside where no wall is.
+fn control(stage: &Stage, meeting: &Meeting) -> Told {
+    if meeting.control.is_empty() {
+        return Ok(());
+    }
+    let script =
+        format!("mkdir {{root}}/beside && cd {{root}}/beside || exit; {}; {}", meeting.plants, meeting.control);
+    let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(&script)])?;
+    must(ended.out().contains(SIGN), || format!("the control does nothing: {}", ended.told()))
 }
 
 fn an_edit(stage: &mut Stage) -> Told {

@@ -20,7 +20,8 @@ from wit_world.imports import environment, preopens
 from wit_world.imports.tool_types import Failure_InvalidArguments, Reply
 
 OUTPUT_BYTES = 256 << 10
-OUTPUT_BYTES_MAX = 4 << 20
+# Both streams come back twice, as text and as JSON, where one byte may take six: that must fit into an answer (16 MiB).
+OUTPUT_BYTES_MAX = 512 << 10
 CODE_BYTES_MAX = 1 << 20
 VALUE_CHARS_MAX = 64 << 10
 KINDS = {"code": str, "stdin": str, "args": list, "cwd": str, "output_bytes": int}

@@ -6,6 +6,7 @@ use crate::error::{At as _, AuditError, Result, corrupt};
 use crate::ledger::Machine;
 use crate::merkle::{Hash, sha256};
 use crate::record::{BlobRef, Digest};
+use crate::small::{SMALL_BYTES_MAX, SmallFile, SmallIndex};
 use crate::text::{hex, unhex};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -28,6 +29,7 @@ const STORED_BYTES_MAX: usize = BLOB_BYTES_MAX + NONCE_BYTES + SALT_BYTES + TAG_
 pub(crate) struct BlobKey {
     key: Zeroizing<[u8; 32]>,
     origin: String,
+    small: SmallFile,
 }
 
 impl std::fmt::Debug for BlobKey {
@@ -40,7 +42,7 @@ fn key_path(dir: &Path) -> PathBuf {
     dir.join("open").join("blob-key")
 }
 
-/// Where a blob is: `blobs/ab/cdef…`.
+/// Where a blob is that is not a small one: `blobs/ab/cdef…`.
 pub(crate) fn blob_path(dir: &Path, blob: &BlobRef) -> PathBuf {
     let name = blob.h.to_string();
     let (shard, rest) = name.split_at(2);
@@ -69,7 +71,7 @@ impl BlobKey {
         let key = machine.seed()?;
         let text = Zeroizing::new(hex(&*key));
         drop(create_with(&*machine.disk, &key_path(dir), text.as_bytes())?);
-        Ok(Self { key, origin: origin.to_owned() })
+        Ok(Self { key, origin: origin.to_owned(), small: SmallFile::default() })
     }
 
     /// The key of an existing session; `None` when it was erased.
@@ -78,7 +80,7 @@ impl BlobKey {
         let Some(text) = read_file(disk, &path, 64)?.map(Zeroizing::new) else { return Ok(None) };
         let key = std::str::from_utf8(&text).ok().and_then(unhex);
         let key = key.ok_or_else(|| corrupt(&path, "it holds no key"))?;
-        Ok(Some(Self { key: Zeroizing::new(key), origin: origin.to_owned() }))
+        Ok(Some(Self { key: Zeroizing::new(key), origin: origin.to_owned(), small: SmallFile::default() }))
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -105,17 +107,45 @@ impl BlobKey {
             sealed.map_err(|_| AuditError::Invalid { what: "a blob", why: "the cipher refused it".to_owned() })?;
         let stored = [&nonce[..], &sealed].concat();
         let blob = BlobRef { h: Digest(sha256(&stored)), c: Digest(sha256(&salted)), z: content.len() as u64 };
-        store(&*machine.disk, dir, &blob, &stored)?;
+        self.store(&*machine.disk, dir, &blob, &stored)?;
         Ok(blob)
+    }
+
+    fn store(&self, disk: &dyn Disk, dir: &Path, blob: &BlobRef, stored: &[u8]) -> Result<()> {
+        if blob.z <= SMALL_BYTES_MAX as u64 && self.small.take(disk, dir, &blob.h.0, stored)? {
+            return Ok(());
+        }
+        let path = blob_path(dir, blob);
+        let shard = path.parent().expect("blobs/ab");
+        match disk.create_dir(shard) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).at("create directory", shard);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let file = disk.create(&path).at("create", &path)?;
+        write_all(&*file, stored).at("write", &path)
     }
 
     /// The content of a blob; `None` when it is gone.
     ///
     /// # Errors
     /// `Corrupt` when what is stored is not what the record names.
-    pub(crate) fn get(&self, disk: &dyn Disk, dir: &Path, blob: &BlobRef) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn get(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        blob: &BlobRef,
+        small: &mut SmallIndex,
+    ) -> Result<Option<Vec<u8>>> {
         let path = blob_path(dir, blob);
-        let Some(stored) = read_file(disk, &path, STORED_BYTES_MAX)? else { return Ok(None) };
+        let stored = match small.get(disk, dir, &blob.h.0)? {
+            Some(stored) => stored,
+            None => match read_file(disk, &path, STORED_BYTES_MAX)? {
+                Some(stored) => stored,
+                None => return Ok(None),
+            },
+        };
         let wrong = || corrupt(&path, "it is not the blob that the record names");
         if sha256(&stored) != blob.h.0 {
             return Err(wrong());
@@ -129,19 +159,4 @@ impl BlobKey {
         let content = salted.get(SALT_BYTES..).ok_or_else(wrong)?;
         Ok(Some(content.to_vec()))
     }
-}
-
-fn store(disk: &dyn Disk, dir: &Path, blob: &BlobRef, stored: &[u8]) -> Result<()> {
-    let path = blob_path(dir, blob);
-    let shard = path.parent().expect("blobs/ab");
-    for parent in [&dir.join("blobs"), shard] {
-        match disk.create_dir(parent) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).at("create directory", parent);
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    let file = disk.create(&path).at("create", &path)?;
-    write_all(&*file, stored).at("write", &path)
 }

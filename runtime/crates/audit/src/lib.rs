@@ -20,6 +20,7 @@ mod recover;
 mod redact;
 mod scan;
 mod session;
+mod small;
 pub mod system;
 pub mod text;
 pub mod tiles;
@@ -33,6 +34,7 @@ pub use ledger::{Ledger, Machine};
 pub use redact::{Erase, redact};
 pub use scan::parse_segment_header;
 pub use session::{Closed, Draft, Durable, SessionLog, session_origin};
+pub use small::parse_small_blobs;
 
 /// Version of the format that this crate reads and writes.
 pub const FORMAT_VERSION: u64 = 1;

@@ -28,6 +28,7 @@ use crate::note::{NOTE_BYTES_MAX, SignedCheckpoint, Vkey};
 use crate::proof::TlogProof;
 use crate::record::{BlobRef, Digest, Leaf, SessionOpen, parse_head, parse_leaf};
 use crate::scan::{WalkEnd, walk};
+use crate::small::SmallIndex;
 use crate::system::SystemDisk;
 pub use filter::{FIELDS, Filter, FilterError};
 pub use glob::Glob;
@@ -37,7 +38,7 @@ pub use list::{SessionState, SessionSummary, list_sessions};
 pub use process::{Called, Decided, Exec, Mark, Names, Process, Tree};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 pub use subject::{can_change, change_of, host_of, path_of, paths_of, process_of, program_of, tool_of};
 pub use time::utc;
 pub use tool::Tool;
@@ -54,6 +55,7 @@ pub struct LogReader {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     vkey: Vkey,
+    small: Arc<Mutex<SmallIndex>>,
 }
 
 /// Whether values behind digests are shown.
@@ -103,7 +105,7 @@ impl LogReader {
         let text = read_file(&*disk, &path, NOTE_BYTES_MAX)?.unwrap_or_default();
         let vkey = std::str::from_utf8(&text).ok().and_then(Vkey::parse);
         let vkey = vkey.ok_or_else(|| corrupt(&path, "there is no public key in it"))?;
-        Ok(Self { disk, dir: dir.to_owned(), vkey })
+        Ok(Self { disk, dir: dir.to_owned(), vkey, small: Arc::default() })
     }
 
     /// The follow-up log of a session, if there is one.
@@ -112,7 +114,7 @@ impl LogReader {
         let dir = self.dir.join("after");
         let vkey = ledger.renamed(&after_origin(self.vkey.name()))?;
         let there = self.disk.list(&dir).is_ok_and(|names| !names.is_empty());
-        there.then(|| Self { disk: Arc::clone(&self.disk), dir, vkey })
+        there.then(|| Self { disk: Arc::clone(&self.disk), dir, vkey, small: Arc::default() })
     }
 
     /// What a session's first leaf says; `None` where it cannot be read, and of logs that are no session's.
@@ -289,7 +291,10 @@ impl LogReader {
     /// `Corrupt` when what is stored is not what the record names.
     pub fn blob(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>> {
         match BlobKey::load(&*self.disk, &self.dir, self.vkey.name())? {
-            Some(key) => key.get(&*self.disk, &self.dir, blob),
+            Some(key) => {
+                let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+                key.get(&*self.disk, &self.dir, blob, &mut small)
+            }
             None => Ok(None),
         }
     }

@@ -303,7 +303,7 @@ fn check_session(
         points.push(Point { size: seen.size, root: seen.root, what: "a checkpoint seen before" });
     }
     let mut rules = complete::Rules::new(vkey.name(), vouched);
-    let mut blobs = blobs::Blobs::new(disk, dir);
+    let mut blobs = blobs::Blobs::new(disk, dir, findings);
     let facts = check_log(
         disk,
         dir,

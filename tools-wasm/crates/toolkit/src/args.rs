@@ -164,7 +164,7 @@ impl Args {
 }
 
 /// What no file system takes is not tried.
-fn path_is_sound(name: &str, path: &str) -> Result<(), Failure> {
+pub(crate) fn path_is_sound(name: &str, path: &str) -> Result<(), Failure> {
     if path.is_empty() {
         return Err(Failure::invalid(format!("\"{name}\" is empty; \".\" is the workspace")));
     }

@@ -7,7 +7,7 @@ use super::args::Args;
 use super::files::{Changeable, read_whole};
 use super::locate::need_file;
 use super::store;
-use super::text::{Content, Encoding, Endings, Text, line_of};
+use super::text::{Content, Encoding, Endings, Text, cut, line_of};
 use super::{Answer, Failure, WHOLE_FILE_BYTES_MAX};
 use memchr::memmem::find_iter;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use std::ops::Range;
 const EDITS_MAX: usize = 100;
 /// How many places a refusal names.
 const PLACES_NAMED_MAX: usize = 10;
+/// What a refusal holds of why, so that its end is not cut off on its way.
+const WHY_BYTES_MAX: usize = 3000;
 /// How much of the difference an answer shows.
 const DIFF_BYTES_MAX: usize = 8 * 1024;
 /// Changed regions that are longer are not compared line by line: that takes the square of the time.
@@ -50,14 +52,17 @@ pub fn run(arguments: &str, files: &dyn Changeable) -> Result<Answer, Failure> {
     let mut done = Vec::new();
     for (index, edit) in edits.iter().enumerate() {
         let which = if edits.len() > 1 { format!("edit {} of {}: ", index + 1, edits.len()) } else { String::new() };
-        let refuse = |why: String| Failure::refused(format!("{which}{why}; \"{path}\" was not changed"));
+        let refuse = |why: String| {
+            let (shown, mark) = (cut(&why, WHY_BYTES_MAX), if why.len() > WHY_BYTES_MAX { " …" } else { "" });
+            Failure::refused(format!("{which}{shown}{mark}; \"{path}\" was not changed"))
+        };
         done.push(apply(&mut text, edit).map_err(refuse)?);
     }
     let bytes = text.encode()?;
     if bytes == file {
         return Err(Failure::refused(format!("the edits of \"{path}\" undo each other; it was not changed")));
     }
-    let way = store::put(files, place, &bytes)?;
+    let way = store::put(files, place, &bytes, Some(&file))?;
     let count: usize = done.iter().map(|done| done.count).sum();
     let places: Vec<Value> = done.iter().map(|done| json!({ "line": done.line, "replacements": done.count })).collect();
     let diff = difference(&before.bytes, &text.bytes);

@@ -4,7 +4,7 @@
 mod address;
 
 use super::args::Args;
-use super::markdown::{Form, convert};
+use super::markdown::{Extent, Form, TEXT_BYTES_MAX, convert};
 use super::text::{Content, HEAD_BYTES, detect};
 use super::{ANSWER_BYTES_MAX, Answer, Failure};
 use address::Address;
@@ -89,10 +89,21 @@ pub fn run(arguments: &str, web: &dyn Web) -> Result<Answer, Failure> {
         Content::Image(_) | Content::Binary(_) | Content::Text(..) => {}
     }
     let text = decode(&response.body, charset.as_deref());
-    let text = match (is_html(&content_type, &text), format) {
-        (true, "markdown") => convert(&text, Form::Markdown, &|link| address.join(link)),
-        (true, "text") => convert(&text, Form::Plain, &|link| address.join(link)),
-        (_, _) => text,
+    let form = match format {
+        "markdown" => Some(Form::Markdown),
+        "text" => Some(Form::Plain),
+        _raw => None,
+    };
+    let text = match form.filter(|_| is_html(&content_type, &text)) {
+        Some(form) => {
+            let converted = convert(&text, form, &|link| address.join(link));
+            if converted.extent == Extent::Beginning {
+                note += &format!(", the text of its beginning: it would have more than {TEXT_BYTES_MAX} bytes");
+                structured["complete"] = json!(false);
+            }
+            converted.text
+        }
+        None => text,
     };
     let (page, next) = page(&text, offset)?;
     if let Some(next) = next {

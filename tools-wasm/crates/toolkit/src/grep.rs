@@ -220,7 +220,7 @@ impl<'q> Search<'q> {
         }
         // A file that turns out to be binary after some lines is binary all the same: its lines are no lines.
         if binary {
-            self.binary += usize::from(matches > 0);
+            self.binary += 1;
             return;
         }
         if matches == 0 {
@@ -291,7 +291,7 @@ impl<'q> Search<'q> {
             notes += &format!("\n[{} files were not searched to their end, among them \"{first}\"]", self.unread.len());
         }
         if self.binary > 0 {
-            notes += &format!("\n[{} binary files match and are not shown]", self.binary);
+            notes += &format!("\n[{} binary files were not searched]", self.binary);
         }
         if self.bytes > SEARCHED_BYTES_MAX {
             notes += &format!("\n[stopped after {SEARCHED_BYTES_MAX} bytes; give a narrower path, glob or type]");

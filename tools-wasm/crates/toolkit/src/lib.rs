@@ -53,7 +53,7 @@ impl Answer {
 pub enum Failure {
     /// The arguments do not hold to the schema, or contradict each other.
     InvalidArguments(String),
-    /// What the arguments ask for cannot be done; nothing was changed.
+    /// What the arguments ask for cannot be done; nothing was changed, or the text names what could not be taken back.
     Refused(String),
 }
 

@@ -9,6 +9,24 @@ use std::cell::RefCell;
 /// Levels of lists and quotes that are indented; deeper ones stay where the last of these is.
 const LEVELS_MAX: usize = 12;
 
+/// What a page's text may take: links are written out, so it may be many times as long as the page.
+pub(crate) const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A page's text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Converted {
+    pub(crate) text: String,
+    pub(crate) extent: Extent,
+}
+
+/// How much of a page its text stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    /// Its text would take more than [`TEXT_BYTES_MAX`].
+    Beginning,
+}
+
 /// What is made of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -17,7 +35,7 @@ pub(crate) enum Form {
 }
 
 /// The page's text; `resolve` makes whole addresses of links.
-pub(crate) fn convert(html: &str, form: Form, resolve: &dyn Fn(&str) -> String) -> String {
+pub(crate) fn convert(html: &str, form: Form, resolve: &dyn Fn(&str) -> String) -> Converted {
     let writer = RefCell::new(Writer::new(form, resolve));
     let tokenizer = Tokenizer::new(Sink(writer), TokenizerOpts::default());
     let input = BufferQueue::default();
@@ -37,6 +55,10 @@ impl TokenSink for Sink<'_> {
 
     fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
         let mut writer = self.0.borrow_mut();
+        if writer.is_full() {
+            writer.extent = Extent::Beginning;
+            return TokenSinkResult::Continue;
+        }
         match token {
             Token::CharacterTokens(text) => writer.characters(&text),
             Token::TagToken(tag) if tag.kind == TagKind::StartTag => {
@@ -87,6 +109,9 @@ struct Writer<'r> {
     breaks: usize,
     space: bool,
     table: Table,
+    /// Bytes of all addresses so far: those of links that are still open are not in `out`.
+    addresses: usize,
+    extent: Extent,
 }
 
 /// Where in a table the writer is.
@@ -111,15 +136,22 @@ impl<'r> Writer<'r> {
             breaks: 0,
             space: false,
             table: Table::default(),
+            addresses: 0,
+            extent: Extent::Whole,
         }
     }
 
-    fn end(mut self) -> String {
+    fn is_full(&self) -> bool {
+        self.out.len().max(self.addresses) > TEXT_BYTES_MAX
+    }
+
+    fn end(mut self) -> Converted {
         if self.preformatted {
             self.finish("pre");
         }
         let text = self.out.trim();
-        if text.is_empty() { String::new() } else { format!("{text}\n") }
+        let text = if text.is_empty() { String::new() } else { format!("{text}\n") };
+        Converted { text, extent: self.extent }
     }
 
     fn block(&mut self) {
@@ -302,6 +334,7 @@ impl<'r> Writer<'r> {
             return;
         };
         let to = (self.resolve)(to);
+        self.addresses += to.len();
         self.put("[");
         self.links.push(Link { from: self.out.len(), to });
     }
@@ -312,6 +345,7 @@ impl<'r> Writer<'r> {
         match (self.form, source) {
             (Form::Markdown, Some(source)) => {
                 let source = (self.resolve)(source);
+                self.addresses += source.len();
                 self.put(&format!("![{alt}]({source})"));
             }
             (Form::Markdown | Form::Plain, _) if !alt.is_empty() => self.put(&alt),
@@ -394,7 +428,8 @@ mod tests {
 
     #[track_caller]
     fn check(html: &str, markdown: &str) {
-        assert_eq!(convert(html, Form::Markdown, &|link| format!("u:{link}")), markdown);
+        let converted = convert(html, Form::Markdown, &|link| format!("u:{link}"));
+        assert_eq!((converted.text.as_str(), converted.extent), (markdown, Extent::Whole));
     }
 
     #[test]
@@ -413,7 +448,7 @@ mod tests {
         check("<blockquote>a<p>b</blockquote>c", "> a\n\n> b\n\nc\n");
         check("<table><tr><th>a<th>b</tr><tr><td>1<td>2<p>3</tr></table>", "| a | b |\n|---|---|\n| 1 | 2 3 |\n");
         assert_eq!(
-            convert("<ul><li>a</ul><table><tr><td>1<td>2</tr></table>", Form::Plain, &str::to_owned),
+            convert("<ul><li>a</ul><table><tr><td>1<td>2</tr></table>", Form::Plain, &str::to_owned).text,
             "- a\n\n1\t2\n"
         );
     }
@@ -428,11 +463,23 @@ mod tests {
     #[test]
     fn hostile_pages_come_to_an_end() {
         let deep = format!("{}x{}", "<div><ul><blockquote>".repeat(20_000), "</a></b></li>".repeat(20_000));
-        let text = convert(&deep, Form::Markdown, &str::to_owned);
+        let text = convert(&deep, Form::Markdown, &str::to_owned).text;
         assert!(text.len() < 200_000 && text.contains('x'), "{}", text.len());
-        assert_eq!(convert("<", Form::Markdown, &str::to_owned), "<\n");
-        assert_eq!(convert("&#xffffffff;&#0;a\0", Form::Plain, &str::to_owned), "\u{fffd}\u{fffd}a\n");
+        assert_eq!(convert("<", Form::Markdown, &str::to_owned).text, "<\n");
+        assert_eq!(convert("&#xffffffff;&#0;a\0", Form::Plain, &str::to_owned).text, "\u{fffd}\u{fffd}a\n");
         let cells = format!("<table><tr>{}</tr></table>", "<td>".repeat(100_000));
-        assert!(convert(&cells, Form::Markdown, &str::to_owned).len() < 1_000_000);
+        assert!(convert(&cells, Form::Markdown, &str::to_owned).text.len() < 1_000_000);
+    }
+
+    #[test]
+    fn links_with_long_addresses_do_not_swell_a_page() {
+        let base = "x".repeat(8 * 1024);
+        for link in ["<a href=l>t</a> ", "<a href=l>t", "<img src=l>"] {
+            let page = link.repeat(20_000);
+            let converted = convert(&page, Form::Markdown, &|link| format!("{base}{link}"));
+            assert_eq!(converted.extent, Extent::Beginning, "{link}");
+            assert!(converted.text.len() <= TEXT_BYTES_MAX + 2 * base.len(), "{link}: {}", converted.text.len());
+        }
+        assert_eq!(convert(&"<p>t".repeat(20_000), Form::Markdown, &str::to_owned).extent, Extent::Whole);
     }
 }

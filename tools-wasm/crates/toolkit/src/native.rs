@@ -1,6 +1,7 @@
 //! Files of the machine itself, for the tests: a directory stands for the workspace. It never leaves the tests.
 
 use super::files::{Changeable, Entry, Files, Kind, Listing, Meta, Source, Trouble};
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -165,5 +166,96 @@ impl Changeable for Workspace {
 
     fn remove_directory(&self, path: &str) -> Result<(), Trouble> {
         fs::remove_dir(self.at(path)).map_err(trouble)
+    }
+}
+
+/// An act that fails, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing of it is done.
+    Rename(usize),
+    /// Half of the bytes are written.
+    Overwrite(usize),
+    /// Nothing of it is done.
+    Remove(usize),
+}
+
+/// A workspace in which some acts fail.
+pub(crate) struct Failing<'w> {
+    workspace: &'w Workspace,
+    faults: Vec<Fault>,
+    overwrites: Cell<usize>,
+    removes: Cell<usize>,
+    /// What was renamed to what.
+    pub(crate) renamed: RefCell<Vec<String>>,
+}
+
+impl<'w> Failing<'w> {
+    pub(crate) fn new(workspace: &'w Workspace, faults: impl IntoIterator<Item = Fault>) -> Failing<'w> {
+        let faults = faults.into_iter().collect();
+        let (overwrites, removes) = (Cell::new(0), Cell::new(0));
+        Failing { workspace, faults, overwrites, removes, renamed: RefCell::default() }
+    }
+
+    fn fails(&self, act: Fault) -> bool {
+        self.faults.contains(&act)
+    }
+}
+
+impl Files for Failing<'_> {
+    fn workspace(&self) -> Option<&str> {
+        self.workspace.workspace()
+    }
+    fn meta(&self, path: &str) -> Result<Meta, Trouble> {
+        self.workspace.meta(path)
+    }
+    fn link_meta(&self, path: &str) -> Result<Meta, Trouble> {
+        self.workspace.link_meta(path)
+    }
+    fn read_link(&self, path: &str) -> Result<String, Trouble> {
+        self.workspace.read_link(path)
+    }
+    fn list(&self, path: &str) -> Result<Listing, Trouble> {
+        self.workspace.list(path)
+    }
+    fn open(&self, path: &str) -> Result<Box<dyn Source + '_>, Trouble> {
+        self.workspace.open(path)
+    }
+}
+
+impl Changeable for Failing<'_> {
+    fn create_new(&self, path: &str, bytes: &[u8]) -> Result<(), Trouble> {
+        self.workspace.create_new(path, bytes)
+    }
+
+    fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<(), Trouble> {
+        if !self.fails(Fault::Overwrite(self.overwrites.replace(self.overwrites.get() + 1))) {
+            return self.workspace.overwrite(path, bytes);
+        }
+        // As the host does it: what is there is not cut before all is written.
+        let file = OpenOptions::new().write(true).open(self.workspace.at(path)).map_err(trouble)?;
+        file.write_all_at(&bytes[..bytes.len() / 2], 0).map_err(trouble)?;
+        Err(Trouble::NoSpace)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Trouble> {
+        let number = self.renamed.borrow().len();
+        self.renamed.borrow_mut().push(format!("{from} {to}"));
+        if self.fails(Fault::Rename(number)) { Err(Trouble::NoSpace) } else { self.workspace.rename(from, to) }
+    }
+
+    fn remove(&self, path: &str) -> Result<(), Trouble> {
+        if self.fails(Fault::Remove(self.removes.replace(self.removes.get() + 1))) {
+            return Err(Trouble::Denied);
+        }
+        self.workspace.remove(path)
+    }
+
+    fn make_directory(&self, path: &str) -> Result<(), Trouble> {
+        self.workspace.make_directory(path)
+    }
+
+    fn remove_directory(&self, path: &str) -> Result<(), Trouble> {
+        self.workspace.remove_directory(path)
     }
 }

@@ -84,14 +84,18 @@ pub fn detect(head: &[u8], whole: bool) -> Content {
             return Content::Text(if broken { Encoding::BrokenUtf8 } else { encoding }, mark.len());
         }
     }
-    if let Some((_, name)) = BINARIES.iter().find(|(magic, _)| head.starts_with(magic)) {
+    // A text may begin with letters that also begin a format; every PDF says that it is one, though it may look like text.
+    let is_text = !head.contains(&0) && is_utf8(head, whole);
+    let says_enough = |magic: &[u8]| magic == b"%PDF-" || !magic.iter().all(u8::is_ascii_graphic);
+    let known = BINARIES.iter().find(|(magic, _)| head.starts_with(magic));
+    if let Some((_, name)) = known.filter(|(magic, _)| says_enough(magic) || !is_text) {
         return Content::Binary(name);
+    }
+    if is_text {
+        return Content::Text(Encoding::Utf8, 0);
     }
     if head.contains(&0) {
         return unmarked_utf16(head).map_or(Content::Binary("binary data"), |encoding| Content::Text(encoding, 0));
-    }
-    if is_utf8(head, whole) {
-        return Content::Text(Encoding::Utf8, 0);
     }
     eight_bits(head)
 }

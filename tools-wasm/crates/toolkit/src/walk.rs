@@ -159,7 +159,18 @@ impl<'f> Walk<'f> {
 
     fn read_rules(&self, path: &str) -> Option<Gitignore> {
         let mut source = self.files.open(path).ok()?;
-        let bytes = source.read_at(0, IGNORE_BYTES_MAX).ok()?;
+        let mut bytes = Vec::new();
+        while bytes.len() < IGNORE_BYTES_MAX {
+            let part = source.read_at(bytes.len() as u64, IGNORE_BYTES_MAX - bytes.len()).ok()?;
+            if part.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&part);
+        }
+        if bytes.len() >= IGNORE_BYTES_MAX {
+            // The beginning of a line is another pattern than the line.
+            bytes.truncate(memchr::memrchr(b'\n', &bytes).unwrap_or(0));
+        }
         let mut builder = GitignoreBuilder::new("");
         for line in String::from_utf8_lossy(&bytes).lines() {
             // A line that is no pattern rules nothing out, as in git.

@@ -35,7 +35,8 @@ pub fn run(arguments: &str, files: &dyn Changeable) -> Result<Answer, Failure> {
         return Ok(answer(&path, &bytes, "unchanged", encoding, endings, Way::Atomic));
     }
     let made = store::make_parents(files, &place.path)?;
-    let way = store::put(files, place, &bytes).inspect_err(|_| store::remove_directories(files, &made))?;
+    let way =
+        store::put(files, place, &bytes, before.as_deref()).inspect_err(|_| store::remove_directories(files, &made))?;
     Ok(answer(&path, &bytes, if created { "created" } else { "replaced" }, encoding, endings, way))
 }
 
@@ -69,7 +70,7 @@ fn answer(path: &str, bytes: &[u8], what: &str, encoding: Encoding, endings: End
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::native::Workspace;
+    use crate::native::{Failing, Fault, Workspace};
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -127,6 +128,19 @@ mod tests {
         assert!(answer.text.contains("in place"), "{}", answer.text);
         assert_eq!(workspace.get("two"), b"new\n");
         assert_eq!(workspace.names(), ["link", "one", "real/f", "two"]);
+    }
+
+    #[test]
+    fn a_write_in_place_that_breaks_off_leaves_what_was_there() {
+        let workspace = Workspace::new([("one", &b"old\n"[..])]);
+        fs::hard_link(workspace.at("one"), workspace.at("two")).unwrap();
+        let arguments = json!({ "file_path": "one", "content": "something else\n" }).to_string();
+        let failure = run(&arguments, &Failing::new(&workspace, [Fault::Overwrite(0)])).unwrap_err();
+        assert!(failure.text().ends_with("there is no space left for it"), "{failure:?}");
+        assert_eq!(workspace.get("two"), b"old\n");
+        let failing = Failing::new(&workspace, [Fault::Overwrite(0), Fault::Overwrite(1)]);
+        let failure = run(&arguments, &failing).unwrap_err();
+        assert!(failure.text().ends_with("\"one\" may hold a part of the new text"), "{failure:?}");
     }
 
     #[test]

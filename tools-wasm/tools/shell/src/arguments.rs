@@ -7,7 +7,8 @@ use serde::Deserialize;
 const COMMAND_BYTES_MAX: usize = 1 << 20;
 const TIMEOUT_S_MAX: u32 = 600;
 const TIMEOUT_S: u32 = 120;
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
+/// Both streams come back twice, as text and as JSON, where one byte may take six: that must fit into an answer (16 MiB).
+const OUTPUT_BYTES_MAX: usize = 512 << 10;
 const OUTPUT_BYTES: usize = 256 << 10;
 
 /// What a call asks for.

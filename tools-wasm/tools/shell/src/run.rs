@@ -1,7 +1,7 @@
 //! Runs a checked script in the interpreter and makes an answer of what it did.
 //! It never runs one that the check left to bash, and never returns more output than was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,12 @@ use serde::Serialize;
 use crate::arguments::Arguments;
 use crate::check::Beyond;
 use crate::files::SessionFiles;
+
+/// How many commands, and how many constructs, a refusal names.
+const NAMED_MAX: usize = 20;
+const NAME_CHARS_MAX: usize = 160;
+/// A host shows no more of a refusal, and the beginning of JSON is none.
+const REFUSAL_BYTES_MAX: usize = 4096;
 
 /// Where a script runs.
 pub struct Place {
@@ -59,25 +65,40 @@ impl Answer {
 
 /// Says why a script is left to bash, as JSON that a caller can act on.
 pub fn refusal(beyond: &Beyond) -> String {
-    let commands: Vec<&String> = beyond.commands.iter().collect();
-    let constructs: Vec<&String> = beyond.constructs.iter().collect();
+    // Names may be long, and take more room as JSON: as many are said as fit.
+    let some = |count: usize| refusal_of(beyond, count);
+    (1..=NAMED_MAX).rev().map(some).find(|json| json.len() <= REFUSAL_BYTES_MAX).unwrap_or_else(|| some(0))
+}
+
+/// At most so many commands and so many constructs.
+fn refusal_of(beyond: &Beyond, count: usize) -> String {
+    let first = |names: &BTreeSet<String>| -> Vec<String> {
+        names.iter().take(count).map(|name| name.chars().take(NAME_CHARS_MAX).collect()).collect()
+    };
+    let (commands, constructs) = (first(&beyond.commands), first(&beyond.constructs));
+    let more = beyond.commands.len() + beyond.constructs.len() - commands.len() - constructs.len();
     let mut parts: Vec<String> = Vec::new();
     if !commands.is_empty() {
         let names: Vec<String> = commands.iter().map(|name| format!("`{name}`")).collect();
         parts.push(format!("no process is started here, and {} would need one", names.join(", ")));
     }
     if !constructs.is_empty() {
-        let names: Vec<&str> = constructs.iter().map(|what| what.as_str()).collect();
-        parts.push(format!("this interpreter does not do {}", names.join("; ")));
+        parts.push(format!("this interpreter does not do {}", constructs.join("; ")));
     }
-    serde_json::json!({
+    if more > 0 {
+        parts.push(format!("{more} more"));
+    }
+    let mut json = serde_json::json!({
         "error": "beyond_shell",
         "message": format!("nothing ran: {}", parts.join("; ")),
         "commands": commands,
         "constructs": constructs,
         "instead": "bash",
-    })
-    .to_string()
+    });
+    if more > 0 {
+        json["more"] = more.into();
+    }
+    json.to_string()
 }
 
 /// Runs a script that the check found fit.

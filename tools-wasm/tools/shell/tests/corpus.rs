@@ -72,6 +72,35 @@ fn what_it_cannot_do_is_refused_by_name_before_anything_ran() {
 }
 
 #[test]
+fn a_refusal_is_whole_json_however_much_is_in_the_way() {
+    let many: String = (0..1000).map(|n| format!("program{n}; ${{v{n}@P}}; ")).collect();
+    let long: String = (0..30).map(|n| format!("'{}{n}'; ", "\u{20ac}".repeat(5000))).collect();
+    for script in [many, long] {
+        let beyond = shell::beyond(&script);
+        let refusal = shell::refusal(&beyond);
+        assert!(refusal.len() <= 4096, "{} bytes", refusal.len());
+        let parsed: serde_json::Value = serde_json::from_str(&refusal).expect("a refusal is JSON");
+        let count = |list: &str| parsed[list].as_array().expect("a list").len();
+        let left = beyond.commands.len() + beyond.constructs.len() - count("commands") - count("constructs");
+        assert!(count("commands") > 0 && left > 0, "{refusal}");
+        assert_eq!(parsed["more"], left);
+        assert!(parsed["message"].as_str().expect("a message").ends_with(&format!("{left} more")), "{refusal}");
+    }
+}
+
+#[test]
+fn all_output_that_can_be_asked_for_fits_into_an_answer() {
+    let most = Arguments::parse(r#"{"command":"ls","output_bytes":524288}"#).expect("sound");
+    Arguments::parse(r#"{"command":"ls","output_bytes":524289}"#).expect_err("more than fits");
+    // What takes most room as JSON, and what takes most room as text.
+    for worst in ["\u{1}".repeat(524_288), "\u{fffd}".repeat(524_288)] {
+        let answer = shell::Answer { stdout: worst.clone(), stderr: worst, exit_code: 1, truncated: true };
+        let bytes = answer.text().len() + serde_json::to_string(&answer).expect("it is JSON").len();
+        assert!(bytes < 16 << 20, "{bytes} bytes of {:?}", most.output_bytes);
+    }
+}
+
+#[test]
 fn long_output_is_cut_and_says_so() {
     let case = Case { name: "long".into(), script: "seq 100000".into(), differs: None };
     let ran = in_shell(&case);

@@ -54,6 +54,8 @@ impl Draft {
         disk.create_dir(&open).at("create directory", &open)?;
         let openings = disk.create(&open.join("openings")).at("create", &open.join("openings"))?;
         let blobs = BlobKey::create(&machine, dir, &origin)?;
+        let kept = dir.join("blobs");
+        disk.create_dir(&kept).at("create directory", &kept)?;
         let chain = Chain::create(Arc::clone(disk), dir, &origin)?;
         for names in [&open, &dir.join("seg"), dir, parent] {
             owed.dir(names);
@@ -131,11 +133,11 @@ struct Remains(Option<(Arc<dyn Disk>, PathBuf)>);
 impl Drop for Remains {
     fn drop(&mut self) {
         let Some((disk, dir)) = self.0.take() else { return };
-        let (open, seg) = (dir.join("open"), dir.join("seg"));
+        let (open, seg, blobs) = (dir.join("open"), dir.join("seg"), dir.join("blobs"));
         let names =
             [open.join("openings"), open.join("blob-key"), segment_path(&dir, 0), dir.join("vkey"), dir.join("lock")];
         // What cannot be removed is a log without a leaf: it says that nothing ran.
         names.iter().for_each(|name| drop(disk.remove(name)));
-        [open, seg, dir].iter().for_each(|name| drop(disk.remove_dir(name)));
+        [open, seg, blobs, dir].iter().for_each(|name| drop(disk.remove_dir(name)));
     }
 }

@@ -88,9 +88,11 @@ fn blobs_are_not_in_the_clear_and_give_back_what_went_in() {
     let session = SessionLog::create(&dir, Arc::clone(&ledger), open_record(sid(1))).expect("session");
     let content = b"a line that must not be on the disk";
     let blob = session.put_blob(content).expect("blob");
+    let large = session.put_blob(&[b'x'; 5000]).expect("blob");
     let mut records = call_records(1);
     let Body::Outcome(outcome) = &mut records[3].body else { unreachable!("the fourth record is the result") };
     outcome.out = Some(Stream { z: content.len() as u64, cut: 0, blob: Some(blob) });
+    outcome.err = Some(Stream { z: 5000, cut: 0, blob: Some(large) });
     session.append_all(&records).expect("append");
     session.close(Cause::Exit, 0).expect("close");
     expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 0);
@@ -99,14 +101,51 @@ fn blobs_are_not_in_the_clear_and_give_back_what_went_in() {
     }
     let log = LogReader::open(&dir).expect("reader");
     assert_eq!(log.blob(&blob).expect("blob").as_deref(), Some(&content[..]));
-    let stored = dir.join("blobs").join(&blob.h.to_string()[..2]).join(&blob.h.to_string()[2..]);
-    let mut bytes = std::fs::read(&stored).expect("stored");
-    bytes[30] ^= 1;
-    std::fs::write(&stored, bytes).expect("written");
-    assert!(log.blob(&blob).is_err());
-    expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 2);
+    assert_eq!(log.blob(&large).expect("blob").as_deref(), Some(&[b'x'; 5000][..]));
+    let own = dir.join("blobs").join(&large.h.to_string()[..2]).join(&large.h.to_string()[2..]);
+    for (stored, blob) in [(dir.join("blobs").join("small"), &blob), (own, &large)] {
+        let whole = std::fs::read(&stored).expect("stored");
+        let mut bytes = whole.clone();
+        bytes[40] ^= 1;
+        std::fs::write(&stored, bytes).expect("written");
+        assert!(log.blob(blob).is_err());
+        expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 2);
+        std::fs::write(&stored, whole).expect("written");
+        expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 0);
+    }
     redact(&dir, Arc::clone(&ledger), Erase::Blobs, "asked for", "ops").expect("erased");
     assert_eq!(log.blob(&blob).expect("no key"), None);
+}
+
+#[test]
+fn small_blobs_that_are_cut_short_are_missed() {
+    let scratch = Scratch::new();
+    let ledger = ledger(&scratch.0);
+    std::fs::create_dir(scratch.0.join("s")).expect("scratch");
+    let dir = scratch.0.join("s").join(sid(1).as_str());
+    let session = SessionLog::create(&dir, ledger, open_record(sid(1))).expect("session");
+    let log = LogReader::open(&dir).expect("reader");
+    let mut blobs = Vec::new();
+    let mut records = call_records(1);
+    for at in ["out", "err"] {
+        let blob = session.put_blob(at.as_bytes()).expect("blob");
+        // A log that is being written has more of them each time.
+        assert_eq!(log.blob(&blob).expect("blob").as_deref(), Some(at.as_bytes()));
+        blobs.push(Stream { z: 3, cut: 0, blob: Some(blob) });
+    }
+    let Body::Outcome(outcome) = &mut records[3].body else { unreachable!("the fourth record is the result") };
+    (outcome.err, outcome.out) = (blobs.pop(), blobs.pop());
+    session.append_all(&records).expect("append");
+    session.close(Cause::Exit, 0).expect("close");
+    let small = dir.join("blobs").join("small");
+    let whole = std::fs::read(&small).expect("stored");
+    let entry = whole.len() / 2;
+    for (cut, exit) in [(whole.len(), 0), (whole.len() - 1, 3), (entry, 3), (entry - 1, 3), (0, 3)] {
+        std::fs::write(&small, &whole[..cut]).expect("written");
+        expect_exit(&verify(&dir, &by_ledger(&scratch.0)), exit);
+    }
+    std::fs::remove_file(&small).expect("removed");
+    expect_exit(&verify(&dir, &by_ledger(&scratch.0)), 0);
 }
 
 #[test]

@@ -26,7 +26,7 @@ const TABLE_ENTRIES_MAX: usize = 64 * 1024;
 /// Bytes of what wasmtime keeps of one instance.
 const INSTANCE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a memory that stay in place between two calls, put back to what they were: the kernel says which were written.
-const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+const KEEP_RESIDENT_BYTES: usize = 8 << 20;
 /// Bytes of a guest's stack: where a recursion ends.
 const WASM_STACK_BYTES: usize = 1 << 20;
 /// Bytes of the stack that a guest and the host functions under it share.

@@ -2,7 +2,7 @@
 //! but its own fixtures.
 
 use super::*;
-use crate::native::Workspace;
+use crate::native::{Failing, Fault, Workspace};
 use std::fs;
 
 #[track_caller]
@@ -139,10 +139,29 @@ fn an_edit_answers_with_the_difference() {
 fn a_file_that_changes_meanwhile_is_not_overwritten() {
     let workspace = Workspace::new([("f", &b"a\n"[..])]);
     let place = store::place(&workspace, "f").unwrap();
-    let staged = store::stage(&workspace, place, b"mine\n").unwrap();
+    let staged = store::stage(&workspace, place, b"mine\n", 0).unwrap();
     fs::write(workspace.at("f"), b"theirs, longer\n").unwrap();
-    let failure = staged.commit(&workspace).unwrap_err();
+    let failure = staged.commit(&workspace).unwrap_err().why();
     assert!(failure.text().contains("changed by somebody else meanwhile"), "{failure:?}");
     assert_eq!(workspace.get("f"), b"theirs, longer\n");
     assert_eq!(workspace.names(), ["f"]);
+}
+
+#[test]
+fn an_edit_in_place_that_breaks_off_leaves_what_was_there() {
+    let workspace = Workspace::new([("f", &b"one two\n"[..])]);
+    fs::hard_link(workspace.at("f"), workspace.at("g")).unwrap();
+    let arguments = json!({ "file_path": "f", "old_string": "one", "new_string": "another" }).to_string();
+    let failure = run(&arguments, &Failing::new(&workspace, [Fault::Overwrite(0)])).unwrap_err();
+    assert!(failure.text().ends_with("there is no space left for it"), "{failure:?}");
+    assert_eq!(workspace.get("g"), b"one two\n");
+}
+
+#[test]
+fn a_refusal_with_long_lines_ends_as_it_should() {
+    let line = "\u{20ac}".repeat(300);
+    let file = format!("  a{line}\n  b{line}\n  c{line}\n  d{line}\n  e{line}\n  f{line}\n  g{line}\n");
+    let workspace = Workspace::new([("f", file.as_bytes())]);
+    let failure = call(&workspace, one(&file.replace("  ", ""), "x")).unwrap_err();
+    assert!(failure.text().len() < 4096 && failure.text().ends_with(" …; \"f\" was not changed"), "{failure:?}");
 }

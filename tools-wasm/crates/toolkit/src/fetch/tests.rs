@@ -140,3 +140,15 @@ fn wrong_arguments_are_refused() {
     }
     assert!(web.asked.borrow().is_empty());
 }
+
+#[test]
+fn a_page_whose_text_would_be_too_long_says_so() {
+    let url: &'static str = Box::leak(format!("https://h/{}/p", "x".repeat(7000)).into_boxed_str());
+    let body = "<a href=l>t</a> ".repeat(5000).into_bytes();
+    let web = Table { pages: vec![(url, 200, vec![("content-type", "text/html")], body)], ..Table::default() };
+    let answer = run(&json!({ "url": url }).to_string(), &web).unwrap();
+    assert_eq!(answer.structured["complete"], false);
+    assert!(answer.text.contains("the text of its beginning"), "{}", super::super::text::cut(&answer.text, 8000));
+    let raw = run(&json!({ "url": url, "format": "raw" }).to_string(), &web).unwrap();
+    assert_eq!(raw.structured["complete"], true);
+}

@@ -135,3 +135,25 @@ fn hostile_trees_and_lines_are_no_trouble() {
     assert!(answer.text.len() <= ANSWER_BYTES_MAX + 200, "{}", answer.text.len());
     assert_eq!(answer.structured["complete"], false);
 }
+
+#[test]
+fn binary_files_are_told() {
+    let answer = grep(&tree(), json!({ "pattern": "needle" }));
+    assert!(answer.text.ends_with("[2 files]\n[1 binary files were not searched]"), "{}", answer.text);
+    let answer = grep(&tree(), json!({ "pattern": "needle", "path": "bin" }));
+    assert!(answer.text.ends_with("\n[1 binary files were not searched]"), "{}", answer.text);
+}
+
+#[test]
+fn long_ignore_files_are_heeded_to_their_last_whole_line() {
+    let long = format!("{}out\n", "# a comment\n".repeat(1000));
+    let workspace = Workspace::new([(".gitignore", long.as_bytes()), ("out", b"needle\n"), ("in", b"needle\n")]);
+    assert_eq!(grep(&workspace, json!({ "pattern": "needle" })).structured["files"], json!(["in"]));
+    // The limit cuts the last pattern to "in".
+    let line = "# a comment, 32 bytes with its end\n";
+    let mut cut = line.repeat(256 * 1024 / line.len());
+    cut += &"\n".repeat(256 * 1024 - 2 - cut.len());
+    cut += "inner\n";
+    let workspace = Workspace::new([(".gitignore", cut.as_bytes()), ("in", b"needle\n")]);
+    assert_eq!(grep(&workspace, json!({ "pattern": "needle" })).structured["files"], json!(["in"]));
+}

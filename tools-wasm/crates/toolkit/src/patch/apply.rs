@@ -1,8 +1,9 @@
 //! Finds the place of each hunk in a text and makes the new text. It never takes a place that does not hold every line
 //! that the hunk removes.
 
+use super::notes::Notes;
 use super::{Comparison, Hunk, SHOWN_LINES_MAX, Tag};
-use crate::text::{Endings, chomp, lines, shown};
+use crate::text::{Endings, chomp, cut, lines, shown};
 
 /// Lines of context that may be left aside at either end, as in patch(1).
 const FUZZ_MAX: usize = 2;
@@ -21,10 +22,12 @@ struct Place {
     /// Lines of the hunk that were left aside at its beginning and its end.
     skipped: (usize, usize),
     loose: bool,
+    /// The line that an anchor is only a part of.
+    anchor_inside: Option<usize>,
 }
 
 /// The text after all hunks; what was not quite as the patch said goes into the notes.
-pub(super) fn apply(path: &str, text: &[u8], hunks: &[Hunk], notes: &mut Vec<String>) -> Result<Vec<u8>, String> {
+pub(super) fn apply(path: &str, text: &[u8], hunks: &[Hunk], notes: &mut Notes) -> Result<Vec<u8>, String> {
     let file: Vec<&[u8]> = lines(text).collect();
     let crlf = Endings::of(text).new_line_is_crlf();
     let mut result = Vec::with_capacity(text.len());
@@ -38,15 +41,22 @@ pub(super) fn apply(path: &str, text: &[u8], hunks: &[Hunk], notes: &mut Vec<Str
             drift = found as isize - said as isize;
             if drift != 0 || place.skipped != (0, 0) {
                 let fuzz = place.skipped.0.max(place.skipped.1);
-                notes.push(format!(
+                notes.add(&format!(
                     "{path}: hunk {} went in at line {}, the patch says {start} (fuzz {fuzz})",
                     index + 1,
                     found + 1
                 ));
             }
         }
+        if let Some(inside) = place.anchor_inside {
+            notes.add(&format!(
+                "{path}: part {} follows line {}, which only contains what it names",
+                index + 1,
+                inside + 1
+            ));
+        }
         if place.loose {
-            notes.push(format!("{path}: part {} matched line {} only apart from white space", index + 1, place.at + 1));
+            notes.add(&format!("{path}: part {} matched line {} only apart from white space", index + 1, place.at + 1));
         }
         file.get(done..place.at).unwrap_or_default().iter().for_each(|line| result.extend_from_slice(line));
         done = put(&mut result, &file, hunk, &place, crlf);
@@ -79,7 +89,8 @@ fn put(result: &mut Vec<u8>, file: &[&[u8]], hunk: &Hunk, place: &Place, crlf: b
             }
             Tag::Add => {
                 close(result);
-                result.extend_from_slice(line.text.as_bytes());
+                // Lines end here as the file's lines do.
+                result.extend_from_slice(chomp(line.text.as_bytes()));
                 result.extend_from_slice(end);
             }
         }
@@ -100,9 +111,11 @@ fn expected(hunk: &Hunk, start: usize) -> usize {
 }
 
 fn find(file: &[&[u8]], hunk: &Hunk, done: usize, drift: isize) -> Option<Place> {
-    let mut from = done;
+    let (mut from, mut anchor_inside) = (done, None);
     for anchor in &hunk.anchors {
-        from = anchored(file, anchor, from)? + 1;
+        let at = anchored(file, anchor, from)?;
+        anchor_inside = anchor_inside.or(at.inside);
+        from = at.line + 1;
     }
     let old: Vec<&str> = hunk.old().collect();
     if old.is_empty() {
@@ -111,7 +124,7 @@ fn find(file: &[&[u8]], hunk: &Hunk, done: usize, drift: isize) -> Option<Place>
             None if hunk.anchors.is_empty() || hunk.at_end => file.len(),
             None => from,
         };
-        return (at >= done).then_some(Place { at, skipped: (0, 0), loose: false });
+        return (at >= done).then_some(Place { at, skipped: (0, 0), loose: false, anchor_inside });
     }
     if let Some(start) = hunk.start {
         let said = expected(hunk, start).saturating_add_signed(drift);
@@ -125,17 +138,35 @@ fn find(file: &[&[u8]], hunk: &Hunk, done: usize, drift: isize) -> Option<Place>
         // Anchors name what stands above; a hunk may also begin with the anchor's own line.
         let at = at
             .or_else(|| from.checked_sub(1).filter(|at| *at >= done && !hunk.at_end && holds(file, *at, &old, *same)));
-        at.map(|at| Place { at, skipped: (0, 0), loose: way > 0 })
+        at.map(|at| Place { at, skipped: (0, 0), loose: way > 0, anchor_inside })
     })
 }
 
-fn anchored(file: &[&[u8]], anchor: &str, from: usize) -> Option<usize> {
+/// Where an anchor was found.
+struct Anchored {
+    line: usize,
+    /// That line, where the anchor is neither all of it nor its beginning.
+    inside: Option<usize>,
+}
+
+/// The first line that is the anchor, or else begins with its words, or else the only one that contains it.
+fn anchored(file: &[&[u8]], anchor: &str, from: usize) -> Option<Anchored> {
     let all = || file.iter().enumerate().skip(from);
-    COMPARISONS
-        .iter()
-        .find_map(|same| all().find(|(_, line)| same(chomp(line), anchor)))
-        .or_else(|| all().find(|(_, line)| memchr::memmem::find(line, anchor.as_bytes()).is_some()))
-        .map(|(at, _)| at)
+    let whole = COMPARISONS.iter().find_map(|same| all().find(|(_, line)| same(chomp(line), anchor)));
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii();
+    let ends_in_word = anchor.bytes().next_back().is_some_and(word);
+    let begins = || {
+        all().find(|(_, line)| {
+            let rest = line.trim_ascii_start().strip_prefix(anchor.as_bytes());
+            rest.is_some_and(|rest| !(ends_in_word && rest.first().copied().is_some_and(word)))
+        })
+    };
+    if let Some((line, _)) = whole.or_else(begins) {
+        return Some(Anchored { line, inside: None });
+    }
+    let mut containing = all().filter(|(_, line)| memchr::memmem::find(line, anchor.as_bytes()).is_some());
+    let (line, _) = containing.next()?;
+    containing.next().is_none().then_some(Anchored { line, inside: Some(line) })
 }
 
 /// The place that is nearest to where it should be, with so many lines of context left aside.
@@ -153,7 +184,7 @@ fn fuzzy(file: &[&[u8]], hunk: &Hunk, old: &[&str], (said, done): (usize, usize)
         .flat_map(|distance| [target.checked_add(distance), target.checked_sub(distance)])
         .flatten()
         .find(|at| *at >= done && holds(file, *at, wanted, COMPARISONS[0]))
-        .map(|at| Place { at, skipped: (head, tail), loose: false })
+        .map(|at| Place { at, skipped: (head, tail), loose: false, anchor_inside: None })
 }
 
 fn holds(file: &[&[u8]], at: usize, wanted: &[&str], same: fn(&[u8], &str) -> bool) -> bool {
@@ -165,14 +196,19 @@ fn holds(file: &[&[u8]], at: usize, wanted: &[&str], same: fn(&[u8], &str) -> bo
 fn refusal(path: &str, file: &[&[u8]], hunk: &Hunk, index: usize, count: usize) -> String {
     let old: Vec<&str> = hunk.old().collect();
     let mut text = format!(
-        "hunk {} of {count} for \"{path}\" (line {} of the patch) has no place in the file",
+        "hunk {} of {count} for \"{}\" (line {} of the patch) has no place in the file",
         index + 1,
+        cut(path, 1000),
         hunk.patch_line
     );
     if let Some(anchor) = hunk.anchors.iter().find(|anchor| anchored(file, anchor, 0).is_none()) {
-        return text + &format!(": no line is \"{anchor}\", after which it should be; nothing was changed");
+        let parts = file.iter().filter(|line| memchr::memmem::find(line, anchor.as_bytes()).is_some()).count();
+        let only = if parts > 1 { format!(" ({parts} contain it: write the whole line)") } else { String::new() };
+        let anchor = shown(anchor.as_bytes(), 200);
+        return text + &format!(": no line is \"{anchor}\"{only}, after which it should be; nothing was changed");
     }
-    text += "; it wants:";
+    // Said here, since what follows may be too long for where a refusal is shown.
+    text += "; nothing was changed; it wants:";
     for line in old.iter().take(SHOWN_LINES_MAX) {
         text += &format!("\n      \t{}", shown(line.as_bytes(), 200));
     }
@@ -185,7 +221,7 @@ fn refusal(path: &str, file: &[&[u8]], hunk: &Hunk, index: usize, count: usize) 
         }
         None => text += "\nno line of it is in the file; read the file again",
     }
-    text + "\nnothing was changed"
+    text
 }
 
 /// Where most of the lines are the same apart from white space; long files are compared at lines that are the same.

@@ -46,13 +46,13 @@ fn change(number: usize, head: &str, body: &[(usize, &str)]) -> Result<Change, F
             content += text;
             content.push('\n');
         }
-        return Ok(Change { paths: vec![path.trim().to_owned()], act: Act::Add { content } });
+        return Ok(Change { paths: vec![path.trim().to_owned()], act: Act::Add { content }, note: None });
     }
     if let Some(path) = head.strip_prefix("*** Delete File: ") {
         if let Some((number, line)) = body.iter().find(|(_, line)| !line.is_empty()) {
             return Err(wrong(*number, line, "nothing follows \"*** Delete File\""));
         }
-        return Ok(Change { paths: vec![path.trim().to_owned()], act: Act::Delete { hunks: Vec::new() } });
+        return Ok(Change { paths: vec![path.trim().to_owned()], act: Act::Delete { hunks: Vec::new() }, note: None });
     }
     let Some(path) = head.strip_prefix("*** Update File: ") else {
         let there = "there are \"*** Add File: \", \"*** Delete File: \", \"*** Update File: \" and \"*** End Patch\"";
@@ -68,7 +68,7 @@ fn change(number: usize, head: &str, body: &[(usize, &str)]) -> Result<Change, F
     if hunks.is_empty() && moved.is_none() {
         return Err(wrong(number, head, "an update needs at least one changed line"));
     }
-    Ok(Change { paths: vec![path.trim().to_owned()], act: Act::Update { hunks, moved } })
+    Ok(Change { paths: vec![path.trim().to_owned()], act: Act::Update { hunks, moved }, note: None })
 }
 
 fn hunks(body: &[(usize, &str)]) -> Result<Vec<Hunk>, Failure> {

@@ -1,12 +1,12 @@
-//! Gathers what becomes of each file, then does all of it or takes back what it did. It never shows a half-done state
-//! longer than the renames take.
+//! Gathers what becomes of each file, as if it were done already. It never changes a file: that is `doing`'s.
 
 use super::Hunk;
 use super::apply::apply;
+use super::notes::Notes;
 use crate::edit::decode;
-use crate::files::{Changeable, Kind, Trouble, explain, read_whole};
-use crate::locate::{missing, need_file};
-use crate::store::{self, Place, Way};
+use crate::files::{Changeable, Kind, Meta, Trouble, explain, read_whole};
+use crate::locate::{missing, need_file, split};
+use crate::store::{self, Place};
 use crate::text::Text;
 use crate::{Failure, WHOLE_FILE_BYTES_MAX};
 
@@ -16,76 +16,150 @@ pub(super) enum What {
     Added,
     Deleted,
     Changed,
+    Moved,
+}
+
+/// What is at a name, as far as a patch must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    Nothing,
+    /// A file or a link whose name alone matters: it is moved or deleted as it is, whatever it holds.
+    Unread,
+    Bytes(Vec<u8>),
+}
+
+impl Content {
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Content::Bytes(bytes) => Some(bytes),
+            Content::Nothing | Content::Unread => None,
+        }
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        *self != Content::Nothing
+    }
 }
 
 /// A file before and after.
-struct Entry {
-    /// As the patch names it.
+pub(super) struct Entry {
+    /// As the patch names it at the end.
     path: String,
-    place: Place,
-    before: Option<Vec<u8>>,
-    after: Option<Vec<u8>>,
+    /// The name that it has until it is moved.
+    pub(super) from: Option<String>,
+    /// Where it is at the end, and what was found where it is now.
+    pub(super) place: Place,
+    pub(super) before: Content,
+    pub(super) after: Content,
 }
 
-/// For the answer.
-pub(super) struct End<'t> {
-    pub(super) path: &'t str,
-    pub(super) what: What,
-    pub(super) before: Option<&'t [u8]>,
-    pub(super) after: Option<&'t [u8]>,
-}
+impl Entry {
+    pub(super) fn what(&self) -> Option<What> {
+        match (self.before.is_there(), self.after.is_there()) {
+            (false, true) => Some(What::Added),
+            (true, false) => Some(What::Deleted),
+            (true, true) if self.from.is_some() => Some(What::Moved),
+            (true, true) => (self.before != self.after).then_some(What::Changed),
+            (false, false) => None,
+        }
+    }
 
-/// What was done already, and how it is taken back.
-enum Done {
-    Written { place: Place, before: Option<Vec<u8>> },
-    Aside { path: String, beside: String },
-    Directories(Vec<String>),
+    /// As the patch names it; one that is deleted by the name that it had.
+    pub(super) fn path(&self) -> &str {
+        match &self.from {
+            Some(from) if !self.after.is_there() => from,
+            Some(_) | None => &self.path,
+        }
+    }
+
+    /// Where it is before anything is done.
+    pub(super) fn origin(&self) -> &str {
+        self.from.as_ref().unwrap_or(&self.place.path)
+    }
 }
 
 /// All files of one patch.
 pub(super) struct Transaction<'f> {
     files: &'f dyn Changeable,
+    /// In the order in which they are moved.
     entries: Vec<Entry>,
-    notes: Vec<String>,
+    /// Names that something was moved away from.
+    gone: Vec<String>,
+    pub(super) notes: Notes,
 }
 
 impl<'f> Transaction<'f> {
     pub(super) fn new(files: &'f dyn Changeable) -> Transaction<'f> {
-        Transaction { files, entries: Vec::new(), notes: Vec::new() }
+        Transaction { files, entries: Vec::new(), gone: Vec::new(), notes: Notes::default() }
     }
 
-    pub(super) fn notes(&self) -> Vec<String> {
-        self.notes.clone()
+    /// What will be different, and the notes.
+    pub(super) fn end(self) -> (Vec<Entry>, Notes) {
+        (self.entries.into_iter().filter(|entry| entry.what().is_some()).collect(), self.notes)
+    }
+
+    /// The newest: a name may be deleted, and something else moved there.
+    fn known(&self, path: &str) -> Option<usize> {
+        self.entries.iter().rposition(|entry| entry.path == path)
     }
 
     /// Whether there is a file, after what the patch did so far.
     pub(super) fn exists(&self, path: &str) -> bool {
-        match self.entries.iter().find(|entry| entry.path == path) {
-            Some(entry) => entry.after.is_some(),
-            None => self.files.link_meta(path).is_ok(),
+        match self.known(path).and_then(|index| self.entries.get(index)) {
+            Some(entry) => entry.after.is_there(),
+            None => self.found(path).is_ok(),
         }
     }
 
-    /// The file's bytes after the hunks.
-    pub(super) fn patched(&mut self, path: &str, hunks: &[Hunk]) -> Result<Vec<u8>, Failure> {
+    /// What is at a name that the patch did nothing with but move it away. A link is what it is.
+    fn found(&self, path: &str) -> Result<Meta, Trouble> {
+        if self.gone.iter().any(|gone| gone == path) {
+            return Err(Trouble::NotFound);
+        }
+        self.files.link_meta(path)
+    }
+
+    /// Changes a file by the hunks, and says what is in it then.
+    pub(super) fn patch(&mut self, path: &str, hunks: &[Hunk]) -> Result<&[u8], Failure> {
         let index = self.open(path)?;
-        let Some(bytes) = self.entries.get(index).and_then(|entry| entry.after.as_ref()) else {
+        let Some(entry) = self.entries.get_mut(index) else { return Ok(&[]) };
+        let Some(bytes) = entry.after.bytes() else {
             return Err(missing(self.files, "patch", path, Trouble::NotFound));
         };
         let text = decode(path, bytes)?;
         let bytes = apply(path, &text.bytes, hunks, &mut self.notes).map_err(Failure::refused)?;
-        Text { bytes, ..text }.encode()
+        entry.after = Content::Bytes(Text { bytes, ..text }.encode()?);
+        Ok(entry.after.bytes().unwrap_or_default())
     }
 
-    /// The entry of a file that is there.
+    /// The entry of a file that is there, with what is in it.
     fn open(&mut self, path: &str) -> Result<usize, Failure> {
-        if let Some(index) = self.entries.iter().position(|entry| entry.path == path) {
+        if let Some(index) = self.known(path) {
+            self.read(index)?;
             return Ok(index);
         }
+        // Said of the name itself first: something may have been moved away from it.
+        self.found(path).map_err(|trouble| missing(self.files, "read", path, trouble))?;
         need_file(self.files, path)?;
         let place = store::place(self.files, path)?;
-        let bytes = read_whole(self.files, &place.path, WHOLE_FILE_BYTES_MAX)?;
-        Ok(self.push(Entry { path: path.to_owned(), place, before: Some(bytes.clone()), after: Some(bytes) }))
+        let content = Content::Bytes(read_whole(self.files, &place.path, WHOLE_FILE_BYTES_MAX)?);
+        Ok(self.push(Entry { path: path.to_owned(), from: None, place, before: content.clone(), after: content }))
+    }
+
+    /// What was moved unread is read now, where it still is.
+    fn read(&mut self, index: usize) -> Result<(), Failure> {
+        let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.after == Content::Unread) else {
+            return Ok(());
+        };
+        if entry.place.before.is_none_or(|meta| meta.kind != Kind::File) {
+            return Err(Failure::refused(format!(
+                "\"{}\" is a link that the patch moves: name the file that it leads to; nothing was changed",
+                entry.path
+            )));
+        }
+        let content = Content::Bytes(read_whole(self.files, entry.origin(), WHOLE_FILE_BYTES_MAX)?);
+        (entry.before, entry.after) = (content.clone(), content);
+        Ok(())
     }
 
     fn push(&mut self, entry: Entry) -> usize {
@@ -93,168 +167,90 @@ impl<'f> Transaction<'f> {
         self.entries.len() - 1
     }
 
-    pub(super) fn change(&mut self, path: &str, bytes: Vec<u8>) -> Result<(), Failure> {
-        let index = self.open(path)?;
-        self.set(index, Some(bytes));
-        Ok(())
-    }
-
-    fn set(&mut self, index: usize, after: Option<Vec<u8>>) {
-        if let Some(entry) = self.entries.get_mut(index) {
-            entry.after = after;
-        }
-    }
-
     pub(super) fn add(&mut self, path: &str, content: &str) -> Result<(), Failure> {
-        self.add_bytes(path, content.as_bytes().to_vec())
-    }
-
-    fn add_bytes(&mut self, path: &str, bytes: Vec<u8>) -> Result<(), Failure> {
         if self.exists(path) {
             let text = format!("the patch makes \"{path}\" anew, but it is there already; change it, or use write");
             return Err(Failure::refused(text + "; nothing was changed"));
         }
-        if let Some(index) = self.entries.iter().position(|entry| entry.path == path) {
-            self.set(index, Some(bytes));
+        let after = Content::Bytes(content.as_bytes().to_vec());
+        if let Some(entry) = self.known(path).and_then(|index| self.entries.get_mut(index)) {
+            entry.after = after;
             return Ok(());
         }
-        let place = store::place(self.files, path)?;
-        self.push(Entry { path: path.to_owned(), place, before: None, after: Some(bytes) });
+        let place = if self.gone.iter().any(|gone| gone == path) {
+            // By the time that it is written, what is there now has moved.
+            Place { path: path.to_owned(), before: None }
+        } else {
+            store::place(self.files, path)?
+        };
+        self.push(Entry { path: path.to_owned(), from: None, place, before: Content::Nothing, after });
         Ok(())
     }
 
     pub(super) fn delete(&mut self, path: &str) -> Result<(), Failure> {
-        if let Some(index) = self.entries.iter().position(|entry| entry.path == path) {
-            self.set(index, None);
+        if let Some(entry) = self.known(path).and_then(|index| self.entries.get_mut(index)) {
+            own_name(entry)?;
+            entry.after = Content::Nothing;
             return Ok(());
         }
-        let meta = self.files.link_meta(path).map_err(|trouble| missing(self.files, "delete", path, trouble))?;
-        if meta.kind == Kind::Directory {
-            return Err(Failure::refused(format!(
-                "\"{path}\" is a directory, and a patch deletes files; nothing was changed"
-            )));
-        }
+        let mut entry = self.unread(path, "delete")?;
         // A link goes itself, and not what it leads to.
-        let before =
-            if meta.kind == Kind::File { read_whole(self.files, path, WHOLE_FILE_BYTES_MAX)? } else { Vec::new() };
-        let place = Place { path: path.to_owned(), before: Some(meta) };
-        self.push(Entry { path: path.to_owned(), place, before: Some(before), after: None });
+        if entry.place.before.is_some_and(|meta| meta.kind == Kind::File) {
+            entry.before = Content::Bytes(read_whole(self.files, path, WHOLE_FILE_BYTES_MAX)?);
+        }
+        entry.after = Content::Nothing;
+        self.push(entry);
         Ok(())
     }
 
-    pub(super) fn rename(&mut self, from: &str, to: &str, bytes: Vec<u8>) -> Result<(), Failure> {
-        self.add_bytes(to, bytes)?;
-        self.delete(from)
-    }
-
-    /// What will be different.
-    pub(super) fn ends(&self) -> Vec<End<'_>> {
-        let what = |entry: &Entry| match (&entry.before, &entry.after) {
-            (None, Some(_)) => Some(What::Added),
-            (Some(_), None) => Some(What::Deleted),
-            (Some(before), Some(after)) => (before != after).then_some(What::Changed),
-            (None, None) => None,
+    /// Gives what is at a name another one: the same file with its permissions, whatever is in it.
+    pub(super) fn rename(&mut self, from: &str, to: &str) -> Result<(), Failure> {
+        if self.exists(to) {
+            let text = format!("the patch moves \"{from}\" to \"{to}\", but that is there already");
+            return Err(Failure::refused(text + "; delete it before, or choose another name; nothing was changed"));
+        }
+        if split(to).is_none() {
+            return Err(Failure::refused(format!("\"{to}\" names a directory, not a file; add the file's name")));
+        }
+        let mut entry = match self.known(from) {
+            Some(index) => self.entries.remove(index),
+            None => self.unread(from, "move")?,
         };
-        let end = |entry: &'_ Entry| -> Option<What> { what(entry) };
-        self.entries
-            .iter()
-            .filter_map(|entry| {
-                let (before, after) = (entry.before.as_deref(), entry.after.as_deref());
-                Some(End { path: &entry.path, what: end(entry)?, before, after })
-            })
-            .collect()
+        if !entry.after.is_there() {
+            return Err(explain("move", from, Trouble::NotFound));
+        }
+        own_name(&entry)?;
+        self.gone.push(from.to_owned());
+        let origin = entry.from.take().unwrap_or(entry.path);
+        // What the patch itself added has no name yet.
+        entry.from = (entry.before.is_there() && origin != to).then_some(origin);
+        (entry.path, entry.place.path) = (to.to_owned(), to.to_owned());
+        self.entries.push(entry);
+        Ok(())
     }
 
-    /// Does it; notes about what could not be done in one step.
-    pub(super) fn commit(self) -> Result<Vec<String>, Failure> {
-        let files = self.files;
-        let mut done = Vec::new();
-        match Self::go(files, self.entries, &mut done) {
-            Ok(notes) => {
-                for done in &done {
-                    if let Done::Aside { beside, .. } = done {
-                        files.remove(beside).map_err(|trouble| explain("delete", beside, trouble))?;
-                    }
-                }
-                Ok(notes)
-            }
-            Err(failure) => {
-                let left = take_back(files, done);
-                if left.is_empty() {
-                    return Err(Failure::refused(format!("{}; nothing was changed", failure.text())));
-                }
-                let text = format!("{}; these could not be brought back: {}", failure.text(), left.join(", "));
-                Err(Failure::refused(text))
-            }
+    /// A file or a link by its name alone.
+    fn unread(&self, path: &str, act: &str) -> Result<Entry, Failure> {
+        let meta = self.found(path).map_err(|trouble| missing(self.files, act, path, trouble))?;
+        if matches!(meta.kind, Kind::Directory | Kind::Other) {
+            let what = if meta.kind == Kind::Directory { "a directory" } else { "a device, a socket or a pipe" };
+            return Err(Failure::refused(format!(
+                "\"{path}\" is {what}, and a patch can {act} only files; nothing was changed"
+            )));
         }
-    }
-
-    fn go(files: &dyn Changeable, entries: Vec<Entry>, done: &mut Vec<Done>) -> Result<Vec<String>, Failure> {
-        let mut notes = Vec::new();
-        // Everything is written beside its place first: what has no room or no right fails here, before any change.
-        let mut staged = Vec::new();
-        for entry in &entries {
-            let (Some(bytes), true) = (&entry.after, entry.before != entry.after) else { continue };
-            let made = store::make_parents(files, &entry.place.path);
-            let ready = made.and_then(|made| {
-                done.push(Done::Directories(made));
-                store::stage(files, entry.place.clone(), bytes)
-            });
-            match ready {
-                Ok(ready) => staged.push((ready, entry)),
-                Err(failure) => {
-                    staged.iter().for_each(|(ready, _)| ready.discard(files));
-                    return Err(failure);
-                }
-            }
-        }
-        let mut staged = staged.into_iter();
-        while let Some((ready, entry)) = staged.next() {
-            match ready.commit(files) {
-                Ok(way) => {
-                    if way == Way::InPlace {
-                        notes.push(format!("{} was written in place", entry.path));
-                    }
-                    let before = entry.before.clone();
-                    done.push(Done::Written { place: entry.place.clone(), before });
-                }
-                Err(failure) => {
-                    staged.for_each(|(ready, _)| ready.discard(files));
-                    return Err(failure);
-                }
-            }
-        }
-        for entry in entries.iter().filter(|entry| entry.after.is_none() && entry.before.is_some()) {
-            let beside = store::set_aside(files, &entry.place.path)?;
-            done.push(Done::Aside { path: entry.place.path.clone(), beside });
-        }
-        Ok(notes)
+        let place = Place { path: path.to_owned(), before: Some(meta) };
+        let (before, after) = (Content::Unread, Content::Unread);
+        Ok(Entry { path: path.to_owned(), from: None, place, before, after })
     }
 }
 
-/// The newest first; what could not be brought back.
-fn take_back(files: &dyn Changeable, done: Vec<Done>) -> Vec<String> {
-    let mut left = Vec::new();
-    for done in done.into_iter().rev() {
-        match done {
-            Done::Written { place, before: None } => {
-                if files.remove(&place.path).is_err() {
-                    left.push(format!("\"{}\"", place.path));
-                }
-            }
-            Done::Written { place, before: Some(bytes) } => {
-                let back = store::place(files, &place.path).and_then(|place| store::put(files, place, &bytes));
-                if back.is_err() {
-                    left.push(format!("\"{}\"", place.path));
-                }
-            }
-            Done::Aside { path, beside } => {
-                if files.rename(&beside, &path).is_err() {
-                    left.push(format!("\"{path}\" (it is called \"{beside}\")"));
-                }
-            }
-            Done::Directories(made) => store::remove_directories(files, &made),
-        }
+/// A link whose file the patch changed cannot go as well: the one act would be on the file, the other on the link.
+fn own_name(entry: &Entry) -> Result<(), Failure> {
+    if entry.place.path == entry.path {
+        return Ok(());
     }
-    left
+    Err(Failure::refused(format!(
+        "\"{}\" is a link to \"{}\": name that file, or delete the link by \"*** Delete File\" alone; nothing was changed",
+        entry.path, entry.place.path
+    )))
 }

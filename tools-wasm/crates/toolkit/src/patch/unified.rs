@@ -17,6 +17,8 @@ struct Head {
     to: Option<String>,
     added: bool,
     deleted: bool,
+    /// The permissions that the patch gives the file.
+    mode: Option<String>,
     hunks: Vec<Hunk>,
 }
 
@@ -54,7 +56,7 @@ pub(super) fn parse(lines: &[(usize, &str)]) -> Result<Vec<Change>, Failure> {
             head.hunks.push(hunk);
             at += used;
         } else {
-            extended(line, head.as_mut())?;
+            extended(number, line, head.as_mut())?;
         }
     }
     finish(&mut changes, head)?;
@@ -62,7 +64,7 @@ pub(super) fn parse(lines: &[(usize, &str)]) -> Result<Vec<Change>, Failure> {
 }
 
 /// git's own lines between the names and the hunks; other lines are words that mean nothing to a patch.
-fn extended(line: &str, head: Option<&mut Head>) -> Result<(), Failure> {
+fn extended(number: usize, line: &str, head: Option<&mut Head>) -> Result<(), Failure> {
     if line.starts_with("GIT binary patch") || line.starts_with("Binary files ") {
         return Err(Failure::invalid(
             "the patch changes a binary file, which this tool cannot; use a shell for that file",
@@ -73,14 +75,32 @@ fn extended(line: &str, head: Option<&mut Head>) -> Result<(), Failure> {
         head.from = Some(unquoted(path));
     } else if let Some(path) = line.strip_prefix("rename to ") {
         head.to = Some(unquoted(path));
-    } else if line.starts_with("new file mode ") {
+    } else if let Some(mode) = line.strip_prefix("new file mode ") {
         head.added = true;
-    } else if line.starts_with("deleted file mode ") {
+        head.mode = Some(file_mode(number, mode)?);
+    } else if let Some(mode) = line.strip_prefix("new mode ") {
+        head.mode = Some(file_mode(number, mode)?);
+    } else if let Some(mode) = line.strip_prefix("deleted file mode ") {
         head.deleted = true;
+        file_mode(number, mode)?;
     } else if line.starts_with("copy from ") {
         return Err(Failure::invalid("the patch copies a file, which this tool does not; add the copy as a new file"));
     }
     Ok(())
+}
+
+/// A link's or submodule's text is no file's content: written as such it would be something else than the patch says.
+fn file_mode(number: usize, mode: &str) -> Result<String, Failure> {
+    let mode = mode.trim();
+    let what = match mode {
+        "120000" => "a symbolic link",
+        "160000" => "a submodule",
+        _ => return Ok(mode.to_owned()),
+    };
+    Err(Failure::invalid(format!(
+        "line {number} of the patch is about {what} (mode {mode}), which this tool neither makes nor deletes; use a shell \
+         for it (ln -s, rm, git), and leave it out of the patch"
+    )))
 }
 
 /// For what has no `---` and `+++`: empty files that come or go.
@@ -95,7 +115,7 @@ fn name_from_git(line: &str, head: Option<&mut Head>) {
 }
 
 fn finish(changes: &mut Vec<Change>, head: Option<Head>) -> Result<(), Failure> {
-    let Some(Head { line, old, new, from, to, added, deleted, hunks }) = head else { return Ok(()) };
+    let Some(Head { line, old, new, from, to, added, deleted, mode, hunks }) = head else { return Ok(()) };
     let (gone, came) = (old.as_deref() == Some(NOTHING), new.as_deref() == Some(NOTHING));
     let (added, deleted) = (added || gone, deleted || came);
     if added && deleted {
@@ -111,12 +131,34 @@ fn finish(changes: &mut Vec<Change>, head: Option<Head>) -> Result<(), Failure> 
         _ if added => (paths, Act::Add { content: content(&hunks)? }),
         _ if deleted => (paths, Act::Delete { hunks }),
         (Some(from), Some(to)) if from != to => (vec![from], Act::Update { hunks, moved: Some(to) }),
-        // A change of the mode alone: permissions are not this tool's.
-        (_, _) if hunks.is_empty() => return Ok(()),
+        (_, _) if hunks.is_empty() && mode.is_some() => {
+            return Err(Failure::invalid(format!(
+                "line {line} of the patch changes only a file's permissions, which this tool cannot; use chmod in a shell, \
+                 and leave that file out of the patch"
+            )));
+        }
+        (_, _) if hunks.is_empty() => {
+            let text = format!("line {line} of the patch names a file, and nothing says what becomes of it");
+            return Err(Failure::invalid(text));
+        }
         (_, _) => (paths, Act::Update { hunks, moved: None }),
     };
-    changes.push(Change { paths, act });
+    let note = mode.and_then(|mode| permissions(&act, &mode));
+    changes.push(Change { paths, act, note });
     Ok(())
+}
+
+/// What the patch says of permissions and this tool cannot do.
+fn permissions(act: &Act, mode: &str) -> Option<String> {
+    match act {
+        Act::Add { .. } if mode == "100755" => {
+            Some("it is not executable yet; chmod +x in a shell makes it so".to_owned())
+        }
+        Act::Add { .. } | Act::Delete { .. } => None,
+        Act::Update { .. } => {
+            Some(format!("it keeps its permissions; the patch wants {mode}, for which there is chmod in a shell"))
+        }
+    }
 }
 
 /// A path without git's `a/` and `b/`, and as it stands.
@@ -201,11 +243,17 @@ fn hunk(number: usize, head: &str, body: &[(usize, &str)]) -> Result<(Hunk, usiz
     let mut used = 0;
     for (at, (_, line)) in body.iter().enumerate() {
         let satisfied = old == 0 && new == 0;
-        let following = body.get(at + 1).is_some_and(|(_, next)| next.starts_with("+++ "));
-        let outside =
-            line.starts_with("@@") || line.starts_with("diff --git ") || line.starts_with("--- ") && following;
-        if outside && (satisfied || said.is_none() || !line.starts_with("--- ") || !following || old == 0) {
+        let begins = |at: usize, with: &str| body.get(at).is_some_and(|(_, line)| line.starts_with(with));
+        if begins(at, "@@") || begins(at, "diff --git ") {
             break;
+        }
+        if begins(at, "--- ") && begins(at + 1, "+++ ") {
+            // The head of the next file, or a line that goes and one that comes. Numbers that still want more than these
+            // two, where a hunk follows them, are wrong.
+            let next_file = begins(at + 2, "@@") && (old, new) != (1, 1);
+            if satisfied || said.is_none() || old == 0 || next_file {
+                break;
+            }
         }
         let (tag, text) = match line.as_bytes().first() {
             Some(b'\\') => {

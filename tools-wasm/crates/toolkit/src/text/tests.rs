@@ -88,3 +88,13 @@ fn a_long_line_is_cut_at_a_character() {
     assert_eq!(shown(long.as_bytes(), 4), "xxxx… [the line has 1000000 bytes]");
     assert_eq!(cut("äö", 3), "ä");
 }
+
+#[test]
+fn a_text_may_begin_like_a_format() {
+    for text in ["ID3 tags are described here\n", "BZh is how it begins\n", "OggS pages\n"] {
+        there_and_back(text.as_bytes(), Encoding::Utf8, false, text);
+    }
+    assert_eq!(Text::decode(b"ID3\x03\0\0").unwrap_err(), Content::Binary("an MP3 file"));
+    assert_eq!(Text::decode(b"BZh91AY&SY\xb5\xff").unwrap_err(), Content::Binary("bzip2 data"));
+    assert_eq!(Text::decode(b"%PDF-1.7\n").unwrap_err(), Content::Binary("a PDF document"));
+}
