@@ -192,7 +192,7 @@ TYPES = {
     "fsop": one_of("unlink rmdir rename exchange link symlink mkdir mknod chmod chown utimes truncate setxattr removexattr"),
     "ask": one_of("connect bind listen send"),
     "files3": one_of("none read write"), "net2": one_of("none requests"), "errno": lambda v: TYPES["int"](v) and v != 0,
-    "toolop": one_of(f"{FILE_USES} request clock random env stdin"),
+    "toolop": one_of(f"{FILE_USES} request clock random env stdin socket"),
     "act": lambda v: any(is_object(s)(v) for s in ("begin:num", "file:change", "end:num")),
 }
 KINDS = {

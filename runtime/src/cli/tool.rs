@@ -99,9 +99,9 @@ impl Place {
         grants.any(|grant| grant.name.matches(name.as_str().as_bytes()) && !grant.conditions.is_empty())
     }
 
-    fn given(&self, component: &Component) -> CallGrant {
+    fn given(&self, name: &ToolName, component: &Component) -> CallGrant {
         let profile = &self.options.profile;
-        given(component.manifest(), profile, profile.limits(), &self.around)
+        given(component.manifest(), profile, profile.ambient_for(name, None), profile.limits(), &self.around)
     }
 }
 
@@ -182,7 +182,7 @@ impl Inspected {
     fn of(place: &Place, tool: &str) -> Result<Self> {
         let (name, Found { component, origin }) = place.find(tool)?;
         let manifest = component.manifest();
-        let (ceiling, given) = (&manifest.ceiling, place.given(&component));
+        let (ceiling, given) = (&manifest.ceiling, place.given(&name, &component));
         Ok(Self {
             verdict: place.verdict(&name),
             name: name.to_string(),

@@ -160,7 +160,9 @@ impl Session {
     /// Operator: as [`Registry::find`].
     pub fn tool(&self, name: &ToolName) -> Result<(Known, CallGrant)> {
         let known = self.tools.registry.find(&self.profile, name)?;
-        let grant = given(known.component.manifest(), &self.profile, self.profile.limits(), &self.tools.around);
+        let granted = self.profile.ambient_for(name, None);
+        let grant =
+            given(known.component.manifest(), &self.profile, granted, self.profile.limits(), &self.tools.around);
         Ok((known, grant))
     }
 
@@ -180,10 +182,11 @@ impl Session {
         outside: &mut dyn Outside,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Outcome> {
-        let stockade_policy::Action::Tool { name, .. } = logged.call().action() else {
+        let stockade_policy::Action::Tool { name, args } = logged.call().action() else {
             return Err(Error::bug("a call that is not one of a tool came to a component"));
         };
-        let grant = given(known.component.manifest(), &self.profile, &logged.grounds().limits, &self.tools.around);
+        let (granted, limits) = (self.profile.ambient_for(name, Some(args)), &logged.grounds().limits);
+        let grant = given(known.component.manifest(), &self.profile, granted, limits, &self.tools.around);
         let t = self.tools.instances.fetch_add(1, Ordering::Relaxed) + 1;
         let instance = Instance { t, id: logged.id().clone(), name: name.clone(), known, grant };
         // What only reads leaves nothing to look for: by the kernel, its worker can change nothing.

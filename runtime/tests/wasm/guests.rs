@@ -130,6 +130,86 @@ pub(crate) fn importing(
     assembled(&text, &manifest(name, ceiling))
 }
 
+/// Asks three times for a socket, and answers `refused` if it got none because it may not have one.
+pub(crate) fn dialing() -> Vec<u8> {
+    let codes = "\"unknown\" \"access-denied\" \"not-supported\" \"invalid-argument\" \"out-of-memory\" \"timeout\"
+        \"concurrency-conflict\" \"not-in-progress\" \"would-block\" \"invalid-state\" \"new-socket-limit\"
+        \"address-not-bindable\" \"address-in-use\" \"remote-unreachable\" \"connection-refused\" \"connection-reset\"
+        \"connection-aborted\" \"datagram-too-large\" \"name-unresolvable\" \"temporary-resolver-failure\"
+        \"permanent-resolver-failure\"";
+    let text = format!(
+        r#"(component {TYPES}
+  (import "wasi:sockets/network@0.2.6" (instance $network
+    (type $code0 (enum {codes}))
+    (export "error-code" (type (eq $code0)))
+    (type $family0 (enum "ipv4" "ipv6"))
+    (export "ip-address-family" (type (eq $family0)))))
+  (alias export $network "error-code" (type $code))
+  (alias export $network "ip-address-family" (type $family))
+  (import "wasi:sockets/tcp@0.2.6" (instance $tcp (export "tcp-socket" (type (sub resource)))))
+  (alias export $tcp "tcp-socket" (type $socket))
+  (import "wasi:sockets/tcp-create-socket@0.2.6" (instance $create
+    (alias outer 1 $code (type $code1)) (export "error-code" (type $code2 (eq $code1)))
+    (alias outer 1 $family (type $family1)) (export "ip-address-family" (type $family2 (eq $family1)))
+    (alias outer 1 $socket (type $socket1)) (export "tcp-socket" (type $socket2 (eq $socket1)))
+    (export "create-tcp-socket" (func (param "address-family" $family2)
+      (result (result (own $socket2) (error $code2)))))))
+  (core module $libc (memory (export "memory") 4) {CORE} (export "answer" (func $answer)))
+  (core instance $libc (instantiate $libc))
+  (core func $create (canon lower (func $create "create-tcp-socket") (memory (core memory $libc "memory"))))
+  (core module $m
+    (import "libc" "memory" (memory 1))
+    (import "libc" "answer" (func $answer (param i32 i32) (result i32)))
+    (import "host" "create" (func $create (param i32 i32)))
+    (data (i32.const 2000) "refused")
+    (func (export "call") (param $p i32) (param $n i32) (result i32)
+      (local $left i32)
+      (local.set $left (i32.const 3))
+      (loop
+        (call $create (i32.const 0) (i32.const 600))
+        (if (i32.eqz (i32.load8_u (i32.const 600))) (then unreachable))
+        (if (i32.ne (i32.load8_u (i32.const 604)) (i32.const 1)) (then unreachable))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br_if 0 (local.get $left)))
+      (call $answer (i32.const 2000) (i32.const 7))))
+  (core instance $main (instantiate $m (with "libc" (instance $libc))
+    (with "host" (instance (export "create" (func $create))))))
+  (func $call (param "arguments" string) (result (result $reply (error $failure)))
+    (canon lift (core func $main "call") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (export "call" (func $call)))"#
+    );
+    assembled(&text, &manifest("dialing", "{}"))
+}
+
+/// Says so often that it is done.
+pub(crate) fn reporting(times: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component {TYPES}
+  (import "stockade:tool/progress@0.1.0" (instance $progress
+    (export "report" (func (param "done" u64) (param "total" (option u64)) (param "what" string)))))
+  (core module $libc (memory (export "memory") 4) {CORE} (export "answer" (func $answer)))
+  (core instance $libc (instantiate $libc))
+  (core func $report (canon lower (func $progress "report") (memory (core memory $libc "memory"))))
+  (core module $m
+    (import "libc" "answer" (func $answer (param i32 i32) (result i32)))
+    (import "host" "report" (func $report (param i64 i32 i64 i32 i32)))
+    (func (export "call") (param $p i32) (param $n i32) (result i32)
+      (local $left i32)
+      (local.set $left (i32.const {times}))
+      (loop
+        (call $report (i64.const 1) (i32.const 1) (i64.const 1) (i32.const 0) (i32.const 0))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br_if 0 (local.get $left)))
+      (call $answer (i32.const 0) (i32.const 0))))
+  (core instance $main (instantiate $m (with "libc" (instance $libc))
+    (with "host" (instance (export "report" (func $report))))))
+  (func $call (param "arguments" string) (result (result $reply (error $failure)))
+    (canon lift (core func $main "call") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (export "call" (func $call)))"#
+    );
+    assembled(&text, &manifest("reporting", "{}"))
+}
+
 /// What of `wasi:filesystem` the guest below imports.
 const FILES: &str = r#"
   (import "wasi:filesystem/types@0.2.6" (instance $types6

@@ -4,7 +4,7 @@
 use crate::guests::{CORE, TYPES, assembled, echo, importing, manifest, pure, pure_text};
 use crate::stage::{Stage, nothing};
 use std::time::{Duration, Instant};
-use stockade::backend::wasm::{CallGrant, Component, End, Limits, ToolRan};
+use stockade::backend::wasm::{CallGrant, Component, End, Kind, Limits, ToolRan, What};
 use stockade_jail::watch::LimitKind;
 
 fn parsed(bytes: Vec<u8>) -> Component {
@@ -19,7 +19,9 @@ fn ends(bytes: Vec<u8>, grant: &CallGrant, wanted: impl FnOnce(&ToolRan) -> bool
     assert!(wanted(&ran), "{ran:?}");
     let (after, _) = stage.call(&parsed(echo()), "still here", &nothing());
     assert!(matches!(&after.end, End::Answered(reply) if reply.text == "still here"), "{after:?}");
-    assert_eq!(stage.wall.workers(), 1, "the same worker");
+    let started = stage.started.lock().expect("whole");
+    let running = started.iter().filter(|kind| **kind != Kind::Compile).count();
+    assert_eq!(running, 1, "the same worker: {started:?}");
 }
 
 fn limit(ran: &ToolRan) -> Option<LimitKind> {
@@ -193,6 +195,81 @@ fn clocks_stand_still_and_randomness_is_the_same_without_a_grant() {
     assert_eq!((text(&ran), seen.uses.len()), ("0".to_owned(), 0), "it stands still");
     let (ran, seen) = stage.call(&clock(r#"{"clocks":true}"#), "{}", &CallGrant { clocks: true, ..nothing() });
     assert_eq!((text(&ran), seen.uses.len()), ("1".to_owned(), 1), "it runs, and was read: {:?}", seen.uses);
+
+    let interface = ("wasi:random/insecure@0.2.6", "(export \"get-insecure-random-u64\" (func (result u64)))");
+    // As text: each byte becomes one of sixteen letters.
+    let body = "(local $at i32) (i64.store (i32.const 0) (call $draw))
+        (loop (i32.store8 (local.get $at) (i32.add (i32.const 65) (i32.and (i32.const 15)
+            (i32.load8_u (local.get $at))))) (local.set $at (i32.add (local.get $at) (i32.const 1)))
+          (br_if 0 (i32.lt_u (local.get $at) (i32.const 8))))
+        (call $answer (i32.const 0) (i32.const 8))";
+    let core = ("(import \"host\" \"get-insecure-random-u64\" (func $draw (result i64)))", body);
+    let functions = ["get-insecure-random-u64"];
+    let dice = parsed(importing("dice", r#"{"random":true}"#, interface, &functions, core));
+    let drawn = |grant: &CallGrant| text(&stage.call(&dice, "{}", grant).0);
+    assert_eq!(drawn(&nothing()), drawn(&nothing()), "it is the same each time");
+    let granted = CallGrant { random: true, ..nothing() };
+    let more: std::collections::BTreeSet<String> = (0..8).map(|_| drawn(&granted)).collect();
+    assert!(more.len() > 1, "granted, it is not: {more:?}");
+}
+
+#[test]
+fn images_without_bytes_are_no_way_past_the_limit() {
+    // A reply with as many empty images as the number in its arguments says, each sixteen bytes of the guest's.
+    let images = |count: u32| {
+        let body = format!(
+            "(drop (call $answer (i32.const 0) (i32.const 0)))
+             (i32.store (i32.const 1048) (i32.const 65536)) (i32.store (i32.const 1052) (i32.const {count}))
+             (i32.const 1024)"
+        );
+        let text = pure_text(&body, "").replace("\"memory\") 1)", "\"memory\") 256)");
+        assembled(&text, &manifest("images", "{}"))
+    };
+    ends(images(1000), &nothing(), |ran| matches!(&ran.end, End::Answered(reply) if reply.images.len() == 1000));
+    ends(images(10_000), &nothing(), |ran| limit(ran) == Some(LimitKind::Output));
+    let text = pure_text("(call $answer (i32.const 0) (i32.const 52428800))", "");
+    let text = text.replace("\"memory\") 1)", "\"memory\") 1000)");
+    ends(assembled(&text, &manifest("large", "{}")), &nothing(), |ran| trapped(ran, "too much data"));
+}
+
+#[test]
+fn what_breaks_for_another_reason_than_memory_is_told_by_that() {
+    let refused = "(drop (memory.grow (i32.const 60000)))";
+    let growing = |body: &str| pure("growing", &format!("{refused} {body}"));
+    ends(growing("unreachable"), &nothing(), |ran| limit(ran) == Some(LimitKind::Memory));
+    ends(growing("(i32.div_u (i32.const 1) (i32.const 0))"), &nothing(), |ran| trapped(ran, "divide by zero"));
+    let importing = |interface: (&str, &str), function: &str, declared: &str, body: &str| {
+        let core = format!("(import \"host\" \"{function}\" (func $f {declared}))");
+        importing("leaving", r#"{"random":true}"#, interface, &[function], (&core, &format!("{refused} {body}")))
+    };
+    let exit = ("wasi:cli/exit@0.2.6", "(export \"exit\" (func (param \"status\" (result))))");
+    ends(importing(exit, "exit", "(param i32)", "(call $f (i32.const 1)) unreachable"), &nothing(), |ran| {
+        trapped(ran, "it exited with status 1 before it answered, after it was refused memory")
+    });
+    let draw = ("wasi:random/random@0.2.6", "(export \"get-random-u64\" (func (result u64)))");
+    let body = "(drop (call $f)) unreachable";
+    ends(importing(draw, "get-random-u64", "(result i64)", body), &nothing(), |ran| {
+        trapped(ran, "randomness is not granted")
+    });
+}
+
+#[test]
+fn a_socket_is_refused_and_told() {
+    let stage = Stage::new();
+    let (ran, seen) = stage.call(&parsed(crate::guests::dialing()), "{}", &nothing());
+    assert!(matches!(&ran.end, End::Answered(reply) if reply.text == "refused"), "{ran:?}");
+    let [one] = seen.uses.as_slice() else { panic!("{:?}", seen.uses) };
+    assert_eq!((&one.what, one.errno, one.times), (&What::Socket, Some(13), 3));
+}
+
+/// Somebody who says over and over to be done makes nobody else's ears ring.
+#[test]
+fn progress_that_is_complete_is_told_once_and_else_now_and_then() {
+    let stage = Stage::new();
+    let (ran, seen) = stage.call(&parsed(crate::guests::reporting(10_000)), "{}", &nothing());
+    assert!(matches!(ran.end, End::Answered(_)), "{ran:?}");
+    let most = usize::try_from(ran.usage.wall_us / 100_000).expect("it is short") + 2;
+    assert!((1..=most).contains(&seen.progress.len()), "{} of at most {most}", seen.progress.len());
 }
 
 #[test]

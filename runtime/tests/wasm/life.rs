@@ -97,13 +97,80 @@ fn an_argument_and_a_reply_may_be_longer_than_a_message() {
 fn a_cancelled_call_ends_at_once() {
     let stage = Stage::new();
     let (read, write) = rustix::pipe::pipe().expect("a pipe");
-    rustix::io::write(&write, b"x").expect("there is room");
     let looping = parsed(pure("looping", "(loop (br 0)) unreachable"));
     let mut outside = Canceller { end: read, said: false };
     let mut connect = || Err(stockade::error::Error::host("no outlet"));
-    let (ran, _) = stage.call_with(&looping, "{}", &nothing(), &mut outside, &mut connect);
+    let (ran, _) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stage.wall.workers() == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            rustix::io::write(&write, b"x").expect("there is room");
+        });
+        stage.call_with(&looping, "{}", &nothing(), &mut outside, &mut connect)
+    });
     assert_eq!(ran.end, End::Cancelled);
-    assert!(ran.usage.wall_us < 5_000_000, "{ran:?}");
+    assert!((1000..5_000_000).contains(&ran.usage.cpu_us), "it ran, and then no longer: {ran:?}");
+}
+
+/// Whoever does not want a call does not wait for its compiler.
+#[test]
+fn a_call_can_be_cancelled_while_its_component_is_compiled() {
+    let stage = Stage::new();
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    rustix::io::write(&write, b"x").expect("there is room");
+    let component = parsed(echo());
+    let mut outside = Canceller { end: read, said: false };
+    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let (ran, seen) = stage.call_with(&component, "never", &nothing(), &mut outside, &mut connect);
+    assert_eq!((&ran.end, ran.uses_lost, seen.uses.len()), (&End::Cancelled, 0, 0));
+    assert_eq!(*stage.started.lock().expect("whole"), [Kind::Compile], "nothing ran");
+    let (ran, _) = stage.call(&component, "again", &nothing());
+    assert!(matches!(&ran.end, End::Answered(reply) if reply.text == "again"), "{ran:?}");
+}
+
+#[test]
+fn a_call_can_be_cancelled_while_its_component_is_loaded_and_no_other_runs_in_its_place() {
+    let stage = Stage::new();
+    let (one, two) = (parsed(pure("one", "unreachable")), parsed(echo()));
+    stage.wall.compile(&one).expect("it compiles");
+    stage.wall.compile(&two).expect("it compiles");
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    rustix::io::write(&write, b"x").expect("there is room");
+    let mut outside = Canceller { end: read, said: false };
+    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let (ran, _) = stage.call_with(&one, "never", &nothing(), &mut outside, &mut connect);
+    assert_eq!((&ran.end, ran.uses_lost), (&End::Cancelled, 0));
+    // The answer about the first comes while the second is waited for.
+    let (ran, _) = stage.call(&two, "again", &nothing());
+    assert!(matches!(&ran.end, End::Answered(reply) if reply.text == "again"), "{ran:?}");
+    assert_eq!(stage.wall.workers(), 1);
+}
+
+/// What processes that were killed and engines that are gone left behind is removed when something new is kept.
+#[test]
+fn what_nobody_will_use_is_removed_from_the_cache() {
+    let stage = Stage::new();
+    let place = stage.directory.join("components");
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let foreign = format!("{}-{}.cwasm", "0".repeat(64), "f".repeat(16));
+    let swept = ["new-0011", "key-0011", foreign.as_str()];
+    let kept = ["fresh", "other"];
+    for name in swept.iter().chain(&kept) {
+        let file = std::fs::File::create(place.join(name)).expect("ours");
+        file.set_modified(old).expect("ours");
+    }
+    std::fs::File::create(place.join("new-2233")).expect("ours");
+    let before = std::fs::File::open(place.join("key")).expect("the key of the cache");
+    before.set_modified(old).expect("ours");
+    stage.call(&parsed(echo()), "one", &nothing());
+    for name in swept {
+        assert!(!place.join(name).exists(), "{name}");
+    }
+    for name in kept.iter().chain(&["new-2233", "key"]) {
+        assert!(place.join(name).exists(), "{name}");
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! Components that a profile names beside the built-in tools: where one lies, and which one it must be.
+//! What a profile says of tools beside who may call them: where components lie and which they must be, and what they get.
 //! It never opens a file: it says what is to be found there.
 
+use crate::call::Argument;
 use crate::glob::WordGlob;
+use crate::judge::allows;
 use crate::name::{Flaw, ToolName, plain};
 use crate::path::AbsolutePath;
 use crate::profile::ExpandedProfile;
-use crate::rule::{Access, Place};
+use crate::rule::{Access, Grant, Place, ToolMatch};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
@@ -56,6 +59,36 @@ impl ComponentRule {
     }
 }
 
+/// Tools that may be called, and what of their ceilings this grant gives. Files, hosts and variables have grants of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolGrant {
+    /// Which tools, and with which arguments.
+    pub allowed: ToolMatch,
+    /// What those that ask for it get.
+    pub gives: Ambient,
+}
+
+/// What a tool can ask for that no path, host or name of a variable stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ambient {
+    /// The real time; a grant gives it unless it has `clocks = false`.
+    pub clocks: bool,
+    /// Randomness; a grant gives it unless it has `random = false`.
+    pub random: bool,
+}
+
+impl fmt::Display for ToolGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.allowed)?;
+        f.write_str(match self.gives {
+            Ambient { clocks: true, random: true } => "",
+            Ambient { clocks: false, random: true } => ", without clocks",
+            Ambient { clocks: true, random: false } => ", without randomness",
+            Ambient { clocks: false, random: false } => ", without clocks and randomness",
+        })
+    }
+}
+
 /// What of the files that a sandbox shows is open to something. The order is by how much; the lesser of two is what both give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Files {
@@ -85,6 +118,23 @@ impl fmt::Display for Files {
 }
 
 impl ExpandedProfile {
+    /// The most that a tool can get beside files, hosts and variables: what any grant gives that allows the call with these
+    /// arguments; without arguments, any that allows some call of it.
+    pub fn ambient_for(&self, tool: &ToolName, args: Option<&BTreeMap<String, Argument>>) -> Ambient {
+        let grants = self.grants().iter().filter_map(|rule| match &rule.subject {
+            Grant::Tool(grant) => Some(grant),
+            Grant::Path { .. } | Grant::Net(_) | Grant::Env(_) | Grant::Unix { .. } | Grant::Port(_) => None,
+        });
+        let allowing = grants.filter(|grant| match args {
+            Some(args) => allows(&grant.allowed, tool, args),
+            None => grant.allowed.name.matches(tool.as_str().as_bytes()),
+        });
+        allowing.fold(Ambient::default(), |all, grant| Ambient {
+            clocks: all.clocks || grant.gives.clocks,
+            random: all.random || grant.gives.random,
+        })
+    }
+
     /// The most that a tool can get of files. Which of them, the wall decides: the one that is built from the same grants.
     pub fn files_for_tools(&self) -> Files {
         let open = |wanted: Access, path: &AbsolutePath| {

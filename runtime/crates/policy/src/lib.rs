@@ -39,7 +39,7 @@ pub use call::{
     ARGV_WORDS_MAX, Action, Argument, COMMAND_BYTES_MAX, Call, Command, ENV_MAX, GuestPath, Stdin, Terminal,
     WORD_BYTES_MAX, Word, arguments_json,
 };
-pub use component::{ComponentDigest, ComponentRule, Files};
+pub use component::{Ambient, ComponentDigest, ComponentRule, Files, ToolGrant};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
 pub use diff::{Difference, Direction, diff};
 pub use document::PROFILE_BYTES_MAX;

@@ -159,7 +159,7 @@ impl<P> Profile<P> {
     /// Grants on tools.
     pub fn tool_grants(&self) -> impl Iterator<Item = &ToolMatch> {
         self.grants.iter().filter_map(|rule| match &rule.subject {
-            Grant::Tool(tool) => Some(tool),
+            Grant::Tool(tool) => Some(&tool.allowed),
             Grant::Path { .. } | Grant::Net(_) | Grant::Env(_) | Grant::Unix { .. } | Grant::Port(_) => None,
         })
     }

@@ -78,7 +78,7 @@ pub enum Grant<P> {
     /// A host.
     Net(NetGrant),
     /// Tools.
-    Tool(ToolMatch),
+    Tool(crate::component::ToolGrant),
     /// Environment variables.
     Env(EnvGrant),
     /// A unix socket.

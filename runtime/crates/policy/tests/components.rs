@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use stockade_policy::{
-    AbsolutePath, ComponentDigest, ComponentRule, ExpandedProfile, Files, HostFacts, Profile, ProfileName, ToolName,
-    diff, parse, parse_project, resolve,
+    AbsolutePath, Action, Ambient, ComponentDigest, ComponentRule, ExpandedProfile, Files, HostFacts, Profile,
+    ProfileName, RawCall, ToolName, diff, parse, parse_project, resolve,
 };
 
 const HEX: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -173,4 +173,54 @@ fn a_tool_gets_no_more_of_files_than_commands_do() {
     ] {
         assert_eq!(placed(&body).files_for_tools(), files, "{body}");
     }
+}
+
+#[test]
+fn a_grant_gives_clocks_and_randomness_unless_it_says_otherwise() {
+    let grant = |name: &str, more: &str| format!("[[grant.tool]]\nname = \"{name}\"\n{more}reason = \"r\"\n");
+    let (both, neither) = (Ambient { clocks: true, random: true }, Ambient::default());
+    let (no_clocks, no_random) = ("clocks = false\n", "random = false\n");
+    let only_src = "args = { path = \"src/**\" }\n";
+    let args = |path: &str| {
+        let call = format!("{{\"tool\":\"t\",\"args\":{{\"path\":\"{path}\"}}}}");
+        let call = RawCall::new(call.as_bytes()).parse().expect("a call");
+        let Action::Tool { args, .. } = call.action() else { panic!("it is one of a tool") };
+        args.clone()
+    };
+    let tool = tool("t");
+    for (body, given) in [
+        (String::new(), neither),
+        (grant("other", ""), neither),
+        (grant("t", ""), both),
+        (grant("*", ""), both),
+        (grant("t", "clocks = true\nrandom = true\n"), both),
+        (grant("t", no_clocks), Ambient { clocks: false, random: true }),
+        (grant("t", no_random), Ambient { clocks: true, random: false }),
+        (grant("t", &[no_clocks, no_random].concat()), neither),
+        (grant("t", no_clocks) + &grant("*", no_random), both),
+        (grant("t", only_src), neither),
+        (grant("t", &[only_src, no_random].concat()) + &grant("*", no_clocks), Ambient { clocks: false, random: true }),
+    ] {
+        assert_eq!(placed(&body).ambient_for(&tool, Some(&args("docs/a"))), given, "{body}");
+    }
+    let conditional = placed(&grant("t", only_src));
+    assert_eq!(conditional.ambient_for(&tool, Some(&args("src/a"))), both);
+    assert_eq!(conditional.ambient_for(&tool, None), both, "some call of it gets them");
+}
+
+#[test]
+fn a_grant_that_gives_less_is_another_and_shows() {
+    let with = |more: &str| profile(&format!("[[grant.tool]]\nname = \"t\"\n{more}reason = \"r\"\n"));
+    let (all, less) = (with(""), with("clocks = false\n"));
+    assert_eq!(all.canonical_bytes(), with("clocks = true\nrandom = true\n").canonical_bytes());
+    let canonical = String::from_utf8(less.canonical_bytes()).expect("it is text");
+    assert!(canonical.contains("grant\ttool=t\tclocks=false\trule=p:3\treason=r\n"), "{canonical}");
+    let differences: Vec<String> = diff(&less, &all).iter().map(ToString::to_string).collect();
+    assert_eq!(differences, ["wider: + grant tool t (p:3)", "tighter: - grant tool t, without clocks (p:3)"]);
+    let shown = with("clocks = false\nrandom = false\n").explain().to_string();
+    assert!(shown.contains("may call tools\n  tool t, without clocks and randomness  [p.toml:3]\n"), "{shown}");
+    // A restriction takes a tool away as a whole: there these keys are none.
+    let text = "profile = 1\nname = \"p\"\n[[deny.tool]]\nname = \"t\"\nclocks = false\nreason = \"r\"\n";
+    let found = parse("p.toml", text.as_bytes()).expect_err("it is unknown").to_string();
+    assert!(found.contains("\"clocks\""), "{found}");
 }

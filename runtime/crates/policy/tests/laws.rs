@@ -10,7 +10,7 @@ use stockade_policy::{
     RawCall, ToolName, parse, parse_project, resolve, tighten,
 };
 
-const GRANTS: [&str; 22] = [
+const GRANTS: [&str; 24] = [
     "[[grant.read]]\npath = \".\"",
     "[[grant.read]]\npath = \"./src\"",
     "[[grant.read]]\npath = \"/etc\"\noptional = true",
@@ -26,6 +26,8 @@ const GRANTS: [&str; 22] = [
     "[[grant.net]]\nhost = \"10.0.0.7\"\naddress = true",
     "[[grant.tool]]\nname = \"edit\"\nargs = { path = \"src/**\" }",
     "[[grant.tool]]\nname = \"*\"",
+    "[[grant.tool]]\nname = \"edit\"\nclocks = false",
+    "[[grant.tool]]\nname = \"*\"\nclocks = false\nrandom = false",
     "[[grant.tool]]\nname = \"fetch\"\nargs = { url = [\"https://example.com/**\"] }",
     "[[grant.env]]\nname = \"LC_*\"",
     "[[grant.env]]\nname = \"A\"\nvalue = \"1\"",

@@ -1,6 +1,7 @@
 //! Compiled components: kept in the state directory, believed only with the state's own key, loaded from a sealed copy.
 //! It never loads what somebody else could have written, and never compiles in this process.
 
+use crate::backend::process::{Alone, Outside};
 use crate::backend::wasm::channel;
 use crate::backend::wasm::component::Component;
 use crate::backend::wasm::wall::{Kind, Start, compile};
@@ -29,6 +30,10 @@ const KEY_BYTES: usize = 32;
 pub const CODE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Bytes before the code.
 const HEAD_BYTES: usize = MAGIC.len() + KEY_BYTES;
+/// How the names of entries end.
+const ENTRY: &str = ".cwasm";
+/// How old what is of no use to us has to be before it is removed, seconds.
+const SWEPT_AFTER_S: i64 = 24 * 60 * 60;
 
 /// Compiled code of components.
 pub struct Cache {
@@ -75,18 +80,21 @@ impl Cache {
     }
 
     /// The code of a component: what was checked before, else from the disk, else compiled by a worker that has nothing.
+    /// `None`: its caller does not want it any more.
     ///
     /// # Errors
     /// Operator: the component does not compile. Host: the worker ends, or the disk refuses.
-    pub(super) fn code(&self, component: &Component, start: &Start) -> Result<Code> {
+    pub(super) fn code(&self, component: &Component, start: &Start, outside: &mut dyn Outside) -> Result<Option<Code>> {
         if let Some(code) = self.known(component) {
-            return Ok(code);
+            return Ok(Some(code));
         }
         let code = match self.read(component)? {
-            Some(code) => code,
-            None => self.compile(component, start)?,
+            Some(code) => Some(code),
+            None => self.compile(component, start, outside)?,
         };
-        self.lock().insert(*component.digest(), code.clone());
+        if let Some(code) = &code {
+            self.lock().insert(*component.digest(), code.clone());
+        }
         Ok(code)
     }
 
@@ -95,7 +103,8 @@ impl Cache {
     /// # Errors
     /// As [`super::ToolWall::run`], as far as it concerns compiling.
     pub fn renew(&self, component: &Component, start: &Start) -> Result<()> {
-        let code = self.compile(component, start)?;
+        let code = self.compile(component, start, &mut Alone)?;
+        let code = code.ok_or_else(|| Error::bug("nobody cancels what nobody waits for"))?;
         self.lock().insert(*component.digest(), code);
         Ok(())
     }
@@ -103,11 +112,7 @@ impl Cache {
     /// Forgets the code of a component, which a worker would not load.
     pub(super) fn forget(&self, component: &Component) -> Result<()> {
         self.lock().remove(component.digest());
-        let path = self.path(component)?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, &error)),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove(&self.path(component)?)
     }
 
     fn known(&self, component: &Component) -> Option<Code> {
@@ -120,6 +125,11 @@ impl Cache {
     }
 
     fn name(&self, component: &Component) -> Result<String> {
+        Ok(format!("{}{}", hex(component.digest()), self.ending()?))
+    }
+
+    /// How the names of entries end that this engine can load.
+    fn ending(&self) -> Result<String> {
         let engine = match self.engine.get() {
             Some(engine) => *engine,
             None => {
@@ -127,7 +137,7 @@ impl Cache {
                 *self.engine.get_or_init(|| engine)
             }
         };
-        Ok(format!("{}-{engine:016x}.cwasm", hex(component.digest())))
+        Ok(format!("-{engine:016x}{ENTRY}"))
     }
 
     fn path(&self, component: &Component) -> Result<PathBuf> {
@@ -151,7 +161,7 @@ impl Cache {
             Ok(code) => Ok(code),
             Err(why) => {
                 tracing::error!(entry = %path.display(), why, "an entry of compiled code is not ours: it is made again");
-                fs::remove_file(&path).map_err(|error| Error::io("remove the entry", &path, &error))?;
+                remove(&path)?;
                 Ok(None)
             }
         }
@@ -185,13 +195,13 @@ impl Cache {
         Ok(Some(Code(Arc::new(sealed))))
     }
 
-    fn compile(&self, component: &Component, start: &Start) -> Result<Code> {
-        let code = compile(component, start(Kind::Compile)?)?;
+    fn compile(&self, component: &Component, start: &Start, outside: &mut dyn Outside) -> Result<Option<Code>> {
+        let Some(code) = compile(component, start(Kind::Compile)?, outside)? else { return Ok(None) };
         // A disk that is full keeps nobody from working.
         if let Err(error) = self.write(component, &code) {
             tracing::warn!(%error, "compiled code could not be kept");
         }
-        Ok(Code(Arc::new(channel::sealed(c"stockade-code", &[&code])?)))
+        Ok(Some(Code(Arc::new(channel::sealed(c"stockade-code", &[&code])?))))
     }
 
     fn write(&self, component: &Component, code: &[u8]) -> Result<()> {
@@ -212,7 +222,38 @@ impl Cache {
                 Ok(()) | Err(_) => {}
             }
         }
-        written.map_err(|error| Error::io("keep compiled code in", &self.directory, &error))
+        written.map_err(|error| Error::io("keep compiled code in", &self.directory, &error))?;
+        self.sweep(&self.directory.join(&name))
+    }
+
+    /// Removes what nobody will use: files that somebody who was killed was about to rename, and entries for engines that
+    /// are not this one, both only when they are a day old. A program of another version that still runs beside this one
+    /// makes its entries again. Called where an entry was written, which is when there is more than before.
+    fn sweep(&self, written: &Path) -> Result<()> {
+        let failed = |error: &std::io::Error| Error::io("look through", &self.directory, error);
+        let now = fs::symlink_metadata(written).map_err(|error| failed(&error))?.mtime();
+        let ours = self.ending()?;
+        for entry in fs::read_dir(&self.directory).map_err(|error| failed(&error))? {
+            let entry = entry.map_err(|error| failed(&error))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let unfinished = ["new-", "key-"].iter().any(|begin| name.starts_with(begin));
+            let foreign = name.ends_with(ENTRY) && !name.ends_with(&ours);
+            // Another process may sweep, or rename, at the same time.
+            let Ok(about) = entry.metadata() else { continue };
+            if (unfinished || foreign) && about.is_file() && now.saturating_sub(about.mtime()) > SWEPT_AFTER_S {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a file, or finds that another process did.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, &error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

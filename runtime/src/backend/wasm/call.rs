@@ -147,6 +147,8 @@ pub enum What {
     Clock,
     /// Drew random bytes.
     Random,
+    /// Asked for a socket, or for the addresses of a name: no tool gets either.
+    Socket,
     /// Asked for a stream to the outlet and sent a request on it.
     Request {
         /// Its method.

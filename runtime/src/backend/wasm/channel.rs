@@ -90,7 +90,12 @@ pub(super) fn try_receive<M: Message>(channel: impl AsFd, buffer: &mut Vec<u8>) 
         Body::Inline(body) => wire::decode(body)?,
         Body::InMemory(length) => {
             let memory = descriptors.pop().ok_or_else(|| wire::foreign("its body did not come"))?;
-            wire::decode(&contents(memory, BODY_BYTES_MAX, Some(length))?)?
+            let memory = unchanging(memory)?;
+            // Before there is memory for all of it.
+            let mut first = [0];
+            memory.read_exact_at(&mut first, 0).map_err(|_| wire::foreign("its body has another length"))?;
+            wire::may_be_long::<M>(first[0])?;
+            wire::decode(&whole(&memory, BODY_BYTES_MAX, Some(length))?)?
         }
     };
     if descriptors.len() != message.descriptors() {
@@ -115,17 +120,24 @@ pub(super) fn sealed(name: &std::ffi::CStr, parts: &[&[u8]]) -> Result<OwnedFd> 
     Ok(file.into())
 }
 
-/// The bytes of a memfd that another process made: only of one whose size and bytes stay as they are, so that reading can
-/// neither wait for anybody nor see two things.
+/// The bytes of a memfd that another process made.
 pub(super) fn contents(memory: OwnedFd, bytes_max: usize, expected: Option<usize>) -> Result<Vec<u8>> {
+    whole(&unchanging(memory)?, bytes_max, expected)
+}
+
+/// Only a memfd whose size and bytes stay as they are: reading it can neither wait for anybody nor see two things.
+fn unchanging(memory: OwnedFd) -> Result<File> {
     let seals = rustix::fs::fcntl_get_seals(&memory).map_err(|_| wire::foreign("its body is no memory"))?;
     if !seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK) {
         return Err(wire::foreign("its body could still change"));
     }
-    let file = File::from(memory);
+    Ok(File::from(memory))
+}
+
+fn whole(file: &File, bytes_max: usize, expected: Option<usize>) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| Error::host(format!("read memory: {}", crate::error::plain(&error)));
     // By fstat(2), which looks at no path: a worker that compiles may ask for nothing that could.
-    let about = rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?;
+    let about = rustix::fs::fstat(file).map_err(|errno| failed(errno.into()))?;
     let length = usize::try_from(about.st_size).unwrap_or(usize::MAX);
     if length > bytes_max || expected.is_some_and(|expected| expected != length) {
         return Err(wire::foreign("its body has another length"));
@@ -138,4 +150,39 @@ pub(super) fn contents(memory: OwnedFd, bytes_max: usize, expected: Option<usize
 /// An error of the kernel in our style.
 pub(super) fn plain(errno: Errno) -> String {
     crate::error::plain(&std::io::Error::from(errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::wasm::wire::FromWorker;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+    /// The supervisor's answer to a message that says that its body, this one, is elsewhere.
+    fn received(body: &[u8]) -> Result<Option<Incoming<FromWorker>>> {
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.expect("a socket pair");
+        let mut datagram = vec![wire::VERSION, 1];
+        datagram.extend((body.len() as u64).to_le_bytes());
+        let descriptors = vec![sealed(c"test", &[body]).expect("there is room")];
+        Outgoing { datagram, descriptors }.try_send(&theirs).expect("there is room");
+        try_receive(&ours, &mut Vec::new())
+    }
+
+    /// Uses, progress and words fit a datagram. A worker that somebody took over gets no more memory for them.
+    #[test]
+    fn a_worker_gets_no_memory_for_what_is_never_long() {
+        let uses = |kind: u8| {
+            // Of a call, very many: each is some bytes here and a hundred in memory.
+            let mut body = vec![kind, 1, 0x80, 0x80, 0x80, 0x08];
+            body.resize(8 << 20, 0);
+            body
+        };
+        let ended = received(&uses(FromWorker::LONG_KIND)).expect_err("it is malformed").to_string();
+        assert!(!ended.contains("never so long"), "the control is refused by what it says: {ended}");
+        for kind in (0..FromWorker::LONG_KIND).chain([8, 255]) {
+            let error = received(&uses(kind)).expect_err("it is none of ours").to_string();
+            assert!(error.contains("its kind is never so long"), "{kind}: {error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 mod bench;
 mod line;
 
-use crate::backend::process::Event;
+use crate::backend::process::Outside;
 use crate::backend::wasm::cache::{CODE_BYTES_MAX, Cache};
 use crate::backend::wasm::call::{CallGrant, End, Files, Printed, ToolIo, ToolRan, ToolUsage};
 use crate::backend::wasm::channel;
@@ -15,7 +15,7 @@ use crate::backend::wasm::wire::{
 use crate::error::{Error, Result};
 use crate::journal::Logged;
 use bench::{Bench, Load};
-use line::{About, Line, Next, Place, message};
+use line::{About, Line, Next, Place, is_over, message};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
@@ -140,13 +140,14 @@ impl ToolWall {
                 .hint(format!("a tool takes at most {ARGUMENTS_BYTES_MAX}; put them into a file")));
         }
         let kind = if grant.files == Files::Write { Kind::Write } else { Kind::Read };
-        let mut why = String::new();
+        let (asked, mut why) = (Instant::now(), String::new());
         for _ in 0..TRIES {
-            let code = self.cache.code(component, &self.start)?;
+            let Some(code) = self.cache.code(component, &self.start, io.outside)? else { return Ok(unbegun(asked)) };
             let bench = self.bench(kind)?;
             let seat = bench.sit();
-            let number = match bench.load(component.digest(), &code)? {
+            let number = match bench.load(component.digest(), &code, io.outside)? {
                 Load::Done(number) => number,
+                Load::Cancelled => return Ok(unbegun(asked)),
                 Load::Stale(stale) => {
                     self.cache.forget(component)?;
                     why = stale;
@@ -304,7 +305,8 @@ impl Attended<'_> {
                 Next::Message(FromWorker::Connect { request, .. }, _) => self.connect(request, io)?,
                 Next::Message(FromWorker::Ended { ended, .. }, _) => return self.ended(*ended, io),
                 Next::Message(_, _) => return Err(Error::bug("a worker answers another question")),
-                Next::Woken => self.attend(io)?,
+                Next::Woken if is_over(io.outside) => self.cancel(),
+                Next::Woken => {}
                 Next::Late => {
                     // It does not answer: nothing of it is left to be asked.
                     self.bench.line.give_up("it did not end a call in time");
@@ -336,17 +338,6 @@ impl Attended<'_> {
             // Where nobody listens, the wait for the end says so.
             self.bench.line.say(&cancel);
         }
-    }
-
-    /// Whoever is outside wants something: anything but another size of a window ends the call.
-    fn attend(&self, io: &mut ToolIo<'_>) -> Result<()> {
-        while let Some(event) = io.outside.next_event() {
-            match event {
-                Event::Signal(_) | Event::Cancelled => self.cancel(),
-                Event::Resized { .. } => {}
-            }
-        }
-        Ok(())
     }
 
     /// A stream for a request. What a worker says is not believed: a call without the grant gets none.
@@ -398,8 +389,15 @@ impl Attended<'_> {
     }
 }
 
-/// Has a worker that has nothing compile a component.
-pub(super) fn compile(component: &Component, started: Started) -> Result<Vec<u8>> {
+/// A call that was cancelled before it began.
+fn unbegun(asked: Instant) -> ToolRan {
+    let wall_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let usage = ToolUsage { wall_us, ..ToolUsage::default() };
+    ToolRan { end: End::Cancelled, usage, printed: Printed::default(), uses_lost: 0 }
+}
+
+/// Has a worker that has nothing compile a component. `None`: its caller does not want it any more.
+pub(super) fn compile(component: &Component, started: Started, outside: &mut dyn Outside) -> Result<Option<Vec<u8>>> {
     let Started { channel, mut life } = started;
     let line = Line::new(channel);
     let place = line.expect(About::Code);
@@ -408,15 +406,16 @@ pub(super) fn compile(component: &Component, started: Started) -> Result<Vec<u8>
     if !line.say(&message(&ToWorker::Compile, Some(bytes))?) {
         return Err(Error::host(format!("the worker that compiles \"{name}\" ended: {}", life.end())));
     }
-    let next = place.next(None, Some(Instant::now() + COMPILE_LIMIT));
+    let next = place.next_if_wanted(outside, Instant::now() + COMPILE_LIMIT);
     let how = life.end();
     match next {
-        Next::Message(FromWorker::Compiled, Some(code)) => channel::contents(code, CODE_BYTES_MAX, None),
+        Next::Message(FromWorker::Compiled, Some(code)) => channel::contents(code, CODE_BYTES_MAX, None).map(Some),
+        Next::Woken => Ok(None),
         Next::Message(FromWorker::NotCompiled { why }, _) => {
             Err(Error::operator(format!("component \"{name}\" does not compile: {}", cut(why)))
                 .hint("it is malformed, or uses a proposal that tools are not given"))
         }
-        Next::Message(_, _) | Next::Woken => Err(Error::bug("a worker that compiles answers another question")),
+        Next::Message(_, _) => Err(Error::bug("a worker that compiles answers another question")),
         Next::Late => Err(Error::operator(format!("component \"{name}\" takes too long to compile"))
             .hint("make it smaller, or leave it out")),
         Next::Lost(why) => {

@@ -15,7 +15,7 @@ use stockade_jail::watch::{LimitHit, LimitKind};
 pub const VERSION: u8 = 1;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a body that comes in a memfd at most: a reply with pictures, and a batch of uses.
+/// Bytes of a body that comes in a memfd at most: a call's arguments, and a reply with pictures.
 pub const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Descriptors that come with one message at most: what it is about, and its body.
 pub const DESCRIPTORS_MAX: usize = 2;
@@ -266,6 +266,10 @@ impl WireGrant {
 pub trait Message: Serialize + DeserializeOwned {
     /// How many descriptors come with it, without the one of its body.
     fn descriptors(&self) -> usize;
+
+    /// The number of the kind whose body may be longer than a datagram: the first byte of such a message. A worker that
+    /// somebody took over gets no memory of the supervisor for any other.
+    const LONG_KIND: u8;
 }
 
 impl Message for ToWorker {
@@ -275,6 +279,9 @@ impl Message for ToWorker {
             Self::Call(_) | Self::Cancel { .. } | Self::NoStream { .. } => 0,
         }
     }
+
+    /// [`ToWorker::Call`].
+    const LONG_KIND: u8 = 2;
 }
 
 impl Message for FromWorker {
@@ -290,6 +297,9 @@ impl Message for FromWorker {
             | Self::Ended { .. } => 0,
         }
     }
+
+    /// [`FromWorker::Ended`].
+    const LONG_KIND: u8 = 7;
 }
 
 /// A message, encoded.
@@ -312,9 +322,10 @@ pub fn encode<M: Message>(message: &M) -> Result<Encoded> {
         return Ok(Encoded { datagram, body: None });
     }
     let body = datagram.get(2..).unwrap_or_default().to_vec();
-    if body.len() > BODY_BYTES_MAX {
+    let longest = if body.first() == Some(&M::LONG_KIND) { BODY_BYTES_MAX } else { MESSAGE_BYTES_MAX };
+    if body.len() > longest {
         return Err(Error::guest(format!("a message of {} bytes is too long", body.len()))
-            .hint(format!("arguments and replies of tools have at most {BODY_BYTES_MAX} bytes")));
+            .hint(format!("arguments and replies of tools have at most {BODY_BYTES_MAX} bytes, others {longest}")));
     }
     let mut datagram = vec![VERSION, IN_MEMORY];
     datagram.extend(u64::try_from(body.len()).unwrap_or(u64::MAX).to_le_bytes());
@@ -352,6 +363,14 @@ pub fn body(datagram: &[u8]) -> Result<Body<'_>> {
         [VERSION, ..] => Err(foreign("its head is malformed")),
         _ => Err(foreign("it is of another version")),
     }
+}
+
+/// Whether a body that came in a memfd may: by its first byte, before there is memory for the rest.
+///
+/// # Errors
+/// Bug: its kind is never so long.
+pub fn may_be_long<M: Message>(first: u8) -> Result<()> {
+    if first == M::LONG_KIND { Ok(()) } else { Err(foreign("its kind is never so long")) }
 }
 
 /// Decodes a body to its last byte.
@@ -434,6 +453,31 @@ mod tests {
         body(&head(u64::MAX)).expect_err("nobody has so much");
         body(&head(1 << 20)).expect("that can be");
         body(&[9, 0]).expect_err("another version");
+    }
+
+    #[test]
+    fn only_calls_and_their_ends_may_be_long() {
+        let first = |encoded: Result<Encoded>| encoded.expect("it is short").datagram.get(2).copied();
+        assert_eq!(first(encode(&ended(String::new()))), Some(FromWorker::LONG_KIND));
+        let grant = WireGrant::new(&CallGrant {
+            files: Files::None,
+            directory: PathBuf::new(),
+            network: false,
+            clocks: false,
+            random: false,
+            env: Vec::new(),
+            stdin: Vec::new(),
+            limits: Limits::default(),
+        });
+        let request = CallRequest { call: 1, component: 1, grant, arguments: String::new() };
+        assert_eq!(first(encode(&ToWorker::Call(Box::new(request)))), Some(ToWorker::LONG_KIND));
+        let uses = vec![Use::new(What::Unlink, vec![b'x'; MESSAGE_BYTES_MAX])];
+        encode(&FromWorker::Used { call: 1, uses }).expect_err("it is never so long");
+        let why = "x".repeat(MESSAGE_BYTES_MAX);
+        encode(&ToWorker::NoStream { call: 1, request: 1, why }).expect_err("it is never so long");
+        for kind in (0..=u8::MAX).filter(|kind| *kind != FromWorker::LONG_KIND) {
+            may_be_long::<FromWorker>(kind).expect_err("it is never so long");
+        }
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub(in crate::cli) fn verb(op: ToolOp) -> &'static str {
         ToolOp::Random => "random",
         ToolOp::Env => "variables",
         ToolOp::Stdin => "input",
+        ToolOp::Socket => "wants a socket",
     }
 }
 

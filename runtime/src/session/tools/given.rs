@@ -6,7 +6,7 @@ use crate::backend::wasm::{CallGrant, Files, Limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use stockade_policy::{ExpandedProfile, Limit};
+use stockade_policy::{Ambient, ExpandedProfile, Limit};
 
 /// One MiB, bytes.
 const MIB: u64 = 1024 * 1024;
@@ -20,10 +20,11 @@ pub struct Surroundings {
     pub environment: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// The grant of one call. `limits` are those of its permit.
+/// The grant of one call. `granted` is what the profile's grants on the tool give, `limits` are those of its permit.
 pub fn given(
     manifest: &Manifest,
     profile: &ExpandedProfile,
+    granted: Ambient,
     limits: &stockade_policy::Limits,
     around: &Surroundings,
 ) -> CallGrant {
@@ -42,8 +43,8 @@ pub fn given(
         files: ceiling.files.min(most),
         directory: around.directory.clone(),
         network: ceiling.network && profile.net_grants().next().is_some(),
-        clocks: ceiling.clocks,
-        random: ceiling.random,
+        clocks: ceiling.clocks && granted.clocks,
+        random: ceiling.random && granted.random,
         env: ceiling.env.iter().filter_map(variable).collect(),
         stdin: Vec::new(),
         limits: bounded(manifest, limits),
@@ -70,7 +71,7 @@ fn bounded(manifest: &Manifest, limits: &stockade_policy::Limits) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stockade_policy::{AbsolutePath, HostFacts};
+    use stockade_policy::{AbsolutePath, HostFacts, ToolName};
 
     #[track_caller]
     fn check(ceiling: &str, rules: &str, expect: impl Fn(&CallGrant) -> bool) {
@@ -88,7 +89,8 @@ mod tests {
         let host: BTreeMap<&[u8], &[u8]> =
             [(&b"LANG"[..], &b"C"[..]), (b"TERM", b"\xff"), (b"KEY", b"secret")].into_iter().collect();
         let around = Surroundings { directory: "/home/ada/work".into(), environment: profile.environment(host) };
-        let grant = given(&manifest, &profile, profile.limits(), &around);
+        let granted = profile.ambient_for(&ToolName::parse("t").expect("a name"), None);
+        let grant = given(&manifest, &profile, granted, profile.limits(), &around);
         assert!(expect(&grant), "{ceiling}\n{rules}\n{grant:?}");
     }
 
@@ -118,7 +120,14 @@ mod tests {
         check(asks, "", |grant| grant.env.is_empty());
         check(asks, ENV, |grant| grant.env == variables(&[("LANG", "C"), ("MODE", "x")]));
         check("\"ceiling\":{}", ENV, |grant| grant.env.is_empty() && !grant.clocks && !grant.random);
-        check("\"ceiling\":{\"clocks\":true,\"random\":true}", "", |grant| grant.clocks && grant.random);
+        const TOOL: &str = "[[grant.tool]]\nname = \"t\"\nreason = \"r\"\n";
+        let asks = "\"ceiling\":{\"clocks\":true,\"random\":true}";
+        check(asks, "", |grant| !grant.clocks && !grant.random);
+        check(asks, TOOL, |grant| grant.clocks && grant.random);
+        check(asks, &format!("{TOOL}clocks = false\n"), |grant| !grant.clocks && grant.random);
+        check(asks, &format!("{TOOL}random = false\n"), |grant| grant.clocks && !grant.random);
+        check("\"ceiling\":{\"clocks\":true}", TOOL, |grant| grant.clocks && !grant.random);
+        check("\"ceiling\":{\"random\":true}", TOOL, |grant| !grant.clocks && grant.random);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Teller {
             ..ToolUse::new(self.t, op(&what))
         };
         match what {
-            What::Env | What::Clock | What::Random => return record,
+            What::Env | What::Clock | What::Random | What::Socket => return record,
             What::Request { .. } => {
                 (record.host, record.port) = egress::target(&path).unzip();
                 return record;
@@ -132,6 +132,7 @@ const fn op(what: &What) -> ToolOp {
         What::Clock => ToolOp::Clock,
         What::Random => ToolOp::Random,
         What::Request { .. } => ToolOp::Request,
+        What::Socket => ToolOp::Socket,
     }
 }
 
@@ -206,6 +207,7 @@ mod tests {
                 used(What::SetSize { size: 0 }, "/home/ada/work/b"),
                 used(What::Env, "KEY"),
                 Use { times: 40, ..used(What::Clock, "") },
+                Use { errno: Some(13), ..used(What::Socket, "") },
             ],
             &[
                 r#"{"t":3,"op":"stat","path":"."}"#,
@@ -218,6 +220,7 @@ mod tests {
                 r#"{"t":3,"op":"truncate","path":"b","value":0}"#,
                 r#"{"t":3,"op":"env"}"#,
                 r#"{"t":3,"op":"clock","times":40}"#,
+                r#"{"t":3,"op":"socket","errno":13}"#,
             ],
         );
     }

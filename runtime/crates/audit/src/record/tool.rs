@@ -88,6 +88,8 @@ pub enum ToolOp {
     Env,
     /// Its standard input.
     Stdin,
+    /// A socket, or the addresses of a name: no tool is given either, so that each of these has an error.
+    Socket,
 }
 
 /// What kind of thing a use is of.
@@ -101,13 +103,13 @@ pub enum ToolUseOf {
     Change,
     /// The network.
     Net,
-    /// Neither file nor network.
+    /// Neither file nor a host of the network.
     Other,
 }
 
 impl ToolOp {
     /// Every one, in the order of the format.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Read,
         Self::List,
         Self::Stat,
@@ -128,6 +130,7 @@ impl ToolOp {
         Self::Random,
         Self::Env,
         Self::Stdin,
+        Self::Socket,
     ];
 
     /// What kind of thing it is about.
@@ -147,7 +150,7 @@ impl ToolOp {
             | Self::Utimes
             | Self::Truncate => ToolUseOf::Change,
             Self::Request => ToolUseOf::Net,
-            Self::Clock | Self::Random | Self::Env | Self::Stdin => ToolUseOf::Other,
+            Self::Clock | Self::Random | Self::Env | Self::Stdin | Self::Socket => ToolUseOf::Other,
         }
     }
 
@@ -174,7 +177,8 @@ impl ToolOp {
             | Self::Clock
             | Self::Random
             | Self::Env
-            | Self::Stdin => None,
+            | Self::Stdin
+            | Self::Socket => None,
         }
     }
 }

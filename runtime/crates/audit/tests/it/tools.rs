@@ -279,6 +279,17 @@ fn a_tool_without_files_or_network_used_neither() {
 }
 
 #[test]
+fn no_tool_has_a_socket_whatever_it_was_given() {
+    let wanted = |errno| of(ToolUse { errno, ..ToolUse::new(1, ToolOp::Socket) });
+    let mut records = good();
+    let at = place(&records, |b| is_use(b, ToolOp::Mkdir, "d"));
+    records.insert(at, wanted(Some(13)));
+    passes(&counted(records.clone()));
+    records[at] = wanted(None);
+    finds(&counted(records), at as u64 + 1, "tool 1 was not given what it used here");
+}
+
+#[test]
 fn a_request_and_a_connection_need_each_other() {
     altered(
         is_request,

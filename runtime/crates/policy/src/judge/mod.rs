@@ -19,6 +19,7 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use reach::Reach;
+pub(crate) use reach::allows;
 
 /// The session's private directory for temporary files, which every sandbox has.
 pub const PRIVATE_TMP: &str = "/tmp";

@@ -3,7 +3,7 @@
 
 use super::{bare_name_may_be, closes, gives, names};
 use crate::call::{Action, Argument, Call, Command};
-use crate::name::RuleId;
+use crate::name::{RuleId, ToolName};
 use crate::path::AbsolutePath;
 use crate::profile::ExpandedProfile;
 use crate::rule::{Access, Grant, Match, Matter, Place, ToolMatch};
@@ -146,14 +146,18 @@ impl Reach<'_> {
                 yes(test == Match::Yes, net.allowed.host.rank())
             }
             (Grant::Tool(tool), Action::Tool { name, args }) => {
-                let named = tool.name.matches(name.as_str().as_bytes());
-                yes(named && conditions_test(tool, args) == Match::Yes, (0, tool.name.as_str().len()))
+                yes(allows(&tool.allowed, name, args), (0, tool.allowed.name.as_str().len()))
             }
             (Grant::Port(ports), Action::Port { port }) => yes(ports.contains(port), (0, 0)),
             (Grant::Unix { path, .. }, Action::Unix { .. }) => yes(path == self.target?, (0, 0)),
             _ => None,
         }
     }
+}
+
+/// Whether a grant on these tools allows this call of one.
+pub(crate) fn allows(tools: &ToolMatch, name: &ToolName, args: &BTreeMap<String, Argument>) -> bool {
+    tools.name.matches(name.as_str().as_bytes()) && conditions_test(tools, args) == Match::Yes
 }
 
 fn tool_test(tool: &ToolMatch, call: &Call, args: Option<&BTreeMap<String, Argument>>) -> Match {

@@ -3,6 +3,7 @@
 
 use super::fields::Fields;
 use super::{Scribe, net};
+use crate::component::{Ambient, ToolGrant};
 use crate::document::{Entry, Item, Node};
 use crate::glob::{ArgvGlob, WordGlob};
 use crate::guard::WorkspacePattern;
@@ -48,7 +49,12 @@ pub(super) fn grants(fields: &mut Fields<'_>, scribe: &mut Scribe) -> Vec<Rule<G
             Some(Grant::Path { access, path: path?, presence })
         }
         Kind::Net => net::grant(fields).map(Grant::Net),
-        Kind::Tool => tool(fields).map(Grant::Tool),
+        Kind::Tool => {
+            let allowed = tool(fields);
+            let mut gives = |key| fields.boolean(key).unwrap_or(true);
+            let gives = Ambient { clocks: gives("clocks"), random: gives("random") };
+            Some(Grant::Tool(ToolGrant { allowed: allowed?, gives }))
+        }
         Kind::Env => env_grant(fields).map(Grant::Env),
         Kind::Unix => {
             let path = fields.required("path", "add path = \"/run/x.sock\"", WrittenPath::parse);

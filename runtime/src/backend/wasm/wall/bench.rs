@@ -3,11 +3,12 @@
 
 use super::line::{About, Line, Next, message};
 use super::{Kind, Life, Started};
+use crate::backend::process::Outside;
 use crate::backend::wasm::cache::Code;
 use crate::backend::wasm::wire::{Flaw, FromWorker, ToWorker};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(super) struct Bench {
     life: Mutex<Box<dyn Life>>,
     /// Components by their digests, with their numbers here. Locked while one is loaded.
     loaded: Mutex<HashMap<[u8; 32], u32>>,
+    /// Numbers that were given to components: none of them twice, whatever came of loading it.
+    components: AtomicU32,
     calls: AtomicU64,
     running: AtomicUsize,
     idle_since: Mutex<Instant>,
@@ -34,6 +37,8 @@ pub(super) enum Load {
     Stale(String),
     /// The worker is gone; nothing was called.
     Lost(String),
+    /// The caller does not want it any more.
+    Cancelled,
 }
 
 /// A call's seat: while there is one, the worker is not idle.
@@ -46,6 +51,7 @@ impl Bench {
             line: Line::new(started.channel),
             life: Mutex::new(started.life),
             loaded: Mutex::default(),
+            components: AtomicU32::new(0),
             calls: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
@@ -78,17 +84,18 @@ impl Bench {
     ///
     /// # Errors
     /// Operator: it is not of our world.
-    pub(super) fn load(&self, digest: &[u8; 32], code: &Code) -> Result<Load> {
+    pub(super) fn load(&self, digest: &[u8; 32], code: &Code, outside: &mut dyn Outside) -> Result<Load> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(component) = loaded.get(digest) {
             return Ok(Load::Done(*component));
         }
-        let component = u32::try_from(loaded.len()).map_err(|_| Error::bug("a worker counts its components"))?;
+        // What comes late, about a component whose loading nobody waited for, is about no other.
+        let component = self.components.fetch_add(1, Ordering::Relaxed);
         let place = self.line.expect(About::Component(component));
         if !self.line.say(&message(&ToWorker::Load { component }, Some(code.descriptor()?))?) {
             return Ok(Load::Lost(self.end()));
         }
-        match place.next(None, Some(Instant::now() + LOAD_LIMIT)) {
+        match place.next_if_wanted(outside, Instant::now() + LOAD_LIMIT) {
             Next::Message(FromWorker::Loaded { .. }, _) => {
                 loaded.insert(*digest, component);
                 Ok(Load::Done(component))
@@ -106,7 +113,8 @@ impl Bench {
                 self.line.give_up("it takes too long to load a component");
                 Ok(Load::Lost(self.end()))
             }
-            Next::Message(_, _) | Next::Woken => Err(Error::bug("a worker answers another question")),
+            Next::Woken => Ok(Load::Cancelled),
+            Next::Message(_, _) => Err(Error::bug("a worker answers another question")),
         }
     }
 

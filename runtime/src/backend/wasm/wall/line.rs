@@ -1,6 +1,7 @@
 //! The channel to one worker, shared by the threads whose calls it runs: one of them reads for all while it waits.
 //! It never calls anybody while it holds a lock, and never reads faster than the calls take what is theirs.
 
+use crate::backend::process::{Event, Outside};
 use crate::backend::wasm::channel::{self, Incoming, Outgoing, plain};
 use crate::backend::wasm::wire::FromWorker;
 use crate::error::Result;
@@ -135,6 +136,11 @@ impl Line {
         let mut board = self.board();
         // What nobody expects is of a call whose thread is gone.
         while let Some(waiting) = board.boxes.get_mut(&about) {
+            if waiting.back().is_some_and(|(last, _)| matches!(last, FromWorker::Ended { .. })) {
+                // Ends may be long, and a worker of ours says one.
+                drop(board);
+                return self.give_up("it goes on about a call that has ended");
+            }
             if waiting.len() < WAITING_MAX {
                 waiting.push_back((message, descriptor));
                 break;
@@ -189,6 +195,30 @@ impl Place<'_> {
             self.line.changed.notify_all();
         }
     }
+}
+
+impl Place<'_> {
+    /// The same for what is done before a call begins. [`Next::Woken`]: its caller does not want it any more.
+    pub(super) fn next_if_wanted(&self, outside: &mut dyn Outside, until: Instant) -> Next {
+        loop {
+            let next = self.next(outside.descriptor(), Some(until));
+            if !matches!(next, Next::Woken) || is_over(outside) {
+                return next;
+            }
+        }
+    }
+}
+
+/// Whether a caller does not want its call any more: whatever it says says so, but that its window has another size.
+pub(super) fn is_over(outside: &mut dyn Outside) -> bool {
+    let mut over = false;
+    while let Some(event) = outside.next_event() {
+        over |= match event {
+            Event::Signal(_) | Event::Cancelled => true,
+            Event::Resized { .. } => false,
+        };
+    }
+    over
 }
 
 impl Drop for Place<'_> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-/// Calls that a worker holds at the same time. More wait in the supervisor.
+/// Calls that a worker holds at the same time. The pool has no room for more: those are refused.
 pub const CALLS_MAX: u32 = 1000;
 /// Core modules of one component: its own, adapters and shims. Interpreters have a dozen.
 const MODULES_PER_COMPONENT: u32 = 64;

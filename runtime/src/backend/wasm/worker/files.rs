@@ -1,22 +1,28 @@
 //! Files of one call: what it got, what it has open, and the acts on them, each resolved by the kernel and told.
 //! It never acts on a path: a path becomes a descriptor first, and names are what the kernel says of that.
 
+mod made;
+
 use crate::backend::wasm::call::{Files, OpenFlags as Opening, Use, What};
 use crate::backend::wasm::worker::ledger::{Ledger, OpenFile};
-use crate::backend::wasm::worker::resolve::{Entry, Follow, NO_FOLLOW, Tree};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use crate::backend::wasm::worker::resolve::{Entry, Follow, NO_FOLLOW, PATH_BYTES_MAX, Tree};
+use made::Made;
+use rustix::fs::{AtFlags, Dir as Entries, FileType, Mode, OFlags, Stat, Timestamps};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File, FsPerms, OpenMode, WasiFilesystemCtx};
-use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
-};
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 
-/// Descriptors that a call has open at most: a worker has a thousand and serves many calls.
+/// Descriptors that a call has open at most, in handles and in streams. A worker has 16,384 for all of its calls (the jail's
+/// limit): where many calls take all that they can, the last are refused theirs.
 const OPEN_MAX: usize = 256;
+/// Directories that a guest begins with.
+const BEGINNINGS: usize = 3;
+/// Entries of directories that a call has in its open listings, at most: each of them is in memory until its listing is
+/// closed, and looked at before the guest goes on.
+const LISTED_MAX: usize = 256 * 1024;
 
 /// The acts of one call on files.
 pub(super) struct FileState {
@@ -26,16 +32,20 @@ pub(super) struct FileState {
     directory: Vec<u8>,
     /// What is known of descriptors by their numbers in the table; `None` for directories.
     open: HashMap<u32, Option<Arc<OpenFile>>>,
-    /// Files that this call made, by device and inode.
-    made: Mutex<HashSet<(u64, u64)>>,
+    /// One more of it is in each open file, which lives as long as any stream of it.
+    held: Arc<()>,
+    /// Entries of open listings, by their numbers in the table.
+    listed: HashMap<u32, usize>,
+    made: Made,
     /// What the parts that we did not write ourselves want to have.
     pub(super) theirs: WasiFilesystemCtx,
 }
 
 impl FileState {
     pub(super) fn new(tree: Arc<Tree>, files: Files, directory: Vec<u8>, ledger: Arc<Ledger>) -> Self {
-        let (open, made) = (HashMap::new(), Mutex::default());
-        Self { tree, files, ledger, directory, open, made, theirs: WasiFilesystemCtx::default() }
+        let (open, listed) = (HashMap::new(), HashMap::new());
+        let (held, made) = (Arc::default(), Made::new(tree.umask()));
+        Self { tree, files, ledger, directory, open, held, listed, made, theirs: WasiFilesystemCtx::default() }
     }
 
     /// Where the uses are told.
@@ -49,6 +59,7 @@ impl FileState {
         if self.files == Files::None {
             return Ok(Vec::new());
         }
+        self.room_for(BEGINNINGS)?;
         let mut beginnings = Vec::new();
         if let Ok(own) = std::str::from_utf8(&self.directory) {
             for name in [".", own] {
@@ -67,6 +78,14 @@ impl FileState {
     /// The guest closed it.
     pub(super) fn closed(&mut self, number: u32) {
         self.open.remove(&number);
+    }
+
+    /// Whether a call may have so many more descriptors.
+    fn room_for(&self, more: usize) -> Result<(), Errno> {
+        let directories = self.open.values().filter(|file| file.is_none()).count();
+        // Its own one is no file's.
+        let files = Arc::strong_count(&self.held) - 1;
+        if files + directories + more > OPEN_MAX { Err(Errno::MFILE) } else { Ok(()) }
     }
 
     /// An open file by its number.
@@ -98,25 +117,25 @@ impl FileState {
         if asked.writes {
             self.may_change()?;
         }
-        if self.open.len() >= OPEN_MAX {
-            return Err(Errno::MFILE);
-        }
-        // openat2(2) wants a mode where a file is made, and refuses one where none is.
-        let mode = if asked.flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
-        let found = self.tree.open(directory, path, asked.flags, mode)?;
+        self.room_for(1)?;
+        let found = self.tree.open(directory, path, asked.flags, made::mode(asked.flags, path))?;
         let stat = rustix::fs::fstat(&found)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok((self.descriptor_of_directory(found), None)),
+            FileType::Directory => {
+                // That it is there, and its attributes: of what is in it more is told.
+                self.tell(What::Stat, self.tree.name(found.as_fd()), None);
+                Ok((self.descriptor_of_directory(found), None))
+            }
             FileType::RegularFile => {
                 if asked.flags.contains(OFlags::CREATE | OFlags::EXCL) {
-                    self.made().insert((stat.st_dev, stat.st_ino));
+                    self.made.add(&stat, path);
                 }
                 let path = self.tree.name(found.as_fd());
                 let told = if asked.writes {
                     self.tell(What::Open(asked.opening), path.clone(), None);
-                    OpenFile::writing(self.ledger(), path)
+                    OpenFile::writing(self.ledger(), path, Arc::clone(&self.held))
                 } else {
-                    OpenFile::reading(self.ledger(), path)
+                    OpenFile::reading(self.ledger(), path, Arc::clone(&self.held))
                 };
                 let file = File::new(found.into(), self.rights(), asked.mode, true);
                 Ok((Descriptor::File(file), Some(Arc::new(told))))
@@ -173,7 +192,9 @@ impl FileState {
     }
 
     pub(super) fn make_symlink(&self, directory: BorrowedFd<'_>, says: &[u8], path: &[u8]) -> Result<(), Errno> {
-        self.change(What::Symlink { to: says.to_vec() }, directory, path, |entry| {
+        // What is longer, the kernel refuses, and nobody keeps.
+        let told = says.get(..PATH_BYTES_MAX).unwrap_or(says).to_vec();
+        self.change(What::Symlink { to: told }, directory, path, |entry| {
             entry.refuse_slash()?;
             rustix::fs::symlinkat(says, &entry.parent, entry.name.as_slice())
         })
@@ -187,32 +208,9 @@ impl FileState {
             if old.is_directory || new.is_directory {
                 old.must_be_directory()?;
             }
-            self.take_mode(old, &new)?;
+            self.made.is_named(old, &new)?;
             rustix::fs::renameat(&old.parent, old.name.as_slice(), &new.parent, new.name.as_slice())
         })
-    }
-
-    /// A file that this call made takes the permissions of the one whose place it takes: WASI 0.2 has no word for them, and
-    /// who replaces a script's content does not mean to make it one that cannot be run.
-    fn take_mode(&self, old: &Entry, new: &Entry) -> Result<(), Errno> {
-        let Ok(replaced) = rustix::fs::statat(&new.parent, new.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) else {
-            // Nothing is replaced.
-            return Ok(());
-        };
-        if FileType::from_raw_mode(replaced.st_mode) != FileType::RegularFile {
-            return Ok(());
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&old.parent, old.name.as_slice(), flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&file)?;
-        if !self.made().contains(&(stat.st_dev, stat.st_ino)) {
-            return Ok(());
-        }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(replaced.st_mode & 0o777))
-    }
-
-    fn made(&self) -> MutexGuard<'_, HashSet<(u64, u64)>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn link(&self, from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> Result<(), Errno> {
@@ -221,6 +219,7 @@ impl FileState {
             let new = self.tree.entry(to.0, to.1)?;
             old.refuse_slash()?;
             new.refuse_slash()?;
+            self.made.is_named(old, &new)?;
             let (old_name, new_name) = (old.name.as_slice(), new.name.as_slice());
             rustix::fs::linkat(&old.parent, old_name, &new.parent, new_name, AtFlags::empty())
         })
@@ -266,9 +265,34 @@ impl FileState {
         done
     }
 
-    /// A directory is listed.
-    pub(super) fn listing(&self, directory: BorrowedFd<'_>) {
-        self.tell(What::List, self.tree.name(directory), None);
+    /// A directory is to be listed, if there is room for its entries: how many those are.
+    pub(super) fn listing(&self, directory: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let entries = self.room_to_list(directory);
+        self.tell(What::List, self.tree.name(directory), entries.err());
+        entries
+    }
+
+    fn room_to_list(&self, directory: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let mut entries = self.listed.values().sum::<usize>();
+        let before = entries;
+        for entry in Entries::read_from(directory)? {
+            entry?;
+            entries += 1;
+            if entries > LISTED_MAX {
+                return Err(Errno::NOMEM);
+            }
+        }
+        Ok(entries - before)
+    }
+
+    /// A listing has a number now.
+    pub(super) fn listed(&mut self, number: u32, entries: usize) {
+        self.listed.insert(number, entries);
+    }
+
+    /// The guest closed it.
+    pub(super) fn unlisted(&mut self, number: u32) {
+        self.listed.remove(&number);
     }
 
     fn change<T>(
@@ -384,60 +408,6 @@ impl Asked {
 /// Whether a guest wants a link at the end to be followed.
 pub(super) fn follow(flags: PathFlags) -> Follow {
     if flags.contains(PathFlags::SYMLINK_FOLLOW) { Follow::Links } else { Follow::Nothing }
-}
-
-/// The kernel's answer as a guest knows it.
-pub(super) fn code(errno: Errno) -> ErrorCode {
-    match errno {
-        Errno::ROFS => ErrorCode::ReadOnly,
-        Errno::XDEV => ErrorCode::CrossDevice,
-        Errno::NXIO => ErrorCode::NoSuchDevice,
-        Errno::TXTBSY => ErrorCode::TextFileBusy,
-        Errno::DQUOT => ErrorCode::Quota,
-        Errno::MFILE | Errno::NFILE => ErrorCode::InsufficientMemory,
-        other => ErrorCode::from(std::io::Error::from(other)),
-    }
-}
-
-/// Attributes as a guest knows them.
-pub(super) fn attributes(stat: &Stat) -> DescriptorStat {
-    let type_ = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => DescriptorType::RegularFile,
-        FileType::Directory => DescriptorType::Directory,
-        FileType::Symlink => DescriptorType::SymbolicLink,
-        FileType::Fifo => DescriptorType::Fifo,
-        FileType::Socket => DescriptorType::Socket,
-        FileType::CharacterDevice => DescriptorType::CharacterDevice,
-        FileType::BlockDevice => DescriptorType::BlockDevice,
-        FileType::Unknown => DescriptorType::Unknown,
-    };
-    // Before 1970 there is no time in WASI.
-    let time = |seconds: i64, nanoseconds: u64| {
-        let (seconds, nanoseconds) = (u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
-        Some(Datetime { seconds, nanoseconds })
-    };
-    DescriptorStat {
-        type_,
-        link_count: stat.st_nlink,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        data_access_timestamp: time(stat.st_atime, stat.st_atime_nsec),
-        data_modification_timestamp: time(stat.st_mtime, stat.st_mtime_nsec),
-        status_change_timestamp: time(stat.st_ctime, stat.st_ctime_nsec),
-    }
-}
-
-/// Times that a guest wants, as the kernel takes them.
-pub(super) fn times(access: NewTimestamp, change: NewTimestamp) -> Result<Timestamps, Errno> {
-    let time = |new: NewTimestamp| match new {
-        NewTimestamp::NoChange => Ok(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }),
-        NewTimestamp::Now => Ok(Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }),
-        NewTimestamp::Timestamp(Datetime { seconds, nanoseconds }) => {
-            let whole = seconds.checked_add(u64::from(nanoseconds / 1_000_000_000)).ok_or(Errno::OVERFLOW)?;
-            let tv_sec = i64::try_from(whole).map_err(|_| Errno::OVERFLOW)?;
-            Ok(Timespec { tv_sec, tv_nsec: i64::from(nanoseconds % 1_000_000_000) })
-        }
-    };
-    Ok(Timestamps { last_access: time(access)?, last_modification: time(change)? })
 }
 
 #[cfg(test)]

@@ -65,6 +65,26 @@ struct Said {
     call: u64,
     out: Out,
     last: Option<Instant>,
+    /// That it said to be done, which it does once.
+    complete: bool,
+}
+
+/// What ends a guest because it was not given what it asked for: our own words, not what it broke of.
+#[derive(Debug)]
+pub(super) struct NotGiven(String);
+
+impl std::fmt::Display for NotGiven {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotGiven {}
+
+impl NotGiven {
+    pub(super) fn because(why: impl Into<String>) -> wasmtime::Error {
+        wasmtime::Error::from(Self(why.into()))
+    }
 }
 
 impl Guest {
@@ -93,7 +113,7 @@ impl Guest {
             stdin: MemoryInputPipe::new(grant.stdin.clone()),
             began: Instant::now(),
             sequence: SAME_EACH_TIME,
-            said: Said { call, out, last: None },
+            said: Said { call, out, last: None, complete: false },
             grant,
         }
     }
@@ -102,7 +122,8 @@ impl Guest {
     pub(super) async fn report(&mut self, done: u64, total: Option<u64>, what: String) {
         let now = Instant::now();
         let soon = self.said.last.is_some_and(|last| now.duration_since(last) < PROGRESS_EVERY);
-        if soon && total != Some(done) {
+        let complete = total == Some(done) && !std::mem::replace(&mut self.said.complete, true);
+        if soon && !complete {
             return;
         }
         self.said.last = Some(now);
@@ -113,7 +134,8 @@ impl Guest {
     /// Random bytes where they are granted, and `None` where not.
     fn draw(&self, count: u64) -> wasmtime::Result<Option<Vec<u8>>> {
         if count > RANDOM_BYTES_MAX {
-            wasmtime::bail!("it asked for {count} random bytes at once, {RANDOM_BYTES_MAX} are given");
+            let why = format!("it asked for {count} random bytes at once, {RANDOM_BYTES_MAX} are given");
+            return Err(NotGiven::because(why));
         }
         if !self.grant.random {
             return Ok(None);
@@ -127,7 +149,7 @@ impl Guest {
     /// Secure randomness is there or the guest ends: nobody makes a key of a sequence that everybody knows.
     fn draw_secure(&self, count: u64) -> wasmtime::Result<Vec<u8>> {
         self.draw(count)?.ok_or_else(|| {
-            wasmtime::format_err!("it asked for secure random bytes, and randomness is not granted (ceiling.random)")
+            NotGiven::because("it asked for secure random bytes, and randomness is not granted (ceiling.random)")
         })
     }
 
@@ -334,6 +356,15 @@ impl terminal_stderr::Host for Guest {
 
 // No tool gets a socket: a name or an address could be judged by nobody here. Requests go through `wasi:http`.
 
+impl Guest {
+    /// It asked for a socket, or for a name's addresses.
+    fn refuse_socket(&self) -> SocketError {
+        let errno = Some(rustix::io::Errno::ACCESS.raw_os_error());
+        self.ledger.push(Use { errno, ..Use::new(What::Socket, Vec::new()) });
+        ErrorCode::AccessDenied.into()
+    }
+}
+
 impl network::Host for Guest {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
         error.downcast()
@@ -352,13 +383,13 @@ impl network::HostNetwork for Guest {
 
 impl tcp_create_socket::Host for Guest {
     fn create_tcp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        Err(ErrorCode::AccessDenied.into())
+        Err(self.refuse_socket())
     }
 }
 
 impl udp_create_socket::Host for Guest {
     async fn create_udp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
-        Err(ErrorCode::AccessDenied.into())
+        Err(self.refuse_socket())
     }
 }
 
@@ -368,7 +399,7 @@ impl ip_name_lookup::Host for Guest {
         _: Resource<Network>,
         _: String,
     ) -> SocketResult<Resource<ip_name_lookup::ResolveAddressStream>> {
-        Err(ErrorCode::AccessDenied.into())
+        Err(self.refuse_socket())
     }
 }
 
@@ -384,7 +415,7 @@ impl ip_name_lookup::HostResolveAddressStream for Guest {
         &mut self,
         _: Resource<ip_name_lookup::ResolveAddressStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        wasmtime::bail!("there are no names to wait for");
+        Err(NotGiven::because("there are no names to wait for"))
     }
 
     fn drop(&mut self, stream: Resource<ip_name_lookup::ResolveAddressStream>) -> wasmtime::Result<()> {

@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-/// Requests of one call that are open at the same time.
-const OPEN_MAX: usize = 32;
+/// Requests of one call that wait for their streams at the same time.
+const WAITING_MAX: usize = 32;
+/// Streams that one call has at the same time.
+const STREAMS_MAX: usize = 64;
 /// Bytes of an address that is told.
 const TOLD_BYTES_MAX: usize = 8 * 1024;
 
@@ -26,7 +28,19 @@ pub(super) type Stream = Result<OwnedFd, String>;
 
 /// Requests that wait for their streams.
 #[derive(Debug, Default)]
-pub(super) struct Streams(Mutex<Waiting>);
+pub(super) struct Streams {
+    waiting: Mutex<Waiting>,
+    /// As many more of it as there are requests that wait for their streams, or have one.
+    open: Arc<()>,
+}
+
+/// A request that waits for its stream.
+#[derive(Debug)]
+struct Expected {
+    request: u32,
+    stream: oneshot::Receiver<Stream>,
+    open: Arc<()>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -37,22 +51,22 @@ struct Waiting {
 impl Streams {
     /// A stream has come. One that nobody waits for any more is closed.
     pub(super) fn come(&self, request: u32, stream: Stream) {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).requests.remove(&request);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).requests.remove(&request);
         match waiting.map(|waiting| waiting.send(stream)) {
             Some(Ok(()) | Err(_)) | None => {}
         }
     }
 
-    fn expect(&self) -> Option<(u32, oneshot::Receiver<Stream>)> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.requests.len() >= OPEN_MAX {
+    fn expect(&self) -> Option<Expected> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.requests.len() >= WAITING_MAX || Arc::strong_count(&self.open) > STREAMS_MAX {
             return None;
         }
         let request = waiting.next;
         waiting.next = request.checked_add(1)?;
         let (sender, receiver) = oneshot::channel();
         waiting.requests.insert(request, sender);
-        Some((request, receiver))
+        Some(Expected { request, stream: receiver, open: Arc::clone(&self.open) })
     }
 }
 
@@ -103,11 +117,13 @@ impl WasiHttpHooks for Requests {
             if !granted {
                 told.errno = Some(rustix::io::Errno::ACCESS.raw_os_error());
                 ledger.push(told);
+                ledger.make_room().await;
                 return Err(Error::HttpRequestDenied);
             }
-            let Some((number, stream)) = streams.expect() else {
+            let Some(Expected { request: number, stream, open }) = streams.expect() else {
                 told.errno = Some(rustix::io::Errno::AGAIN.raw_os_error());
                 ledger.push(told);
+                ledger.make_room().await;
                 return Err(Error::ConnectionLimitReached);
             };
             // Whoever records the connection finds in the log already who asked for it.
@@ -116,13 +132,14 @@ impl WasiHttpHooks for Requests {
             out.send(&FromWorker::Connect { call, request: number }, None).await;
             let stream = stream.await.map_err(|_| Error::ConnectionTerminated)?;
             let stream = stream.map_err(|why| Error::InternalError(Some(why)))?;
-            exchange(stream, request, options).await
+            exchange(stream, open, request, options).await
         })
     }
 }
 
 async fn exchange(
     stream: OwnedFd,
+    open: Arc<()>,
     request: http::Request<WasiBody>,
     options: Option<RequestOptions>,
 ) -> Result<Answer, Error> {
@@ -130,7 +147,11 @@ async fn exchange(
     stream.set_nonblocking(true).map_err(Error::Connect)?;
     let stream = tokio::net::UnixStream::from_std(stream).map_err(Error::Connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = wasmtime_wasi::runtime::spawn(connection);
+    let connection = wasmtime_wasi::runtime::spawn(async move {
+        let ended = connection.await;
+        drop(open);
+        ended
+    });
     let answer = sender.send_request(request);
     let limit = options.and_then(|options| options.first_byte_timeout);
     let answer = match limit {
@@ -173,7 +194,7 @@ mod tests {
         let request = request.body(body).expect("a request");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let answered = runtime.block_on(async move {
-            let (answer, driven) = exchange(ours.into(), request, None).await?;
+            let (answer, driven) = exchange(ours.into(), Arc::default(), request, None).await?;
             let (head, body) = answer.into_parts();
             let driven = tokio::spawn(Box::into_pin(driven));
             let body = body.collect().await?.to_bytes();
@@ -206,10 +227,23 @@ mod tests {
     fn streams_are_for_those_who_asked_and_not_without_end() {
         let streams = Streams::default();
         streams.come(7, Err("nobody asked".to_owned()));
-        let asked: Vec<_> = (0..OPEN_MAX).map(|_| streams.expect().expect("there is room")).collect();
+        let mut asked: Vec<_> = (0..WAITING_MAX).map(|_| streams.expect().expect("there is room")).collect();
         assert!(streams.expect().is_none(), "no more at once");
         streams.come(3, Err("refused".to_owned()));
-        let mut third = asked.into_iter().nth(3).expect("it was made").1;
-        assert_eq!(third.try_recv().expect("it came").expect_err("it was refused"), "refused");
+        assert_eq!(asked.remove(3).stream.try_recv().expect("it came").expect_err("it was refused"), "refused");
+    }
+
+    /// What has come and is still open counts as well: each is a descriptor of the worker.
+    #[test]
+    fn a_call_has_an_end_of_streams() {
+        let streams = Streams::default();
+        let mut open = Vec::new();
+        for number in 0..STREAMS_MAX {
+            open.push(streams.expect().expect("there is room").open);
+            streams.come(u32::try_from(number).expect("few"), Err("the test has none".to_owned()));
+        }
+        assert!(streams.expect().is_none(), "no more at once");
+        open.pop();
+        streams.expect().expect("one was closed");
     }
 }

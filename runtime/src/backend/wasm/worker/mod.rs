@@ -14,6 +14,7 @@ mod resolve;
 mod run;
 mod streams;
 mod view;
+mod words;
 
 pub use engine::{CALLS_MAX, compatibility, compiler};
 
@@ -27,6 +28,7 @@ use http::Streams;
 use outgoing::Out;
 use resolve::Tree;
 use run::{Loaded, Shared};
+use rustix::fs::Mode;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -73,12 +75,23 @@ pub fn main(unconfined: Unconfined) -> i32 {
 
 fn run_tools(unconfined: Unconfined) -> Result<()> {
     let mut prepared = Prepared::new()?;
+    let mut umask = Mode::empty();
     let confined = unconfined
-        .irrevocably_confine_with(|| prepared.start_ticking())
+        .irrevocably_confine_with(|| {
+            umask = own_umask();
+            prepared.start_ticking()
+        })
         .map_err(|error| crate::backend::process::failed(&error))?;
     let files = confined.files.ok_or_else(|| Error::bug("a worker that runs tools was given no files"))?;
-    let surroundings = Surroundings { root: files.root, own_descriptors: files.proc_fds };
+    let surroundings = Surroundings { root: files.root, own_descriptors: files.proc_fds, umask };
     prepared.serve(confined.channel, surroundings)
+}
+
+/// What files that this process makes have not. There is one thread yet: no other makes a file between the two calls.
+fn own_umask() -> Mode {
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    umask
 }
 
 /// Where a worker that runs tools lives.
@@ -88,6 +101,8 @@ pub struct Surroundings {
     pub root: OwnedFd,
     /// The directory `/proc/self/fd` of this process.
     pub own_descriptors: OwnedFd,
+    /// What files have not that it makes.
+    pub umask: Mode,
 }
 
 impl Surroundings {
@@ -100,7 +115,14 @@ impl Surroundings {
             resolve::open_ambient_directory(path)
                 .map_err(|errno| Error::io("open the directory", path, &io::Error::from(errno)))
         };
-        Ok(Self { root: open(root)?, own_descriptors: open(Path::new("/proc/self/fd"))? })
+        // Other threads make files: it is not taken away for a moment to see what it is (proc_pid_status(5)).
+        let status = Path::new("/proc/self/status");
+        let text = std::fs::read_to_string(status).map_err(|error| Error::io("read", status, &error))?;
+        let umask = text.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let umask = umask.and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok());
+        let umask = umask.ok_or_else(|| Error::host("\"/proc/self/status\" does not tell the mask of new files"))?;
+        let umask = Mode::from_raw_mode(umask);
+        Ok(Self { root: open(root)?, own_descriptors: open(Path::new("/proc/self/fd"))?, umask })
     }
 }
 
@@ -135,7 +157,7 @@ impl Prepared {
     pub fn serve(self, channel: OwnedFd, surroundings: Surroundings) -> Result<()> {
         let Self { engine, runtime, ticker } = self;
         let ticker = ticker.ok_or_else(|| Error::bug("a worker serves before it ticks"))?;
-        let tree = Arc::new(Tree::new(surroundings.root, surroundings.own_descriptors)?);
+        let tree = Arc::new(Tree::new(surroundings.root, surroundings.own_descriptors, surroundings.umask)?);
         runtime.block_on(async move {
             let channel = Arc::new(registered(channel).map_err(|error| broken(&error))?);
             let linker = linker::linker(&engine).map_err(|error| engine::failed("link the interfaces", &error))?;

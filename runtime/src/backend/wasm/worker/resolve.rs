@@ -1,5 +1,6 @@
 //! Paths of a guest, resolved by the kernel to descriptors: what is judged, acted on and recorded is the object itself.
-//! It never compares the text of two paths, and leaves no step between looking and acting in which a name could change.
+//! It never compares the text of two paths, and what acts on a name does so in the directory that was opened for it, so that
+//! whoever exchanges names meanwhile gets the act done in that directory or not at all.
 
 use crate::error::{Error, Result as Outcome};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
@@ -7,7 +8,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// Bytes of a guest's path at most (`PATH_MAX`).
-const PATH_BYTES_MAX: usize = 4096;
+pub(super) const PATH_BYTES_MAX: usize = 4096;
 /// How often a resolution that a rename disturbed is tried again (openat2(2), EAGAIN). Whoever renames without end can
 /// keep a path from being resolved, and gets no other object by it.
 const TRIES: usize = 64;
@@ -25,6 +26,8 @@ pub(super) struct Tree {
     own_descriptors: OwnedFd,
     /// The root's own name, where it is not `/`: only where a worker shares the host's mounts.
     root_name: Vec<u8>,
+    /// What files that are made in it have not.
+    umask: Mode,
 }
 
 /// Where a path leads: the directory of its last component, and that.
@@ -41,8 +44,8 @@ impl Tree {
     ///
     /// # Errors
     /// Host: the kernel is older than Linux 5.6, or a filter keeps `openat2` from us: without it no path is resolved.
-    pub(super) fn new(root: OwnedFd, own_descriptors: OwnedFd) -> Outcome<Self> {
-        let mut tree = Self { root, own_descriptors, root_name: Vec::new() };
+    pub(super) fn new(root: OwnedFd, own_descriptors: OwnedFd, umask: Mode) -> Outcome<Self> {
+        let mut tree = Self { root, own_descriptors, root_name: Vec::new(), umask };
         tree.raw(tree.root.as_fd(), b".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), BENEATH).map_err(
             |errno| {
                 let why = crate::error::plain(&std::io::Error::from(errno));
@@ -52,6 +55,11 @@ impl Tree {
         let name = tree.name(tree.root.as_fd());
         tree.root_name = if name == b"/" { Vec::new() } else { name };
         Ok(tree)
+    }
+
+    /// What files that are made in it have not, as of any process.
+    pub(super) const fn umask(&self) -> Mode {
+        self.umask
     }
 
     /// Opens the directory that the whole view begins with.

@@ -2,9 +2,9 @@
 //! It never lets a guest keep the thread: each tick takes it back, and looks at the clock and at the processor time.
 
 use crate::backend::wasm::call::{Failure, Printed, Reply, ToolUsage};
-use crate::backend::wasm::wire::{CallRequest, Ended, Ending, Limited, cut};
+use crate::backend::wasm::wire::{ARGUMENTS_BYTES_MAX, BODY_BYTES_MAX, CallRequest, Ended, Ending, Limited, cut};
 use crate::backend::wasm::worker::engine::{Ticker, words};
-use crate::backend::wasm::worker::guest::Guest;
+use crate::backend::wasm::worker::guest::{Guest, NotGiven};
 use crate::backend::wasm::worker::http::{Granted, Requests, Streams};
 use crate::backend::wasm::worker::ledger::Ledger;
 use crate::backend::wasm::worker::outgoing::Out;
@@ -19,6 +19,13 @@ use tokio::sync::oneshot;
 use wasmtime::component::{ComponentExportIndex, ComponentType, InstancePre, Lift};
 use wasmtime::{Engine, Store, Trap};
 use wasmtime_wasi::I32Exit;
+
+/// Bytes that a guest can hand over in one call of a host function, and as its answer: three times what it can get as its
+/// arguments, so that whatever it is asked it can say again, and no more than a message takes.
+const HANDED_BYTES_MAX: usize = 48 << 20;
+const _: () = assert!(ARGUMENTS_BYTES_MAX * 3 <= HANDED_BYTES_MAX && HANDED_BYTES_MAX < BODY_BYTES_MAX);
+/// Bytes that an image counts for beside its own: what it takes in the processes that it goes through.
+const IMAGE_BYTES: usize = 128;
 
 /// A component that can be called.
 pub(super) struct Loaded {
@@ -87,6 +94,7 @@ pub(super) async fn run(
     let guest = Guest::new(call, grant, tree, requests, Arc::clone(&ledger), shared.out.clone());
     let mut store = Store::new(&shared.engine, guest);
     store.limiter(|guest| &mut guest.limiter);
+    store.set_hostcall_fuel(HANDED_BYTES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
 
@@ -108,8 +116,9 @@ pub(super) async fn run(
     let (stdout, cut_out) = guest.stdout.take();
     let (stderr, cut_err) = guest.stderr.take();
     let memory_peak_bytes = guest.limiter.peak_bytes();
-    // What is still open is closed, and told, before the account is.
+    // What is still open is closed, and told, before the account is; and of that much is told on its own.
     drop(guest);
+    ledger.make_room().await;
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ended {
         ending,
@@ -180,7 +189,7 @@ fn replied(answer: Answer, bytes_max: u64) -> Ending {
         Err(WitFailure::InvalidArguments(why)) => return Ending::Refused(Failure::InvalidArguments(cut(why))),
         Err(WitFailure::Refused(why)) => return Ending::Refused(Failure::Refused(cut(why))),
     };
-    let images = reply.images.iter().map(|image| image.media_type.len() + image.bytes.len());
+    let images = reply.images.iter().map(|image| IMAGE_BYTES + image.media_type.len() + image.bytes.len());
     let bytes = reply.text.len() + reply.structured.as_ref().map_or(0, String::len) + images.sum::<usize>();
     let observed = u64::try_from(bytes).unwrap_or(u64::MAX);
     if observed > bytes_max {
@@ -192,14 +201,24 @@ fn replied(answer: Answer, bytes_max: u64) -> Ending {
 
 /// Why a guest broke, in words that help whoever wrote it.
 fn broke(error: &wasmtime::Error, guest: &Guest, memory_bytes: u64) -> Ending {
-    if let Some(observed) = guest.limiter.refused_bytes() {
-        // What a guest does when it gets no memory is to break.
+    let refused = guest.limiter.refused_bytes();
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        let more = refused.map_or_else(String::new, |wanted| {
+            format!(", after it was refused memory: {wanted} bytes, of {memory_bytes}")
+        });
+        return Ending::Trapped { why: format!("it exited with status {status} before it answered{more}") };
+    }
+    let trap = error.downcast_ref::<Trap>();
+    // What a guest does that gets no memory is to give up or to go beyond its memory; or it has not even begun.
+    let can_be_of_memory = match trap {
+        Some(Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds) => true,
+        Some(_) => false,
+        None => error.downcast_ref::<NotGiven>().is_none(),
+    };
+    if let Some(observed) = refused.filter(|_| can_be_of_memory) {
         return Ending::Limit { limit: Limited::Memory, value: memory_bytes, observed };
     }
-    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
-        return Ending::Trapped { why: format!("it exited with status {status} before it answered") };
-    }
-    let why = match error.downcast_ref::<Trap>() {
+    let why = match trap {
         Some(Trap::StackOverflow) => "its calls went too deep: the stack is used up".to_owned(),
         Some(Trap::UnreachableCodeReached) => "it reached `unreachable`: a panic or an abort of its own".to_owned(),
         Some(trap) => trap.to_string(),

@@ -2,9 +2,10 @@
 //! It never decides about a path; what does not depend on one is wasmtime's own.
 
 use crate::backend::wasm::call::What;
-use crate::backend::wasm::worker::files::{Asked, FileState, attributes, code, follow, times};
-use crate::backend::wasm::worker::guest::Guest;
+use crate::backend::wasm::worker::files::{Asked, FileState, follow};
+use crate::backend::wasm::worker::guest::{Guest, NotGiven};
 use crate::backend::wasm::worker::streams::{At, CHUNK_BYTES, FileReader, FileWriter, read_at, write_at};
+use crate::backend::wasm::worker::words::{attributes, code, times};
 use rustix::fs::Stat;
 use rustix::io::Errno;
 use std::fs::File;
@@ -103,7 +104,7 @@ impl preopens::Host for FileView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let beginnings = self.state.beginnings().map_err(|errno| {
             let why = crate::error::plain(&std::io::Error::from(errno));
-            wasmtime::format_err!("the directories that the tool was given cannot be opened: {why}")
+            NotGiven::because(format!("the directories that the tool was given cannot be opened: {why}"))
         })?;
         let mut given = Vec::new();
         for (descriptor, name) in beginnings {
@@ -190,8 +191,10 @@ impl HostDescriptor for FileView<'_> {
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         self.heard().await;
         let directory = self.directory(&fd)?;
-        self.state.listing(directory.as_fd());
-        HostDescriptor::read_directory(&mut self.theirs(), fd).await
+        let entries = self.state.listing(directory.as_fd()).map_err(failed)?;
+        let stream = HostDescriptor::read_directory(&mut self.theirs(), fd).await?;
+        self.state.listed(stream.rep(), entries);
+        Ok(stream)
     }
 
     async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
@@ -205,7 +208,7 @@ impl HostDescriptor for FileView<'_> {
     }
 
     async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        // What is open was told when it was opened.
+        // What is open is told: a directory when it was opened, a file when it is closed.
         rustix::fs::fstat(&self.either(&fd)?).map(|stat| attributes(&stat)).map_err(failed)
     }
 
@@ -358,6 +361,9 @@ impl HostDirectoryEntryStream for FileView<'_> {
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
-        HostDirectoryEntryStream::drop(&mut self.theirs(), stream)
+        let number = stream.rep();
+        HostDirectoryEntryStream::drop(&mut self.theirs(), stream)?;
+        self.state.unlisted(number);
+        Ok(())
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn of_use(used: &ToolUse) -> Class {
         | ToolOp::Utimes
         | ToolOp::Truncate => used.op.change().map_or(class(FILE, 0, "Unknown"), of_operation),
         ToolOp::Request => class(NETWORK, 1, "Open"),
-        ToolOp::Clock | ToolOp::Random | ToolOp::Env | ToolOp::Stdin => class(BASE, 99, "Tool Use"),
+        ToolOp::Clock | ToolOp::Random | ToolOp::Env | ToolOp::Stdin | ToolOp::Socket => class(BASE, 99, "Tool Use"),
     };
     of.severity(if used.errno.is_some() { LOW } else { INFORMATIONAL })
 }

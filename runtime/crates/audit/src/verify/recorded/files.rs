@@ -170,7 +170,8 @@ impl Files {
             | ToolOp::Clock
             | ToolOp::Random
             | ToolOp::Env
-            | ToolOp::Stdin => {}
+            | ToolOp::Stdin
+            | ToolOp::Socket => {}
         }
     }
 

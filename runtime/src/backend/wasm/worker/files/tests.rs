@@ -5,10 +5,12 @@ use super::*;
 use crate::backend::wasm::call::Use;
 use crate::backend::wasm::worker::outgoing::Out;
 use crate::backend::wasm::worker::resolve::open_ambient_directory;
+use crate::backend::wasm::worker::words::times;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use wasmtime_wasi::p2::bindings::filesystem::types::NewTimestamp;
 
 /// A view with a workspace in it, beside a secret that is outside of the view.
 struct Scene {
@@ -18,6 +20,8 @@ struct Scene {
     _runtime: tokio::runtime::Runtime,
     work: OwnedFd,
 }
+
+type Opened = (Descriptor, Option<Arc<OpenFile>>);
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
@@ -39,7 +43,8 @@ impl Scene {
         };
         let ledger = Arc::new(Ledger::new(0, Out::new(Arc::new(channel))));
         let open = |path: &Path| open_ambient_directory(path).expect("it is there");
-        let tree = Tree::new(open(&outside.join("view")), open(Path::new("/proc/self/fd"))).expect("openat2 is there");
+        let (root, own) = (open(&outside.join("view")), open(Path::new("/proc/self/fd")));
+        let tree = Tree::new(root, own, Mode::from_raw_mode(0o027)).expect("openat2 is there");
         let state = FileState::new(Arc::new(tree), files, b"/ws".to_vec(), ledger);
         let work = state.tree.directory(b"/ws").expect("it is there");
         Self { outside, state, _runtime: runtime, work }
@@ -64,6 +69,33 @@ impl Scene {
         let flags = DescriptorFlags::WRITE;
         let asked = Asked::new(PathFlags::SYMLINK_FOLLOW, OpenFlags::CREATE | OpenFlags::TRUNCATE, flags);
         self.state.open_at(self.work.as_fd(), path.as_bytes(), asked.expect("it can be")).map(drop)
+    }
+
+    /// Opens something as a guest that looks.
+    fn open(&self, path: &str) -> Result<Opened, Errno> {
+        let asked = Asked::new(PathFlags::SYMLINK_FOLLOW, OpenFlags::empty(), DescriptorFlags::READ);
+        self.state.open_at(self.work.as_fd(), path.as_bytes(), asked.expect("it can be"))
+    }
+
+    /// Makes a file as a guest that makes only new ones.
+    fn make(&self, path: &str) {
+        let flags = OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        let asked = Asked::new(PathFlags::empty(), flags, DescriptorFlags::WRITE).expect("it can be");
+        self.state.open_at(self.work.as_fd(), path.as_bytes(), asked).map(drop).expect("it can be made");
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
+        let work = self.work.as_fd();
+        self.state.rename((work, from.as_bytes()), (work, to.as_bytes()))
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        let about = fs::symlink_metadata(self.view().join("ws").join(path)).expect("it is there");
+        about.permissions().mode() & 0o7777
+    }
+
+    fn set_mode(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.view().join("ws").join(path), fs::Permissions::from_mode(mode)).expect("ours");
     }
 
     /// What was told since the last time.
@@ -232,6 +264,112 @@ fn a_call_has_an_end_of_descriptors() {
     assert_eq!(scene.read("file"), Err(Errno::MFILE));
     scene.state.closed(0);
     assert_eq!(scene.read("file").expect("one was closed"), "own");
+    assert!(matches!(scene.state.beginnings(), Err(Errno::MFILE)), "nor does it begin again with three more");
+    (1..BEGINNINGS).for_each(|number| scene.state.closed(u32::try_from(number).expect("few")));
+    assert_eq!(scene.state.beginnings().expect("three were closed").len(), BEGINNINGS);
+}
+
+#[test]
+fn a_stream_holds_its_file_after_the_descriptor_is_closed() {
+    let mut scene = Scene::new(Files::Read);
+    let mut streams = Vec::new();
+    for number in 0..OPEN_MAX {
+        let (_, file) = scene.open("file").expect("there is room");
+        let number = u32::try_from(number).expect("few");
+        scene.state.opened(number, file);
+        // As a stream of it does, which stays when the descriptor goes.
+        streams.push(scene.state.file(number).cloned().expect("it is open"));
+        scene.state.closed(number);
+    }
+    assert!(matches!(scene.open("file"), Err(Errno::MFILE)));
+    streams.pop();
+    scene.open("file").expect("one is gone");
+}
+
+#[test]
+fn a_call_has_an_end_of_listed_entries() {
+    let mut scene = Scene::new(Files::Read);
+    let work = scene.state.tree.directory(b"/ws").expect("it is there");
+    // Of the host's two: a directory and a file, and the dots.
+    assert_eq!(scene.state.listing(work.as_fd()), Ok(4));
+    scene.state.listed(7, LISTED_MAX - 4);
+    assert_eq!(scene.state.listing(work.as_fd()), Ok(4), "as many as there is room for");
+    scene.state.listed(8, 1);
+    scene.told();
+    assert_eq!(scene.state.listing(work.as_fd()), Err(Errno::NOMEM));
+    scene.told_once(&What::List, "/ws", Some(Errno::NOMEM));
+    scene.state.unlisted(8);
+    assert_eq!(scene.state.listing(work.as_fd()), Ok(4), "one was closed");
+}
+
+#[test]
+fn a_directory_that_is_opened_is_told() {
+    let scene = Scene::new(Files::Read);
+    scene.open("sub/../sub").expect("it is there");
+    scene.told_once(&What::Stat, "/ws/sub", None);
+}
+
+#[test]
+fn what_a_link_would_have_said_is_not_kept_beyond_what_the_kernel_takes() {
+    let scene = Scene::new(Files::Write);
+    let says = vec![b'x'; 2 * PATH_BYTES_MAX];
+    let refused = scene.state.make_symlink(scene.work.as_fd(), &says, b"link");
+    assert_eq!(refused, Err(Errno::NAMETOOLONG));
+    scene.told_once(&What::Symlink { to: vec![b'x'; PATH_BYTES_MAX] }, "/ws/link", Some(Errno::NAMETOOLONG));
+}
+
+/// A command's own files keep their permissions, whatever can be read of them, and links are no files.
+#[test]
+fn what_a_call_did_not_make_is_renamed_as_it_is() {
+    let scene = Scene::new(Files::Write);
+    let work = scene.view().join("ws");
+    symlink("sub", work.join("link")).expect("ours");
+    symlink("nowhere", work.join("dangling")).expect("ours");
+    fs::write(work.join("closed"), "closed").expect("ours");
+    scene.set_mode("closed", 0o200);
+    rustix::fs::mknodat(rustix::fs::CWD, work.join("pipe"), FileType::Fifo, Mode::from_raw_mode(0o604), 0)
+        .expect("a pipe");
+    for (path, mode) in [("link", 0o777), ("dangling", 0o777), ("closed", 0o200), ("pipe", scene.mode("pipe"))] {
+        fs::write(work.join("target"), "old").expect("ours");
+        scene.set_mode("target", 0o755);
+        scene.rename(path, "target").unwrap_or_else(|errno| panic!("{path}: {errno}"));
+        assert_eq!(scene.mode("target"), mode, "{path}");
+        fs::remove_file(work.join("target")).expect("ours");
+    }
+}
+
+#[test]
+fn a_file_that_waits_for_its_name_is_nobodys_to_read_before() {
+    let scene = Scene::new(Files::Write);
+    let beside = ".stockade-write-0.tmp";
+    // It takes the place of one, and its permissions.
+    for mode in [0o755, 0o600, 0o200] {
+        scene.make(beside);
+        assert_eq!(scene.mode(beside), 0o600);
+        scene.set_mode("file", mode);
+        scene.rename(beside, "file").expect("it can");
+        assert_eq!(scene.mode("file"), mode);
+    }
+    // It takes nobody's, and is a new file as any other.
+    scene.make(beside);
+    scene.rename(beside, ".stockade-write-1.tmp").expect("it can");
+    assert_eq!(scene.mode(".stockade-write-1.tmp"), 0o600, "it still waits");
+    scene.rename(".stockade-write-1.tmp", "sub/new").expect("it can");
+    assert_eq!(scene.mode("sub/new"), 0o640);
+    scene.make(beside);
+    let work = scene.work.as_fd();
+    scene.state.link((work, beside.as_bytes()), (work, b"linked")).expect("it can");
+    assert_eq!(scene.mode("linked"), 0o640);
+    // What has its name already keeps what it has, moved aside and back.
+    scene.set_mode("sub/new", 0o700);
+    scene.rename("sub/new", ".stockade-write-2.tmp").expect("it can");
+    scene.rename(".stockade-write-2.tmp", "back").expect("it can");
+    assert_eq!(scene.mode("back"), 0o700);
+    // A file that was there before is nobody's to open, whatever its name is.
+    fs::write(scene.view().join("ws/.stockade-write-3.tmp"), "left").expect("ours");
+    scene.set_mode(".stockade-write-3.tmp", 0o604);
+    scene.rename(".stockade-write-3.tmp", "left").expect("it can");
+    assert_eq!(scene.mode("left"), 0o604);
 }
 
 #[derive(Default)]
