@@ -132,6 +132,7 @@ fn instance(engine: &Engine, pre: &InstancePre<()>) -> (Store<()>, Instance) {
 }
 
 /// An instance alone: the engine without a host that answers anything.
+#[expect(clippy::print_stdout, reason = "memory is no time: criterion has no line for it")]
 fn instances(c: &mut Criterion) {
     let compiler = stockade::backend::wasm::worker::compiler().expect("a compiler");
     c.bench_function("compile the no-op tool", |b| {
