@@ -13,6 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
     // A whole file stays whole with itself behind it.
     if is_whole {
         let twice = [bytes, bytes].concat();
-        assert_eq!(parse_small_blobs(&twice), (2 * entries, 2 * sound, true), "entries do not depend on what is before them");
+        assert_eq!(
+            parse_small_blobs(&twice),
+            (2 * entries, 2 * sound, true),
+            "entries do not depend on what is before them"
+        );
     }
 });
