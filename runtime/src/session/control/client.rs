@@ -57,7 +57,11 @@ impl Line {
         };
         watch.set_read_timeout(Some(REQUEST_LIMIT)).map_err(failed)?;
         watch.set_write_timeout(Some(REQUEST_LIMIT)).map_err(failed)?;
-        watch.write_all(Request::Watch(port).line().as_bytes()).map_err(failed)?;
+        match watch.write_all(Request::Watch(port).line().as_bytes()) {
+            // A session that serves too many may have answered already, and closed its end.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.map_err(failed)?,
+        }
         let mut answer = [0; 1];
         watch.read_exact(&mut answer).map_err(failed)?;
         match answer {
