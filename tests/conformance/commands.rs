@@ -216,7 +216,7 @@ fn check(stage: &mut Stage) -> Told {
     let ended = stage.answers(1, &["profile", "check", "shell", &bad, "nosuch"])?;
     same("good", ended.out().as_str(), "shell: ok\n")?;
     let known = "known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, \
-        ask, deny, protect, hold, limits, secret";
+        ask, deny, protect, hold, limits, secret, tool";
     let names = "base, shell, git, rust-dev, node-dev, python-dev, review-only, ci, locked";
     let expected = format!(
         "error: profile \"{bad}\", line 3: unknown key \"colour\" in profile\nhint: {known}\n\

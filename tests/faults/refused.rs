@@ -66,7 +66,7 @@ const PROFILES: &[Case] = &[
         code: 125,
         lines: &[
             "error: profile \"{root}/own.toml\", line 4: unknown key \"colour\" in profile",
-            "hint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, ask, deny, protect, hold, limits, secret",
+            "hint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, ask, deny, protect, hold, limits, secret, tool",
             "error: profile \"{root}/own.toml\", line 6: unknown key \"walls_s\" in limits",
             "hint: did you mean \"wall_s\"?",
         ],

@@ -164,7 +164,10 @@ fn compare(
     out: &mut Vec<Difference>,
 ) {
     for old in &before {
-        match after.iter().find(|new| new.key == old.key) {
+        // The same may stand there twice, by two reasons: of a profile and of one that it extends.
+        let with_its_reason = |new: &&Statement<'_>| new.key == old.key && new.reason == old.reason;
+        let found = after.iter().find(with_its_reason).or_else(|| after.iter().find(|new| new.key == old.key));
+        match found {
             None => out.push(Difference {
                 direction: removed,
                 before: Some(old.shown.clone()),

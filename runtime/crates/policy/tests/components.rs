@@ -224,3 +224,19 @@ fn a_grant_that_gives_less_is_another_and_shows() {
     let found = parse("p.toml", text.as_bytes()).expect_err("it is unknown").to_string();
     assert!(found.contains("\"clocks\""), "{found}");
 }
+
+/// As where a profile and one that it extends grant the same.
+#[test]
+fn what_is_granted_twice_by_two_reasons_does_not_differ_from_itself() {
+    let grant = |reason: &str| format!("[[grant.tool]]\nname = \"t\"\nreason = \"{reason}\"\n");
+    let text = format!("profile = 1\nname = \"q\"\n{}", grant("one"));
+    let extended = parse("q.toml", text.as_bytes()).unwrap_or_else(|all| panic!("\n{all}"));
+    let text = format!("profile = 1\nname = \"p\"\nextends = [\"q\"]\n{}", grant("two"));
+    let file = parse("p.toml", text.as_bytes()).unwrap_or_else(|all| panic!("\n{all}"));
+    let twice = resolve(&file, &mut |_: &ProfileName| Ok(Some(extended.clone())));
+    let twice: Profile = twice.unwrap_or_else(|all| panic!("\n{all}"));
+    assert_eq!(diff(&twice, &twice), []);
+    let once = profile(&grant("three"));
+    let differences: Vec<String> = diff(&twice, &once).iter().map(ToString::to_string).collect();
+    assert_eq!(differences[..1], ["changed: grant tool t: one -> grant tool t: three (p:3)".to_owned()]);
+}
