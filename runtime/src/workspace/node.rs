@@ -165,6 +165,9 @@ pub(super) fn describe(dir: &Dir, name: &[u8], stat: &Stat, known: Option<Digest
     Ok(Node { content, mode: stat.bits(), xattrs, mtime: stat.mtime })
 }
 
+/// How often an entry is looked at that somebody changes meanwhile.
+const LOOKS_MAX: u32 = 16;
+
 /// The entry at `path` below `root`, if there is one.
 pub(super) fn describe_at(root: &Dir, path: &RelPath, lend: Lend) -> Result<Option<(Stat, Node)>, Errno> {
     let parent = match root.walk_to_parent(path) {
@@ -172,10 +175,23 @@ pub(super) fn describe_at(root: &Dir, path: &RelPath, lend: Lend) -> Result<Opti
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
         Err(errno) => return Err(errno),
     };
+    // It may go, or become another, between two looks.
+    for _ in 1..LOOKS_MAX {
+        let Some(stat) = parent.stat(path.name())? else { return Ok(None) };
+        match describe(&parent, path.name(), &stat, None, lend) {
+            Err(errno) if is_another(errno) => {}
+            described => return described.map(|node| Some((stat, node))),
+        }
+    }
     match parent.stat(path.name())? {
         None => Ok(None),
         Some(stat) => describe(&parent, path.name(), &stat, None, lend).map(|node| Some((stat, node))),
     }
+}
+
+/// Whether an entry is not what it was when it was looked at: gone, a link where none was, or none where one was.
+pub(super) fn is_another(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::LOOP | Errno::INVAL | Errno::NOTDIR)
 }
 
 /// Runs `read` while a file of ours that the guest made unreadable is readable. Attributes need that as well as content.

@@ -143,15 +143,18 @@ impl Scan<'_> {
             }
             return Ok(());
         }
-        let host_stat = match host {
+        let mut host_stat = match host {
             Some(host) => host.stat(path.name()).named("look at", || path)?,
             None => None,
         };
         let after = self.describe_layer(&entry)?;
         let before = match (host, &host_stat) {
-            (Some(host), Some(stat)) => Some(self.describe_host(host, path, stat)?),
+            (Some(host), Some(stat)) => self.describe_host(host, path, stat)?,
             _ => None,
         };
+        if before.is_none() {
+            host_stat = None;
+        }
         if let (Some(before), Some(stat)) = (&before, &host_stat) {
             if stat.is_dir()
                 && !after.is_dir()
@@ -224,9 +227,13 @@ impl Scan<'_> {
         node::describe(dir, path.name(), &stat, known, Lend::Allowed).named("read in the layer", || path)
     }
 
-    fn describe_host(&self, host: &Dir, path: &RelPath, stat: &Stat) -> Result<Node> {
+    /// `None` when somebody took it away, or put something else there, since it was looked at.
+    fn describe_host(&self, host: &Dir, path: &RelPath, stat: &Stat) -> Result<Option<Node>> {
         let known = self.remembered(path, |seen| (seen.host, seen.before), stat);
-        node::describe(host, path.name(), stat, known, Lend::Never).named("read in the workspace", || path)
+        match node::describe(host, path.name(), stat, known, Lend::Never) {
+            Err(errno) if node::is_another(errno) => Ok(None),
+            described => described.named("read in the workspace", || path).map(Some),
+        }
     }
 
     fn remembered(
@@ -250,7 +257,7 @@ impl Scan<'_> {
         if stat.is_dir() {
             self.deleted_below(path.clone(), host)?;
         }
-        let before = self.describe_host(host, &path, &stat)?;
+        let Some(before) = self.describe_host(host, &path, &stat)? else { return Ok(()) };
         self.push(path, Some(before), None, Some(stat), None, None)
     }
 
@@ -264,7 +271,7 @@ impl Scan<'_> {
             for name in dir.names().named("list in the workspace", || &path)? {
                 let child = RelPath::child(Some(&path), &name).map_err(|fault| too_long(&path.to_string(), fault))?;
                 let Some(stat) = dir.stat(&name).named("look at", || &child)? else { continue };
-                let before = self.describe_host(&dir, &child, &stat)?;
+                let Some(before) = self.describe_host(&dir, &child, &stat)? else { continue };
                 if stat.is_dir() {
                     todo.push(child.clone());
                 }
@@ -297,7 +304,7 @@ impl Scan<'_> {
             }
             let Some(stat) = self.host.stat_at(&path).named("look at", || &path)? else { continue };
             let host = self.host.walk_to_parent(&path).named("open in the workspace", || &path)?;
-            let before = self.describe_host(&host, &path, &stat)?;
+            let Some(before) = self.describe_host(&host, &path, &stat)? else { continue };
             self.push(path, Some(before), None, Some(stat), None, None)?;
         }
         Ok(())

@@ -73,3 +73,30 @@ fn measures_are_those_that_git_gives() {
     place.write("new", "changed meanwhile\n");
     assert_eq!(measured("new"), (None, None, None), "what is not what the change names is not reported");
 }
+
+/// A file becomes a link, another file and nothing, as fast as somebody can, while the workspace is compared.
+#[test]
+fn what_others_change_meanwhile_does_not_end_a_comparison() {
+    let place = Place::new("meanwhile");
+    place.write("a", "one");
+    let layer = Layer::create(&place.state(), &place.ws(), Mode::Direct, Method::Overlay).unwrap();
+    let before = layer.snapshot().unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (file, other) = (place.ws().join("swap"), place.ws().join("other"));
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                std::os::unix::fs::symlink("a", &other).unwrap();
+                fs::rename(&other, &file).unwrap();
+                fs::write(&other, "text").unwrap();
+                fs::rename(&other, &file).unwrap();
+                fs::remove_file(&file).unwrap();
+            }
+        });
+        let compared: Vec<_> = (0..2000).map(|_| layer.after_direct_call(&before, &rules)).collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        swapping.join().unwrap();
+        let seen = compared.into_iter().map(|report| report.unwrap().changes.len()).max();
+        assert!(seen > Some(0), "nothing was ever there");
+    });
+}
