@@ -1,8 +1,8 @@
 //! MCP over standard input and output, both of its eras: a client's tool calls become calls of one warm session.
 //! It never lets a client wait for the session to be told that it is there, nor a call outlive the client that asked.
 //!
-//! The protocol has a thread with an event loop, the session has a thread of its own (the [desk]), and two more move
-//! lines ([wire]). A client that closes its end, is not there to read any more, or a signal to us ends it all: what runs is
+//! The protocol has a thread with an event loop, the session has a thread of its own (`desk`), and two more move
+//! lines (`wire`). A client that closes its end, is not there to read any more, or a signal to us ends it all: what runs is
 //! ended, what waits is not begun, the session is closed and its log sealed.
 //!
 //! What a client sees: a call that the profile refuses is a result with `isError`, the rule, what would be allowed and how
@@ -43,7 +43,7 @@ const UNREAD_LIMIT: Duration = Duration::from_secs(5);
 pub struct Ends<'a> {
     /// Where a client's messages are read.
     pub input: BorrowedFd<'a>,
-    /// Where answers are written. A client that reads none keeps this at most [`UNREAD_LIMIT`] longer than itself.
+    /// Where answers are written. A client that reads none keeps this at most `UNREAD_LIMIT` longer than itself.
     pub output: Box<dyn Write + Send>,
     /// Signals to us: each but a resized terminal ends the server.
     pub signals: &'a mut (dyn Outside + Send),

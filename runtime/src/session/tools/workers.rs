@@ -20,7 +20,7 @@ pub(super) fn wall(beside: &Arc<ProcessWall>, state: &Path) -> Result<ToolWall> 
 /// A wall that compiles and runs nothing: it needs no session.
 ///
 /// # Errors
-/// As [`wall`].
+/// As `wall`.
 pub fn compiler(state: &Path) -> Result<ToolWall> {
     let start = |kind| match kind {
         Kind::Compile => Started::confined(Worker::compiler().map_err(|error| failed(&error))?),
