@@ -149,8 +149,8 @@ fn instances(c: &mut Criterion) {
 
 /// A guest that counts to a million, with and without the checks that let it be interrupted.
 fn epochs(c: &mut Criterion) {
-    let body = "(local $n i32) (block (loop (br_if 1 (i32.ge_u (local.get $n) (i32.const 1000000)))
-        (local.set $n (i32.add (local.get $n) (i32.const 1))) (i32.store (i32.const 2048) (local.get $n)) (br 0)))
+    let body = "(local $turn i32) (block (loop (br_if 1 (i32.ge_u (local.get $turn) (i32.const 1000000)))
+        (local.set $turn (i32.add (local.get $turn) (i32.const 1))) (i32.store (i32.const 2048) (local.get $turn)) (br 0)))
         (call $answer (local.get $p) (i32.const 0))";
     for (epochs, name) in
         [(Epochs::On, "a million turns, interruptible"), (Epochs::Off, "a million turns, not interruptible")]
