@@ -176,16 +176,14 @@ pub(super) fn describe_at(root: &Dir, path: &RelPath, lend: Lend) -> Result<Opti
         Err(errno) => return Err(errno),
     };
     // It may go, or become another, between two looks.
-    for _ in 1..LOOKS_MAX {
+    let mut looks = 0;
+    loop {
         let Some(stat) = parent.stat(path.name())? else { return Ok(None) };
+        looks += 1;
         match describe(&parent, path.name(), &stat, None, lend) {
-            Err(errno) if is_another(errno) => {}
+            Err(errno) if is_another(errno) && looks < LOOKS_MAX => {}
             described => return described.map(|node| Some((stat, node))),
         }
-    }
-    match parent.stat(path.name())? {
-        None => Ok(None),
-        Some(stat) => describe(&parent, path.name(), &stat, None, lend).map(|node| Some((stat, node))),
     }
 }
 

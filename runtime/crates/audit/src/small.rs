@@ -60,19 +60,18 @@ impl<R: Read> Entries<R> {
     /// # Errors
     /// As reading.
     pub(crate) fn next(&mut self) -> io::Result<Next> {
-        let mut head = [0; HEAD_BYTES];
-        match read_full(&mut self.reader, &mut head)? {
-            0 => return Ok(Next::End),
-            HEAD_BYTES => {}
-            _ => return Ok(Next::Cut),
+        let head = read_up_to(&mut self.reader, HEAD_BYTES)?;
+        if head.is_empty() {
+            return Ok(Next::End);
         }
-        let (hash, length) = head.split_first_chunk::<32>().expect("it is longer");
-        let length = usize::from(u16::from_be_bytes(length.try_into().expect("two are left")));
+        let Some((hash, length)) = head.split_first_chunk::<32>() else { return Ok(Next::Cut) };
+        let Ok(length) = length.try_into() else { return Ok(Next::Cut) };
+        let length = usize::from(u16::from_be_bytes(length));
         if !(STORED_BYTES_MIN..=STORED_BYTES_MAX).contains(&length) {
             return Ok(Next::Cut);
         }
-        let mut stored = vec![0; length];
-        if read_full(&mut self.reader, &mut stored)? != length {
+        let stored = read_up_to(&mut self.reader, length)?;
+        if stored.len() != length {
             return Ok(Next::Cut);
         }
         let at = self.at + HEAD_BYTES as u64;
@@ -81,17 +80,10 @@ impl<R: Read> Entries<R> {
     }
 }
 
-/// As many bytes as there are, up to the buffer's length.
-fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
-            Ok(0) => break,
-            Ok(n) => read += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// As many bytes as there are, up to a number.
+fn read_up_to(reader: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut read = Vec::with_capacity(bytes);
+    reader.take(bytes as u64).read_to_end(&mut read)?;
     Ok(read)
 }
 
@@ -163,10 +155,7 @@ impl SmallIndex {
         let Some((at, length)) = self.places.get(hash).copied() else { return Ok(None) };
         let path = small_path(dir);
         let mut reader = disk.read(&path, at).at("open", &path)?;
-        let mut stored = vec![0; length];
-        let read = read_full(&mut reader, &mut stored).at("read", &path)?;
-        stored.truncate(read);
-        Ok(Some(stored))
+        read_up_to(&mut reader, length).at("read", &path).map(Some)
     }
 
     /// A log that is being written has more of them later; half an entry may be whole by then.
