@@ -5,7 +5,7 @@
 mod common;
 
 use common::{
-    Scratch, again_as_ordinary_user, again_below_a_listener, collect, command, landlock_plan, plan, recording, start,
+    Output, Scratch, again_as_ordinary_user, again_below_a_listener, collect, command, landlock_plan, plan, recording, start,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use stockade_jail::plan::{Plan, Record};
 use stockade_jail::recorder::{
     Asked, Event, Events, Grade, Happened, How, NameChange, Origin, Peer, ProcessId, Property,
 };
-use stockade_jail::{Sandbox, Status, Stdio};
+use stockade_jail::{Running, Sandbox, Status, Stdio};
 
 #[test]
 fn as_an_ordinary_user() {
@@ -44,6 +44,20 @@ impl Recorded {
     fn run(&self, argv: &[&str]) -> (Status, String, Vec<Event>) {
         let running = self.sandbox.spawn(&command(argv), Stdio::Pipes).expect("it starts");
         let number = running.number();
+        let (output, events) = self.take(running);
+        let main = events.iter().find_map(|event| match event.what {
+            Happened::Started { origin: Origin::Call(of), .. } if of == number => Some(event.process),
+            _ => None,
+        });
+        assert_eq!(main, output.ended.exits.first().map(|exit| exit.process), "{events:?}");
+        let stdout = format!("{}{}", output.text(), String::from_utf8_lossy(&output.stderr));
+        check_lives(&events);
+        (output.ended.status, stdout, events)
+    }
+
+    /// Takes what is told of a call until it has ended.
+    #[track_caller]
+    fn take(&self, running: Running) -> (Output, Vec<Event>) {
         let collected = std::thread::spawn(move || collect(running));
         let mut events = Vec::new();
         while !collected.is_finished() {
@@ -53,14 +67,7 @@ impl Recorded {
         let output = collected.join().expect("no panic").expect("it runs");
         // Everything of the call is there once its end was told.
         self.events.drain(|event| events.push(event)).expect("events");
-        let main = events.iter().find_map(|event| match event.what {
-            Happened::Started { origin: Origin::Call(of), .. } if of == number => Some(event.process),
-            _ => None,
-        });
-        assert_eq!(main, output.ended.exits.first().map(|exit| exit.process), "{events:?}");
-        let stdout = format!("{}{}", output.text(), String::from_utf8_lossy(&output.stderr));
-        check_lives(&events);
-        (output.ended.status, stdout, events)
+        (output, events)
     }
 
     #[track_caller]
@@ -375,16 +382,35 @@ fn a_full_ring_holds_the_guest_and_loses_nothing() {
     let running = recorded.sandbox.spawn(&command(&["sh", "-c", line]), Stdio::Pipes).expect("it starts");
     // Nobody drains: it stops where the ring is full.
     assert!(running.wait_timeout(Duration::from_secs(3)).expect("it runs").is_none());
-    let collected = std::thread::spawn(move || collect(running));
-    let mut events = Vec::new();
-    while !collected.is_finished() {
-        recorded.events.wait(Duration::from_millis(20)).expect("a wait");
-        recorded.events.drain(|event| events.push(event)).expect("events");
-    }
-    recorded.events.drain(|event| events.push(event)).expect("events");
-    assert_eq!(collected.join().expect("no panic").expect("it runs").ended.status, Status::Exited(0));
+    let (output, events) = recorded.take(running);
+    assert_eq!(output.ended.status, Status::Exited(0));
     check_lives(&events);
     assert_eq!(paths_opened(&events).len(), 6000);
+}
+
+/// Killed while a file was made on its behalf, a process is not said to have ended before the file is told of.
+#[test]
+fn a_call_that_is_killed_has_every_file_told_that_it_made() {
+    let scratch = Scratch::new();
+    let recorded = Recorded::start(&plan(scratch.path()));
+    let mut made = 0;
+    for turn in 0..150 {
+        let line = format!("i=0; while :; do : > /w/{turn}-$i; i=$((i+1)); done");
+        let running = recorded.sandbox.spawn(&command(&["sh", "-c", &line]), Stdio::Pipes).expect("it starts");
+        assert!(running.wait_timeout(Duration::from_millis(2 + turn % 7)).expect("it runs").is_none());
+        running.kill(None);
+        let (_, events) = recorded.take(running);
+        check_lives(&events);
+        let told: BTreeSet<String> = paths_opened(&events).into_iter().collect();
+        for entry in std::fs::read_dir(scratch.path()).expect("a directory") {
+            let entry = entry.expect("an entry");
+            let name = format!("/w/{}", entry.file_name().display());
+            assert!(told.contains(&name), "turn {turn}: {name} is there, and nothing told of it");
+            std::fs::remove_file(entry.path()).expect("removed");
+            made += 1;
+        }
+    }
+    assert!(made > 150, "they were killed while they made files: {made}");
 }
 
 #[test]

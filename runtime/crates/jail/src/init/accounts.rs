@@ -54,7 +54,7 @@ impl Init {
         let call = processes.call_of(process);
         drop(processes);
         let Some(reaped) = sys::reap(Some(pid), libc::WNOHANG)? else { return Ok(false) };
-        self.shared.processes().end(process, Some(status(reaped.status)));
+        self.shared.processes_after_opens().end(process, Some(status(reaped.status)));
         self.account(&reaped, process, Owner { call, session });
         Ok(true)
     }

@@ -1,4 +1,4 @@
-//! Keeps the init from starting a call while a file is open for a guest.
+//! Keeps the init from starting a call, and from saying that a process ended, while a file is open for a guest.
 //! It never keeps the recorder waiting longer than a fork takes.
 //!
 //! Threads share their table of descriptors, and a call's process is born with a copy of it, which it closes when it

@@ -49,6 +49,13 @@ impl Shared {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The processes, for whoever says that some of them ended. A process can be killed while a file is opened on its
+    /// behalf: that is over by now and written down, and another open is not begun for who is gone.
+    pub(crate) fn processes_after_opens(&self) -> MutexGuard<'_, Processes> {
+        drop(self.gate.pass());
+        self.processes()
+    }
+
     /// Where the kernel writes the number of a call's main process.
     pub(crate) const fn child(&self) -> &AtomicI32 {
         &self.child
