@@ -105,8 +105,8 @@ impl Steps {
         series.time("· look after", || settle::after(layer, profile, before, known))?;
         series.time("· seal", || {
             let Ran::Ended(run) = &ran else { unreachable!("{PROGRAM} is there") };
-            self.journal.saw(&[Record::new(records::process(&run.main)).of_call(&id)])?;
-            self.journal.seal(&id, records::outcome(&ran, Some(run.main.process.0), [None, None]))
+            let seen = vec![Record::new(records::process(&run.main)).of_call(&id)];
+            self.journal.seal(&id, seen, records::outcome(&ran, Some(run.main.process.0), [None, None]))
         })?;
         Ok(())
     }

@@ -58,16 +58,18 @@ fn grant(files: Files) -> CallGrant {
         files,
         directory: PathBuf::from("/"),
         network: false,
+        sockets: false,
         clocks: false,
         random: false,
         env: Vec::new(),
-        stdin: Vec::new(),
+        arguments: false,
+        stdin: false,
         limits: Limits { wall: Duration::from_secs(60), ..Limits::default() },
     }
 }
 
 fn call(wall: &ToolWall, component: &Component, grant: &CallGrant, arguments: &str) {
-    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
     let (mut used, mut progress) = (|_| Ok(()), |_| ());
     let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut progress, outside: &mut Alone };
     let ran = wall.run_arguments(arguments.to_owned(), component, grant, io).expect("it runs");

@@ -17,6 +17,7 @@ mod requests;
 mod served;
 mod servers;
 mod services;
+mod sockets;
 mod tools;
 mod vault;
 mod walls;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             exchange::stories(),
             vault::stories(),
             tools::stories(),
+            sockets::stories(),
         ];
         parts.into_iter().flatten().map(|story| story.trial(person, world::THEATRE)).collect()
     })

@@ -16,18 +16,23 @@ pub(crate) fn stories() -> Vec<Story> {
 }
 
 /// What came of a session.
-struct Heard {
-    answers: Vec<Value>,
-    log: String,
-    seen: String,
+pub(crate) struct Heard {
+    pub(crate) answers: Vec<Value>,
+    pub(crate) log: String,
+    pub(crate) seen: String,
 }
 
 impl Heard {
     /// Has these arguments fetched in one session, and proves its log.
     fn of(stage: &Stage, profile: &str, calls: &[Value]) -> Result<Self, Stop> {
+        Self::of_tool(stage, profile, "fetch", calls)
+    }
+
+    /// Calls a tool with these arguments in one session, and proves its log.
+    pub(crate) fn of_tool(stage: &Stage, profile: &str, tool: &str, calls: &[Value]) -> Result<Self, Stop> {
         let mut program = stage.program(&["{bin}/stockade", "session", "--workspace", "{ws}", "--profile", profile]);
         for args in calls {
-            let call = json!({ "call": { "tool": "fetch", "args": args } });
+            let call = json!({ "call": { "tool": tool, "args": args } });
             program.input.extend(format!("{call}\n").into_bytes());
         }
         let ended = stage.go(&program)?;
@@ -43,18 +48,18 @@ impl Heard {
         Ok(heard)
     }
 
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         format!("{:#?}\n--- log\n{}\n--- upstream\n{}", self.answers, self.log, self.seen)
     }
 
-    fn says(&self, n: usize, words: &[&str]) -> Told {
+    pub(crate) fn says(&self, n: usize, words: &[&str]) -> Told {
         let answer = self.answers.get(n).map(ToString::to_string).unwrap_or_default();
         words
             .iter()
             .try_for_each(|word| must(answer.contains(word), || format!("no {word:?} in answer {n}: {}", self.told())))
     }
 
-    fn logged(&self, records: &[&[&str]]) -> Told {
+    pub(crate) fn logged(&self, records: &[&[&str]]) -> Told {
         records.iter().try_for_each(|words| {
             let has = self.log.lines().any(|line| words.iter().all(|word| line.contains(word)));
             must(has, || format!("no record with {words:?} in {}", self.told()))

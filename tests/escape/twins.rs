@@ -33,7 +33,7 @@ const TWINS: &[Twin] = &[
         "job_control",
         "shell",
         &[],
-        "set -m; sleep 0.2 & jobs | grep -q Running; kill -STOP %1; sleep 0.1; jobs | grep -q Stopped; kill -CONT %1; fg %1 >/dev/null",
+        "set -m; sleep 2 & jobs | grep -q Running; kill -STOP %1; sleep 0.1; jobs | grep -q Stopped; kill -CONT %1; fg %1 >/dev/null",
     ),
     twin("traps_and_signals", "shell", &[], "trap 'got=1' USR1; kill -USR1 $$; [ \"$got\" = 1 ]"),
     twin("background_and_wait", "shell", &[], "(exit 3) & wait $!; [ $? = 3 ]"),

@@ -82,6 +82,10 @@ impl Tool {
         let state = State { wasi: builder.build(), table: ResourceTable::new() };
         let mut store = Store::new(&self.engine, state);
         let instance = self.instance.instantiate(&mut store).expect("it instantiates");
+        // As the runtime does it from the second call on.
+        if let Some(prepare) = instance.get_func(&mut store, "prepare") {
+            prepare.call(&mut store, &[], &mut []).expect("it can be prepared");
+        }
         let call = instance.get_func(&mut store, "call").expect("its one export");
         let mut results = [Val::Bool(false)];
         call.call(&mut store, &[Val::String(arguments.to_string())], &mut results).expect("it does not trap");

@@ -115,6 +115,15 @@ fn each_call_begins_anew() {
 }
 
 #[test]
+fn what_an_interpreter_did_to_be_prepared_does_not_show() {
+    let code = "import sys\nprint(sorted(name for name in globals() if name[0] != '_'), sys.argv, __name__, len(sys.stdin.read()))\n\
+                try:\n    Point\nexcept NameError as error:\n    print(error)";
+    let answer = run(code);
+    assert_eq!(answer["stdout"], "['sys'] ['-c'] __main__ 0\nname 'Point' is not defined\n", "{answer}");
+    assert_eq!(answer["stderr"], "");
+}
+
+#[test]
 fn randomness_is_not_that_of_the_snapshot() {
     let code = "import random, uuid, os; (random.random(), uuid.uuid4().hex, os.urandom(4))";
     assert_ne!(run(code)["value"], run(code)["value"]);

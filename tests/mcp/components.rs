@@ -49,6 +49,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("components::what_a_component_calls_itself_is_no_tool_of_a_client", renamed),
         Story::new("components::a_profile_whose_components_cannot_be_listed_does_not_serve_without_them", unlisted),
         Story::new("components::no_structured_content_misses_its_schema", fits),
+        Story::new("components::a_program_of_somebody_else_is_offered_with_what_it_takes_and_answers", program),
         Story::new("components::what_is_denied_is_not_offered_as_granted", denied),
         Story::new("components::wrong_arguments_of_each_tool_are_told", |stage| {
             let mut client = Client::greeted(stage, &[])?;
@@ -198,6 +199,42 @@ fn fits(stage: &mut Stage) -> Told {
         must(told.get("isError") == Some(&json!(false)), || format!("{name} {arguments}: {told}"))?;
     }
     client.bye()
+}
+
+/// A program for wasm32-wasip2, packed as a tool.
+const PROGRAM: &[u8] = include_bytes!("../../tools-wasm/guests/program.wasm");
+
+fn program(stage: &mut Stage) -> Told {
+    stage.scene.file_with_mode("{root}/program.wasm", "", 0o600)?;
+    std::fs::write(stage.scene.path("{root}/program.wasm"), PROGRAM)?;
+    let rules = "extends = [\"shell\"]\n[[tool]]\nname = \"say\"\nfile = \"program.wasm\"\nreason = \"r\"\n\
+                 [[grant.tool]]\nname = \"say\"\nstdin = false\nreason = \"r\"\n";
+    let profile = stage.profile("program", rules)?;
+    let mut client = Client::greeted(stage, &["--profile", &profile])?;
+    let tool = tools(&mut client)?.into_iter().find(|tool| tool.get("name") == Some(&json!("say")));
+    let tool = tool.ok_or_else(|| "it is not offered".to_owned())?;
+    must(tool.pointer("/inputSchema/properties/args/type") == Some(&json!("array")), || tool.to_string())?;
+    let output = tool.get("outputSchema").cloned().unwrap_or_default();
+    for (words, status) in [(json!(["echo", "a", "b"]), 0), (json!(["fail"]), 1)] {
+        let told = client.call("say", json!({ "args": words }))?;
+        must(told.get("isError") == Some(&json!(false)), || told.to_string())?;
+        let said = told.get("structuredContent").cloned().unwrap_or_default();
+        let wrong = misfit(&said, &output, "say");
+        must(wrong.is_empty(), || format!("{wrong:?}\n{told}"))?;
+        same("status", said.get("status").cloned(), Some(json!(status)))?;
+        must(text(&told).contains(if status == 0 { "a|b" } else { "[exit status 1]" }), || text(&told))?;
+    }
+    for (arguments, says) in [
+        (json!({ "args": "echo" }), "\"/args\" is \"echo\", and has to be an array"),
+        (json!({ "words": [] }), "\"/words\" is not known: there are args, stdin"),
+        (json!({ "args": ["cat"], "stdin": "x" }), "the profile does not grant it"),
+    ] {
+        let told = client.call("say", arguments)?;
+        must(told.get("isError") == Some(&json!(true)), || told.to_string())?;
+        must(text(&told).contains("invalid arguments: ") && text(&told).contains(says), || text(&told))?;
+    }
+    client.bye()?;
+    stage.answers(0, &["verify", "last"]).map(drop)
 }
 
 /// Skips a story whose tools this build does not have.

@@ -27,6 +27,8 @@ const LAYERS: &[(&str, &[i64], i32)] = &[
     ("mount-api", &[libc::SYS_open_tree, libc::SYS_move_mount, libc::SYS_fsopen], libc::ENOSYS),
     ("mount-attributes", &[libc::SYS_mount_setattr], libc::ENOSYS),
     ("new-root", &[libc::SYS_pivot_root], libc::ENOMEM),
+    ("openat2", &[libc::SYS_openat2], libc::ENOSYS),
+    ("openat2-forbidden", &[libc::SYS_openat2], libc::EPERM),
     ("close-range", &[libc::SYS_close_range], libc::ENOSYS),
     ("keyring", &[libc::SYS_keyctl], libc::ENOSYS),
     ("user-namespaces", &[libc::SYS_unshare, libc::SYS_clone3], libc::EPERM),

@@ -24,6 +24,9 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("components::a_built_in_name_is_not_taken_by_another", taken),
         Story::new("components::a_denial_says_what_is_allowed_instead", denied),
         Story::new("components::wrong_arguments_are_told_and_do_nothing", arguments),
+        Story::new("components::arguments_that_do_not_fit_the_manifest_do_not_run", misfits),
+        Story::new("components::a_reply_that_does_not_fit_the_manifest_is_the_components_fault", broken),
+        Story::new("components::a_schema_that_nobody_can_keep_is_refused", hostile),
         Story::new("components::inspecting_shows_what_is_asked_for_and_what_is_given", inspected),
     ]
 }
@@ -34,14 +37,33 @@ fn profile(stage: &Stage, tools: &str) -> Result<String, Stop> {
     stage.profile("mine", &format!("extends = [\"shell\"]\n{grant}{tools}"))
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Puts a component somewhere, which only its user can write.
-fn put(stage: &Stage, path: &str, bytes: &[u8]) -> Told {
+pub(crate) fn put(stage: &Stage, path: &str, bytes: &[u8]) -> Told {
     stage.scene.file_with_mode(path, "", 0o600)?;
     Ok(fs::write(stage.scene.path(path), bytes)?)
+}
+
+/// A component without its manifest, which our own build puts at its end; and that section.
+pub(crate) fn unpacked(bytes: &[u8]) -> Result<(&[u8], &[u8]), Stop> {
+    const NAME: &[u8] = b"\x0dstockade:tool{";
+    // Before it: the number of the section, and its length in two bytes.
+    let place = bytes.windows(NAME.len()).rposition(|window| window == NAME).and_then(|place| place.checked_sub(3));
+    place.and_then(|place| bytes.split_at_checked(place)).ok_or_else(|| Stop::Fail("there is no manifest".to_owned()))
+}
+
+/// A component with another manifest.
+pub(crate) fn repacked(bytes: &[u8], manifest: &str) -> Result<Vec<u8>, Stop> {
+    let (bare, _) = unpacked(bytes)?;
+    let body = [b"\x0dstockade:tool", manifest.as_bytes()].concat();
+    let seven = |bits: usize| u8::try_from(bits & 0x7f).unwrap_or(0);
+    // One byte is written in two as well: LEB128 may be longer than it need be.
+    let length = [seven(body.len()) | 0x80, seven(body.len() >> 7)];
+    must(body.len() < 128 * 128, || format!("{} bytes are not written in two", body.len()))?;
+    Ok([bare, &[0], &length, &body].concat())
 }
 
 fn call(name: &str) -> serde_json::Value {
@@ -201,6 +223,101 @@ fn arguments(stage: &mut Stage) -> Told {
         session.says(n, "refused", &["invalid-arguments"])?;
     }
     must(!session.log.contains("fs.outcome"), || session.told())
+}
+
+/// The component that answers and does nothing, with these schemas in its manifest.
+fn with_schemas(stage: &Stage, input: serde_json::Value, output: serde_json::Value) -> Result<String, Stop> {
+    let mut manifest = json!({ "name": "mine", "version": "1", "description": "d", "input_schema": input });
+    if let (Some(members), false) = (manifest.as_object_mut(), output.is_null()) {
+        members.insert("output_schema".to_owned(), output);
+    }
+    put(stage, "{root}/mine.wasm", &repacked(COMPONENT, &manifest.to_string())?)?;
+    profile(stage, "[[tool]]\nname = \"mine\"\nfile = \"mine.wasm\"\nreason = \"r\"\n")
+}
+
+fn misfits(stage: &mut Stage) -> Told {
+    let entry = json!({ "type": "object", "properties": { "line": { "type": "integer", "minimum": 1 } }, "required": ["line"] });
+    let input = json!({
+        "type": "object",
+        "properties": { "places": { "type": "array", "items": { "$ref": "#/$defs/entry" }, "maxItems": 3 },
+                        "how": { "enum": ["fast", "well"] }, "name": { "pattern": "^[a-z]+$" } },
+        "required": ["places"],
+        "additionalProperties": false,
+        "$defs": { "entry": entry },
+    });
+    let profile = with_schemas(stage, input, serde_json::Value::Null)?;
+    let mine = |args: serde_json::Value| tool("mine", args);
+    let deep = format!("{}{}", "[".repeat(60), "]".repeat(60));
+    let deep: serde_json::Value = serde_json::from_str(&deep).unwrap_or_default();
+    let calls = [
+        mine(json!({ "places": [{ "line": 1 }], "how": "well", "name": "a" })),
+        mine(json!({})),
+        mine(json!({ "places": [{ "line": 1 }, { "line": "2" }] })),
+        mine(json!({ "places": [{ "line": 0 }] })),
+        mine(json!({ "places": [{}] })),
+        mine(json!({ "places": [], "how": "cheap" })),
+        mine(json!({ "places": [], "name": "A" })),
+        mine(json!({ "places": [], "more\u{1b}[31m": 1 })),
+        mine(json!({ "places": deep })),
+        mine(json!({ "places": [{ "line": 1 }], "name": "x".repeat(900_000) })),
+    ];
+    let session = Session::of(stage, &["--profile", &profile], &calls)?;
+    session.says(0, "reply", &["text"])?;
+    for (n, words) in [
+        (1, &["/places", "is missing"][..]),
+        (2, &["/places/1/line", "has to be a whole number"]),
+        (3, &["/places/0/line", "is 0, and has to be at least 1"]),
+        (4, &["/places/0/line", "is missing"]),
+        (5, &["/how", "fast", "well"]),
+        (6, &["/name", "pattern", "^[a-z]+$"]),
+        (7, &["is not known: there are how, name, places"]),
+        (8, &["/places/0", "has to be an object"]),
+        (9, &["too much to be held against the schema"]),
+    ] {
+        session.says(n, "refused", &["invalid-arguments", "tool inspect"])?;
+        session.says(n, "refused", words)?;
+        must(session.answer(n).to_string().len() < 3000, || session.told())?;
+    }
+    // They were permitted, and did not run: each ends as a refusal of the tool does.
+    session.logged(&[&["\"k\":\"tool.end\"", "\"status\":1", "\"uses\":0", "\"tc\":\"tc_2\""]])
+}
+
+fn broken(stage: &mut Stage) -> Told {
+    let any = json!({ "type": "object" });
+    let strict = json!({ "type": "object", "required": ["lines"] });
+    let profile = with_schemas(stage, any.clone(), strict)?;
+    let session = Session::of(stage, &["--profile", &profile], &[call("mine")])?;
+    session.says(0, "failed", &["not what its manifest promises", "/lines", "is missing"])?;
+    must(session.answer(0).get("reply").is_none(), || session.told())?;
+    session.logged(&[&["\"k\":\"tool.end\"", "\"cause\":\"error\"", "output_schema"]])?;
+    // The control: the same reply, where nothing else was promised.
+    let profile = with_schemas(stage, any.clone(), any)?;
+    let session = Session::of(stage, &["--profile", &profile], &[call("mine")])?;
+    session.says(0, "reply", &["structured"])
+}
+
+fn hostile(stage: &mut Stage) -> Told {
+    let of = |a: serde_json::Value| json!({ "type": "object", "properties": { "a": a } });
+    let nested = (0..100).fold(json!({}), |inner, _| json!({ "not": inner }));
+    for (schema, says) in [
+        (of(json!({ "$ref": "https://example.com/schema" })), "lead to a place in the same schema"),
+        (of(json!({ "$ref": "file:///etc/passwd" })), "lead to a place in the same schema"),
+        (json!({ "type": "object", "$ref": "#" }), "leads back to itself"),
+        (of(json!({ "pattern": "^(a+)\\1$" })), "linear time"),
+        (of(json!({ "pattern": "((((a{99}){99}){99}){99})" })), "too large"),
+        (of(json!({ "unevaluatedProperties": false })), "is not kept here"),
+        (of(json!({ "type": "any" })), "is one of"),
+    ] {
+        let profile = with_schemas(stage, schema.clone(), serde_json::Value::Null)?;
+        let told = stage.answers(125, &["tool", "inspect", "mine", "--workspace", "{ws}", "--profile", &profile])?;
+        must(told.err().contains(says) && told.err().contains("hint: "), || format!("{schema}: {}", told.told()))?;
+        let session = Session::of(stage, &["--profile", &profile], &[call("mine")])?;
+        session.says(0, "denied", &[says])?;
+    }
+    // The control: what is deep and large, and can be kept.
+    let profile = with_schemas(stage, of(nested), serde_json::Value::Null)?;
+    let session = Session::of(stage, &["--profile", &profile], &[call("mine")])?;
+    session.says(0, "reply", &["text"])
 }
 
 fn inspected(stage: &mut Stage) -> Told {

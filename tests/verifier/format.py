@@ -171,7 +171,7 @@ NUM = number(2**64)
 LOOKS, CHANGES = "read list stat readlink", "open unlink rmdir rename link symlink mkdir chmod utimes truncate"
 FILE_USES = f"{LOOKS} write {CHANGES}"
 TYPES = {
-    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks wasi port exchange"),
+    "num": NUM, "num16": number(2**16), "num32": number(2**32), "via": one_of("direct http socks wasi wasi-tcp port exchange"),
     "rules": lambda v: type(v) is list and v != [] and all(type(rule) is str for rule in v), "some": number(2**64, 1), "int": number(2**31, -(2**31)), "path": is_path,
     "str": lambda v: type(v) is str, "text": lambda v: type(v) is str and v != "", "sid": matches(ULID.pattern[:-2]),
     "hex": matches("[0-9a-f]{64}"), "vkey": is_vkey, "digest": is_digest, "counts": is_counts,
@@ -191,8 +191,8 @@ TYPES = {
     "flags": matches("(R|W|RW)" + "".join(f"(\\|{flag})?" for flag in "APPEND CREAT EXCL TRUNC TMPFILE NOFOLLOW".split())),
     "fsop": one_of("unlink rmdir rename exchange link symlink mkdir mknod chmod chown utimes truncate setxattr removexattr"),
     "ask": one_of("connect bind listen send"),
-    "files3": one_of("none read write"), "net2": one_of("none requests"), "errno": lambda v: TYPES["int"](v) and v != 0,
-    "toolop": one_of(f"{FILE_USES} request clock random env stdin socket"),
+    "files3": one_of("none read write"), "net4": one_of("none requests sockets requests+sockets"), "errno": lambda v: TYPES["int"](v) and v != 0,
+    "toolop": one_of(f"{FILE_USES} request connect moved lookup clock random env stdin args socket"),
     "act": lambda v: any(is_object(s)(v) for s in ("begin:num", "file:change", "end:num")),
 }
 KINDS = {
@@ -217,7 +217,7 @@ KINDS = {
     "secret.use": "r:num name:str v:num host:str place:str rule:str", "secret.canary": "c?:num name?:str host:str place:str",
     "secret.rotate": "name:str was:num v:num kept:kept why?:str",
     "secret.scrub": "r?:num name:str form:str count:num place:str",
-    "tool.start": "t:num tool:str h:hex files:files3 net:net2",
+    "tool.start": "t:num tool:str h:hex files:files3 net:net4",
     "tool.use": "t:num op:toolop path?:path path_h?:hex to?:path to_h?:hex host?:str port?:num16 fl?:flags value?:num errno?:errno"
                 " ino?:inode was?:absent r?:num w?:num below?:some times?:times",
     "tool.end": "t:num cause:cause status:int why?:text wall_us:num cpu_us:num mem_bytes:num uses:num",
@@ -251,7 +251,7 @@ def is_use(v):
     op, has = v["op"], set(v) - {"t", "op"}
     hashed = all(name in v for name in ("path", "to") if f"{name}_h" in v)
     refused = "errno" in v and has & {"r", "w", "ino", "was"}
-    counted = {"read": {"r"}, "write": {"r", "w"}, "random": {"r"}, "stdin": {"r"}, "open": {"ino", "was"}}.get(op, set())
+    counted = {"read": {"r"}, "write": {"r", "w"}, "random": {"r"}, "stdin": {"r"}, "moved": {"r", "w"}, "open": {"ino", "was"}}.get(op, set())
     if not hashed or refused:
         return False
     if "below" in v:
@@ -259,7 +259,7 @@ def is_use(v):
         return quiet and "path" in v and has <= {"path", "path_h", "errno", "below"} | counted - {"ino", "was"}
     must = {"path"} if op in FILE_USES.split() else set()
     must |= {"rename": {"to"}, "link": {"to"}, "symlink": {"to"}, "chmod": {"value"}, "truncate": {"value"}, "open": {"fl"},
-             "request": {"host", "port"}}.get(op, set())
+             **dict.fromkeys(("request", "connect", "moved"), {"host", "port"}), "lookup": {"host"}}.get(op, set())
     if "errno" not in v and not must <= has or not has <= must | counted | {"path_h", "to_h", "errno", "times"}:
         return False
     flags = set(v.get("fl", "W").split("|"))

@@ -6,7 +6,7 @@ It decides nothing, as rules.py, which takes these in. Every case is made with a
 from doubles import FILE, H, H2, RECORDER, changed, opened, outcome
 from forge import HASH
 
-GIVEN = {"t": 1, "tool": "edit", "h": HASH, "files": "write", "net": "requests"}
+GIVEN = {"t": 1, "tool": "edit", "h": HASH, "files": "write", "net": "requests+sockets"}
 ENDED = {"t": 1, "cause": "exit", "status": 0, "wall_us": 9, "cpu_us": 8, "mem_bytes": 65536}
 RESULT = {"cause": "exit", "status": 0, "wall_us": 9, "cpu_us": 8, "t": 1}
 USES = 915
@@ -25,6 +25,14 @@ def use(op, path=None, **more):
 
 def request(host="a.b", **more):
     return use("request", host=host, port=443, **more)
+
+
+def connect(host="a.b", **more):
+    return use("connect", host=host, port=443, **more)
+
+
+def socket(c, host="a.b", **more):
+    return connection(c, host, via="wasi-tcp", **more)
 
 
 def end(uses, **more):
@@ -179,6 +187,23 @@ CASES = [
     ("15: one more than asked for", log(net_close=[GOOD["net.close"], connection(2), gone(2)]), 3),
     ("15: two over one connection", log(request=[GOOD["request"], GOOD["request"]]), 0),
     ("15: asked for twice", log(request=request(times=2), net_close=[GOOD["net.close"], connection(2), gone(2)]), 0),
+    # Sockets: each use is one connection, or refused.
+    ("13: it was given sockets alone, and asks", log(start=given(net="sockets")), 3),
+    *[(f"13: it was given requests alone, and {op} is of sockets", log(start=given(net="requests"), clock=[GOOD["clock"], use(op, host="a.b", **more)]), 3)
+      for op, more in (("lookup", {}), ("moved", {"port": 443, "r": 1}))],
+    ("13: it was given requests alone, and connects", log(start=given(net="requests"), clock=[GOOD["clock"], connect(), socket(2), gone(2)]), 3),
+    ("13: a name without a socket", log(clock=[GOOD["clock"], use("lookup", host="x.y", times=3)]), 0),
+    ("15: a socket", log(clock=[GOOD["clock"], connect(), socket(2), use("moved", host="a.b", port=443, r=5, w=7), gone(2)]), 0),
+    ("15: a socket that the outlet has not heard of", log(clock=[GOOD["clock"], connect()]), 3),
+    ("15: a socket that nobody asked for", log(clock=[GOOD["clock"], socket(2), gone(2)]), 3),
+    ("15: a request is no socket", log(request=None, net_open=socket(1), clock=[GOOD["clock"], GOOD["request"]]), 3),
+    ("15: a socket is no request", log(request=connect()), 3),
+    ("15: a socket that was refused", log(clock=[GOOD["clock"], connect("c.d"), refusal("c.d")]), 0),
+    ("15: two sockets over one connection", log(clock=[GOOD["clock"], connect(times=2), socket(2), gone(2)]), 3),
+    ("15: two sockets, one refused", log(clock=[GOOD["clock"], connect(times=2), socket(2), gone(2), refusal()]), 0),
+    ("15: a socket and a request that the outlet has not heard of, and one refusal", log(request=request("c.d"), net_open=None, net_close=None, clock=[GOOD["clock"], connect(), refusal()]), 3),
+    ("15: a socket of no call", log(clock=[GOOD["clock"], connect(), socket(2, tc=None), gone(2)]), 3),
+    ("15: a socket that was not to be had", log(clock=[GOOD["clock"], use("connect", errno=24, times=900)]), 0),
     ("15: it was not sent", log(request=request(errno=111), net_open=None, net_close=None), 0),
     ("15: not sent, and a connection", log(request=request(errno=111)), 3),
     ("15: a connection of no call", log(net_open=connection(1, tc=None)), 3),
@@ -202,11 +227,19 @@ CASES = [
     ("13: a socket, and nobody is given one", log(refused=use("socket")), 3),
     ("a socket somewhere", log(refused=use("socket", errno=13, host="a.b", port=1)), 2),
     ("sockets below a directory", log(refused=use("socket", errno=13, path=".", below=2)), 2),
+    ("a connection to nobody", log(clock=[GOOD["clock"], use("connect", host="a.b")]), 2),
+    ("a name with a port", log(clock=[GOOD["clock"], use("lookup", host="a.b", port=1)]), 2),
+    ("bytes of a name", log(clock=[GOOD["clock"], use("lookup", host="a.b", r=1)]), 2),
+    ("what moved, refused", log(clock=[GOOD["clock"], use("moved", host="a.b", port=1, errno=5, r=1)]), 2),
     ("an address that was none, and refused", log(refused=use("request", errno=22)), 0),
     ("no uses in one", log(look=use("read", "src", below=0)), 2),
     ("several times several", log(look=use("read", "src", below=2, times=2)), 2),
     ("once is not several times", log(look=use("read", "src", times=1)), 2),
     ("a path of a clock", log(clock=use("clock", "a")), 2),
+    ("arguments of a program", log(clock=use("args")), 0),
+    ("its input, as far as it was read", log(clock=use("stdin", r=5)), 0),
+    ("bytes of arguments", log(clock=use("args", r=5)), 2),
+    ("arguments somewhere", log(clock=use("args", "a")), 2),
     ("a request to no port", log(request=use("request", host="a.b")), 2),
     ("a port that is too large", log(request=use("request", host="a.b", port=2**16)), 2),
     ("the hash of no name", log(mkdir=use("mkdir", "d", to_h=H)), 2),

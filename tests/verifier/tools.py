@@ -9,6 +9,8 @@ KINDS = ("tool.start", "tool.use", "tool.end")
 LOOKS = ("read", "list", "stat", "readlink")
 CHANGES = ("open", "unlink", "rmdir", "rename", "link", "symlink", "mkdir", "chmod", "utimes", "truncate")
 PATHS = (*LOOKS, "write", *CHANGES)
+# What asks the outlet, and by which way the outlet says that it was asked.
+ASKS = {"request": "wasi", "connect": "wasi-tcp"}
 
 
 def is_change(o):
@@ -71,8 +73,9 @@ def beyond(op, given):
         return given["files"] == "none"
     if op == "write" or op in CHANGES:
         return given["files"] != "write"
-    # Nobody is given a socket.
-    return op == "socket" or op == "request" and given["net"] == "none"
+    # Of a socket that has this operation nobody is given anything.
+    needs = {"request": "requests", "connect": "sockets", "moved": "sockets", "lookup": "sockets"}.get(op)
+    return op == "socket" or needs is not None and needs not in given["net"].split("+")
 
 
 def check_result(say, o, t, ended):
@@ -95,16 +98,17 @@ def check_requests(say, leaves, of_call):
         running = call in begun and call not in over
         if kind == "tool.start":
             begun.add(call)
-        elif kind == "tool.use" and o["op"] == "request" and "errno" not in o and running:
-            to = (o["host"], o["port"])
+        elif kind == "tool.use" and o["op"] in ASKS and "errno" not in o and running:
+            to = (ASKS[o["op"]], o["host"], o["port"])
             asked[call][to] += count(o)
             first.setdefault((call, to), leaf)
-        elif kind == "net.open" and o["via"] == "wasi":
+        elif kind == "net.open" and o["via"] in ASKS.values():
             if not running:
                 say(leaf, "no tool runs in its call")
             else:
-                opened[call][o["host"], o["port"]] += 1
-                last[call, (o["host"], o["port"])] = leaf
+                to = (o["via"], o["host"], o["port"])
+                opened[call][to] += 1
+                last[call, to] = leaf
         elif kind == "net.refuse" and running:
             refused[call]["all"] += 1
         elif kind == "result" and call not in over:
@@ -112,6 +116,8 @@ def check_requests(say, leaves, of_call):
             for to, times in opened[call].items():
                 if times > asked[call][to]:
                     say(last[call, to], "there are more connections of its tool than it asked for")
-            unheard = {to: times for to, times in asked[call].items() if times and not opened[call][to]}
+            # Several requests go over one connection; each socket is one.
+            unheard = {to: times - opened[call][to] for to, times in asked[call].items()
+                       if times > opened[call][to] and (to[0] == "wasi-tcp" or not opened[call][to])}
             if sum(unheard.values()) > refused[call]["all"]:
                 say(first[call, next(iter(unheard))], "the outlet has not heard of it")

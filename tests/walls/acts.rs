@@ -61,6 +61,12 @@ const KEEPING: &str = "[[deny.write]]\npath = \"{ws}/file\"\nreason = \"it stays
 const NET: &str = "[[grant.net]]\nhost = \"plain.test\"\nports = [80]\nmethods = [\"GET\"]\npaths = [\"/v1/**\"]\n\
     resolve = [\"127.0.0.1:{http}\"]\nreason = \"a host of which little is granted\"\n";
 
+/// A host that is granted whole, and the component that connects to it by the standard library's own client.
+const RAW: &str = "[[grant.net]]\nhost = \"raw.test\"\nports = [2222]\nresolve = [\"127.0.0.1:{http}\"]\nreason = \"it speaks no HTTP\"\n\
+    [[tool]]\nname = \"dial\"\nfile = \"{root}/dial.wasm\"\nreason = \"a client\"\n\
+    [[grant.tool]]\nname = \"dial\"\nsockets = true\nreason = \"it connects\"\n";
+const DIAL: &[u8] = include_bytes!("../../tools-wasm/guests/dial.wasm");
+
 /// For acts that cannot succeed without a wall either: both walls have to say so.
 const NEVER: &str = "false";
 const OUTSIDE_EFFECT: &str = "grep -q changed '{root}/outside/secret' && echo SIGN";
@@ -335,6 +341,38 @@ const ROWS: &[Row] = &[
         "",
         Refused,
     ),
+    both(
+        "a_connection_goes_where_it_is_granted",
+        "set -e; exec 3<>/dev/tcp/raw.test/2222; printf 'knock\r\n\r\n' >&3; cat <&3",
+        ("dial", r#"{"strict":true,"steps":[{"do":"talk","to":"raw.test:2222","say":"knock\r\n\r\n"}]}"#),
+        "",
+        Allowed,
+    )
+    .with(RAW),
+    both(
+        "a_connection_does_not_go_to_another_port",
+        "set -e; exec 3<>/dev/tcp/raw.test/2223; printf 'knock\r\n\r\n' >&3; cat <&3",
+        ("dial", r#"{"strict":true,"steps":[{"do":"talk","to":"raw.test:2223","say":"knock\r\n\r\n"}]}"#),
+        "",
+        Refused,
+    )
+    .with(RAW),
+    both(
+        "a_connection_does_not_go_to_a_stranger",
+        "set -e; exec 3<>/dev/tcp/stranger.test/2222; printf 'knock\r\n\r\n' >&3; cat <&3",
+        ("dial", r#"{"strict":true,"steps":[{"do":"talk","to":"stranger.test:2222","say":"knock\r\n\r\n"}]}"#),
+        "",
+        Refused,
+    )
+    .with(RAW),
+    both(
+        "a_connection_does_not_go_to_an_address",
+        "set -e; exec 3<>/dev/tcp/127.0.0.1/{http}; printf 'knock\r\n\r\n' >&3; cat <&3",
+        ("dial", r#"{"strict":true,"steps":[{"do":"talk","to":"127.0.0.1:{http}","say":"knock\r\n\r\n"}]}"#),
+        "",
+        Refused,
+    )
+    .with(RAW),
 ];
 
 pub(crate) fn stories() -> Vec<Story> {
@@ -360,9 +398,13 @@ fn happened(stage: &Stage, row: &Row, said: &str) -> Result<bool, stockade_tests
 
 fn tell(stage: &mut Stage, row: &Row) -> Told {
     must((row.process == row.wasi) == row.why.is_empty(), || "a difference has no reason, or none has one".to_owned())?;
-    if row.tool == "fetch" {
+    if matches!(row.tool, "fetch" | "dial") {
         let port = server()?;
         stage.scene.name("http", &port.to_string());
+    }
+    if row.tool == "dial" {
+        stage.scene.file_with_mode("{root}/dial.wasm", "", 0o600)?;
+        std::fs::write(stage.scene.path("{root}/dial.wasm"), DIAL)?;
     }
     let profile = stage.profile("walls", &format!("extends = [\"shell\"]\n{}", stage.scene.fill(row.profile)))?;
     control(stage, row)?;
@@ -394,6 +436,9 @@ fn control(stage: &Stage, row: &Row) -> Told {
     }
     prepare(stage)?;
     let command = row.command.replace("curl ", "curl --noproxy '*' --connect-to ::127.0.0.1:{http} ");
+    let command = command.replace("/dev/tcp/raw.test/2222", "/dev/tcp/127.0.0.1/{http}");
+    let command = command.replace("/dev/tcp/raw.test/2223", "/dev/tcp/127.0.0.1/{http}");
+    let command = command.replace("/dev/tcp/stranger.test/2222", "/dev/tcp/127.0.0.1/{http}");
     let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(&command)])?;
     must(happened(stage, row, &ended.out())?, || format!("the control does nothing: {}", ended.told()))
 }

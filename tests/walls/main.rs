@@ -4,12 +4,13 @@
 mod acts;
 mod attacks;
 mod mixed;
+mod poorer;
 mod world;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stockade_tests::story::run_all("walls", || {
-        [acts::stories(), attacks::stories(), mixed::stories()].into_iter().flatten().collect()
+        [acts::stories(), attacks::stories(), mixed::stories(), poorer::stories()].into_iter().flatten().collect()
     })
 }

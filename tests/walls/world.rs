@@ -49,9 +49,14 @@ impl Act {
 
 /// Carries out acts in one session, one after the other, and gives the answer to each.
 pub(crate) fn session(stage: &Stage, options: &[&str], acts: &[Act]) -> Result<Vec<Value>, Stop> {
+    session_in(stage, &[], options, acts)
+}
+
+/// The same of a session that this launcher starts, in a poorer world.
+pub(crate) fn session_in(stage: &Stage, launcher: &[&str], options: &[&str], acts: &[Act]) -> Result<Vec<Value>, Stop> {
     let lines: Vec<String> =
         acts.iter().enumerate().map(|(id, act)| stage.scene.fill(&act.line(id).to_string())).collect();
-    let words = [&["{bin}/stockade", "session"], options].concat();
+    let words = [launcher, &["{bin}/stockade", "session"], options].concat();
     let mut program = stage.program(&words);
     program.input = (lines.join("\n") + "\n").into_bytes();
     let ended = stage.go(&program)?;

@@ -1,6 +1,8 @@
 //! `stockade tool`: which tools there are, what each asks for, what a profile would give it, and compiling them ahead.
 //! It never calls one.
 
+use crate::backend::wasm::command::Entry;
+use crate::backend::wasm::component::packed;
 use crate::backend::wasm::{CallGrant, Component, Files};
 use crate::cli::args::{Confinement, Mode, ToolCommand, ToolPlace};
 use crate::cli::confine::{Confined, confined};
@@ -31,6 +33,7 @@ pub(super) fn tool(command: &ToolCommand, context: &Context) -> Result<u8> {
             let inspected = Inspected::of(&place, tool)?;
             if *json { print_json(&inspected)? } else { print(&inspected.text(&place, context))? }
         }
+        ToolCommand::Pack { program, manifest, output } => pack(program, manifest, output)?,
         ToolCommand::Compile { tools, place } => compile(&Place::of(place, context)?, tools)?,
     }
     Ok(0)
@@ -158,6 +161,8 @@ struct Inspected {
     origin: String,
     sha256: String,
     bytes: usize,
+    /// How it is entered: `call` or `command`.
+    entry: &'static str,
     imports: Vec<String>,
     verdict: String,
     ceiling: Rights,
@@ -168,11 +173,15 @@ struct Inspected {
 
 /// What a component asks for, or gets.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is shown by itself")]
 struct Rights {
     files: &'static str,
     network: bool,
+    sockets: bool,
     clocks: bool,
     random: bool,
+    arguments: bool,
+    stdin: bool,
     env: Vec<String>,
     wall_s: Option<u64>,
     memory_mib: Option<u64>,
@@ -191,12 +200,19 @@ impl Inspected {
             origin,
             sha256: ComponentDigest(*component.digest()).to_string(),
             bytes: component.bytes().len(),
+            entry: match manifest.entry {
+                Entry::Call => "call",
+                Entry::Command => "command",
+            },
             imports: component.imports().to_vec(),
             ceiling: Rights {
                 files: word(ceiling.files),
                 network: ceiling.network,
+                sockets: ceiling.sockets,
                 clocks: ceiling.clocks,
                 random: ceiling.random,
+                arguments: ceiling.arguments,
+                stdin: ceiling.stdin,
                 env: ceiling.env.clone(),
                 wall_s: manifest.limits.wall_s,
                 memory_mib: manifest.limits.memory_mib,
@@ -204,8 +220,11 @@ impl Inspected {
             given: Rights {
                 files: word(given.files),
                 network: given.network,
+                sockets: given.sockets,
                 clocks: given.clocks,
                 random: given.random,
+                arguments: given.arguments,
+                stdin: given.stdin,
                 env: given.env.into_iter().map(|(name, _)| name).collect(),
                 wall_s: Some(given.limits.wall.as_secs()),
                 memory_mib: Some(given.limits.memory_bytes / (1024 * 1024)),
@@ -226,6 +245,7 @@ impl Inspected {
         say("origin", &self.origin);
         say("sha256", &self.sha256);
         say("bytes", &self.bytes.to_string());
+        say("entry", self.entry);
         for (n, import) in self.imports.iter().enumerate() {
             say(if n == 0 { "imports" } else { "" }, import);
         }
@@ -239,8 +259,11 @@ impl Inspected {
         for (what, asks, gets) in [
             ("files", asks.files.to_owned(), gets.files.to_owned()),
             ("network", yes(asks.network), yes(gets.network)),
+            ("sockets", yes(asks.sockets), yes(gets.sockets)),
             ("clocks", yes(asks.clocks), yes(gets.clocks)),
             ("random", yes(asks.random), yes(gets.random)),
+            ("arguments", yes(asks.arguments), yes(gets.arguments)),
+            ("stdin", yes(asks.stdin), yes(gets.stdin)),
             ("env", names(&asks.env), names(&gets.env)),
             ("wall_s", some(asks.wall_s), some(gets.wall_s)),
             ("memory_mib", some(asks.memory_mib), some(gets.memory_mib)),
@@ -249,6 +272,16 @@ impl Inspected {
         }
         out
     }
+}
+
+/// Makes a tool of a component that has no manifest.
+fn pack(program: &Path, manifest: &Path, output: &Path) -> Result<()> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| Error::io("read", path, &error));
+    let packed = packed(&read(program)?, &read(manifest)?)?;
+    let written = Component::parse(packed)?;
+    std::fs::write(output, written.bytes()).map_err(|error| Error::io("write", output, &error))?;
+    let digest = ComponentDigest(*written.digest());
+    print(&format!("sha256 = \"{digest}\"\n"))
 }
 
 /// Compiles tools: those that are named, or every one.

@@ -2,6 +2,7 @@
 //! It never connects to an address that was not checked.
 
 use super::address::{Class, class};
+use super::proxy::Obstacle;
 use crate::error::Fault;
 use bytes::Bytes;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
@@ -125,6 +126,15 @@ pub enum Route {
     Forward(Forward),
 }
 
+/// Why an address was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// The address, and what the kernel said.
+    reason: String,
+    /// What sort of thing that is.
+    kind: std::io::ErrorKind,
+}
+
 /// Why a host was not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DialError {
@@ -157,8 +167,8 @@ pub enum DialError {
         host: Host,
         /// TCP port.
         port: u16,
-        /// Why.
-        reason: String,
+        /// Why, of the last one.
+        missed: Missed,
     },
     /// It took too long.
     TimedOut {
@@ -191,6 +201,18 @@ impl DialError {
         }
     }
 
+    /// The same for whoever wanted to be connected.
+    pub fn obstacle(&self) -> Obstacle {
+        match self {
+            Self::NotPublic { .. } | Self::OwnMachine { .. } => Obstacle::Forbidden,
+            Self::Unreachable { missed, .. } if missed.kind == std::io::ErrorKind::ConnectionRefused => {
+                Obstacle::Refused
+            }
+            Self::TimedOut { .. } => Obstacle::TimedOut,
+            Self::NoAddress { .. } | Self::Unreachable { .. } | Self::Company { .. } => Obstacle::Unreachable,
+        }
+    }
+
     /// What would help, where we know.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -209,7 +231,9 @@ impl fmt::Display for DialError {
             Self::NotPublic { host, address, class } => write!(f, "\"{host}\" leads to {address}, {class}"),
             Self::OwnMachine { host, address } => write!(f, "\"{host}\" leads to {address}, this machine itself"),
             Self::NoAddress { host, reason } => write!(f, "\"{host}\" has no address: {reason}"),
-            Self::Unreachable { host, port, reason } => write!(f, "\"{host}\" port {port} is not reached: {reason}"),
+            Self::Unreachable { host, port, missed } => {
+                write!(f, "\"{host}\" port {port} is not reached: {}", missed.reason)
+            }
             Self::TimedOut { host, port, after } => {
                 write!(f, "\"{host}\" port {port} is not reached within {} ms", after.as_millis())
             }
@@ -237,10 +261,10 @@ impl Dialer {
     pub async fn dial(&self, host: &Host, port: u16, grant: &NetGrant, load: Load) -> Result<Dialed, DialError> {
         let connect = async {
             match (&grant.resolve, host) {
-                (Some(pins), _) => race(pins).await.map_err(|reason| unreachable(host, port, reason)),
+                (Some(pins), _) => race(pins).await.map_err(|missed| unreachable(host, port, missed)),
                 (None, Host::Address(address)) => {
                     let pinned = [SocketAddr::new(*address, port)];
-                    race(&pinned).await.map_err(|reason| unreachable(host, port, reason))
+                    race(&pinned).await.map_err(|missed| unreachable(host, port, missed))
                 }
                 (None, Host::Name(_)) => match self.proxies.of(host, port, load) {
                     Some(company) => return self.through(company, host, port, load).await,
@@ -283,19 +307,19 @@ impl Dialer {
     async fn among(&self, host: &Host, port: u16, fits: impl Fn(&IpAddr) -> bool) -> Result<Dialed, DialError> {
         let addresses = self.addresses(host).await?.into_iter().filter(fits);
         let targets: Vec<SocketAddr> = addresses.map(|address| SocketAddr::new(address, port)).collect();
-        let (stream, address) = race(&targets).await.map_err(|reason| unreachable(host, port, reason))?;
+        let (stream, address) = race(&targets).await.map_err(|missed| unreachable(host, port, missed))?;
         Ok(Dialed { stream: Stream::plain(stream), address, route: Route::Direct })
     }
 
     async fn by_name(&self, host: &Host, port: u16) -> Result<(TcpStream, SocketAddr), DialError> {
         let addresses = public(host, self.addresses(host).await?)?;
         let targets: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
-        let (stream, target) = race(&targets).await.map_err(|reason| unreachable(host, port, reason))?;
+        let (stream, target) = race(&targets).await.map_err(|missed| unreachable(host, port, missed))?;
         // A machine's own public address is public like any other, but leads to what listens for its own users.
         match stream.local_addr() {
             Ok(local) if local.ip() != target.ip() => Ok((stream, target)),
             Ok(_) => Err(DialError::OwnMachine { host: host.clone(), address: target.ip() }),
-            Err(error) => Err(unreachable(host, port, crate::error::plain(&error))),
+            Err(error) => Err(unreachable(host, port, Missed::new(crate::error::plain(&error), error.kind()))),
         }
     }
 
@@ -332,7 +356,7 @@ impl Dialer {
         let addresses = self.addresses(company.host()).await.map_err(|error| failed(error.to_string()))?;
         let targets: Vec<SocketAddr> =
             addresses.into_iter().map(|address| SocketAddr::new(address, company.port())).collect();
-        let (stream, address) = race(&targets).await.map_err(&failed)?;
+        let (stream, address) = race(&targets).await.map_err(|missed| failed(missed.reason))?;
         let way = company.way(stream, &self.tls).await.map_err(&failed)?;
         Ok(match load {
             Load::Requests => {
@@ -347,8 +371,14 @@ impl Dialer {
     }
 }
 
-fn unreachable(host: &Host, port: u16, reason: String) -> DialError {
-    DialError::Unreachable { host: host.clone(), port, reason }
+fn unreachable(host: &Host, port: u16, missed: Missed) -> DialError {
+    DialError::Unreachable { host: host.clone(), port, missed }
+}
+
+impl Missed {
+    const fn new(reason: String, kind: std::io::ErrorKind) -> Self {
+        Self { reason, kind }
+    }
 }
 
 fn resolver(servers: &Servers) -> Result<TokioResolver, String> {
@@ -383,10 +413,11 @@ fn public(host: &Host, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError>
 
 /// Connects to the first address that answers, families in turn, each a little later than the last (RFC 8305). What it
 /// returns is connected to what was asked for: the peer is compared.
-async fn race(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
+async fn race(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Missed> {
     let mut waiting = in_turn(addresses).into_iter().take(ADDRESSES_MAX);
     let mut attempts = JoinSet::new();
-    let mut failure = "there is no address".to_owned();
+    let other = std::io::ErrorKind::Other;
+    let mut failure = Missed::new("there is no address".to_owned(), other);
     loop {
         let next = waiting.next();
         let more = next.is_some();
@@ -403,10 +434,12 @@ async fn race(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Strin
         match ended {
             Some(Ok((address, Ok(stream)))) => match connected(stream, address) {
                 Ok(stream) => return Ok((stream, address)),
-                Err(why) => failure = format!("{address}: {why}"),
+                Err(why) => failure = Missed::new(format!("{address}: {why}"), other),
             },
-            Some(Ok((address, Err(error)))) => failure = format!("{address}: {}", crate::error::plain(&error)),
-            Some(Err(error)) => failure = error.to_string(),
+            Some(Ok((address, Err(error)))) => {
+                failure = Missed::new(format!("{address}: {}", crate::error::plain(&error)), error.kind());
+            }
+            Some(Err(error)) => failure = Missed::new(error.to_string(), other),
             None => {}
         }
     }

@@ -1,9 +1,13 @@
 //! Takes connections from inside and finds out what they are.
 //! It never reads more than its limits before it knows.
 
+mod client;
 mod sniff;
+mod socket;
 
+pub(super) use client::InnerEnd;
 pub(super) use sniff::Prefixed;
+pub(super) use socket::{overfull, socket};
 
 use super::Context;
 use super::canonical::{Channel, Destination};
@@ -15,8 +19,9 @@ use super::refuse::{self, Told, Tongue};
 use super::tls::{ClientHello, Encrypted};
 use super::tunnel::{self, Broken};
 use crate::error::Result;
-use crate::journal::{Wanted, Way};
+use crate::journal::{Account, Wanted, Way};
 use bytes::BytesMut;
+use client::Client;
 use http::StatusCode;
 use sniff::{First, sniff};
 use std::net::SocketAddr;
@@ -41,7 +46,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A connection from inside, on its way to being understood.
 struct Arrival {
     context: Arc<Context>,
-    stream: TcpStream,
+    /// Where it is written down: for whom, if it is for a call.
+    account: Account,
+    stream: Client,
     /// What was read of it.
     ahead: BytesMut,
     host: Host,
@@ -65,7 +72,7 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
         let slot = match context.rates.connection() {
             Ok(slot) => slot,
             Err(over) => {
-                refuse::reset(&stream);
+                stream.reset();
                 let wanted = wanted(&named(&context, local.ip()), local.port());
                 context.account.refused(None, wanted, over.limit, over.to_string())?;
                 continue;
@@ -87,7 +94,7 @@ pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: Sock
     let host = match context.names.place(local.ip()) {
         Place::Loopback => {
             // The inside talks to itself: on this port that is us, and nobody else is there.
-            refuse::reset(&stream);
+            stream.reset();
             return Ok(());
         }
         Place::Proxy if local.port() == names::PROXY_PORT => return ask(context, stream, local).await,
@@ -96,7 +103,8 @@ pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: Sock
         Place::Vacant(address) | Place::Address(address) => Host::Address(address),
     };
     let (ahead, way) = (BytesMut::new(), Way { via: Via::Direct, inside: Some(local) });
-    Arrival { context, stream, ahead, host, port: local.port(), way, form: None }.open().await
+    let (account, stream) = (context.account.clone(), Client::Left(stream));
+    Arrival { context, account, stream, ahead, host, port: local.port(), way, form: None }.open().await
 }
 
 /// Hears from a client of the proxy where it wants to go.
@@ -112,13 +120,15 @@ async fn ask(context: Arc<Context>, mut stream: TcpStream, local: SocketAddr) ->
     let way = Way { via: target.form.via(), inside: Some(local) };
     let ahead = BytesMut::from(&target.rest[..]);
     if target.form == Form::Absolute {
-        return forward(context, Prefixed::new(ahead.freeze(), stream), Sender::Client(local)).await;
+        let stream = Prefixed::new(ahead.freeze(), Client::Left(stream));
+        return forward(context, stream, Sender::Client(local)).await;
     }
     let host = match &target.host {
         Host::Address(address) => named(&context, *address),
         Host::Name(_) => target.host,
     };
-    Arrival { context, stream, ahead, host, port: target.port, way, form: Some(target.form) }.open().await
+    let (account, stream) = (context.account.clone(), Client::Left(stream));
+    Arrival { context, account, stream, ahead, host, port: target.port, way, form: Some(target.form) }.open().await
 }
 
 /// What an address stands for: a name of ours, or itself.
@@ -136,7 +146,7 @@ impl Arrival {
         if let Host::Name(name) = &self.host
             && let Some(secret) = self.context.vault.in_name(name.as_str())
         {
-            let account = &self.context.account;
+            let account = &self.account;
             account.canary(None, secret.as_deref(), name.as_str(), "name of the host")?;
             let why = "the name of the host has the placeholder of a secret";
             account.refused(None, wanted(&self.host, self.port), "secret", why)?;
@@ -145,7 +155,7 @@ impl Arrival {
         }
         match self.context.profile.door(&self.host, self.port) {
             Door::Shut(refusal) => {
-                self.context.account.refuse(None, wanted(&self.host, self.port), &refusal)?;
+                self.account.refuse(None, wanted(&self.host, self.port), &refusal)?;
                 self.turn_away(&Told::from(&refusal)).await
             }
             Door::Whole => self.whole().await,
@@ -181,16 +191,25 @@ impl Arrival {
     async fn whole(mut self) -> Result<()> {
         let Some(permit) = self.permit().await? else { return Ok(()) };
         let grounds = permit.grounds().clone();
-        let account = &self.context.account;
-        let connection = account.open(self.host.clone(), self.port, self.way, Some(permit)).await?;
+        let connection = self.account.open(self.host.clone(), self.port, self.way, Some(permit)).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
+        let mut outside = match &self.stream {
+            Client::Left(_) => None,
+            // The kernel has told a process already that it is connected. A component hears whether anybody is there.
+            Client::Right(_) => match self.dial(&inside, &grounds.rules).await? {
+                Some(dialed) => Some(dialed),
+                None => return Ok(()),
+            },
+        };
         if self.granted().await.is_err() {
             return inside.broken("the client went away");
         }
         let mut first = sniff(&mut self.stream, &mut self.ahead, SILENCE).await;
-        let mut outside = None;
         if first == First::Silent {
-            let Some(mut dialed) = self.dial(&inside, &grounds.rules).await? else { return Ok(()) };
+            if outside.is_none() {
+                outside = self.dial(&inside, &grounds.rules).await?;
+            }
+            let Some(mut dialed) = outside.take() else { return Ok(()) };
             // Who speaks first? A server that does speaks neither HTTP nor TLS; a client that does is read as any other.
             let spoke = tokio::select! {
                 biased;
@@ -209,8 +228,12 @@ impl Arrival {
                     return self.misled(inside, Tongue::Tls, &why).await;
                 }
             }
-            First::Http => return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::One).await,
-            First::Http2 => return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), Carried::Two).await,
+            First::Http | First::Http2 => {
+                // Requests have connections of their own, each as its answer leaves it.
+                drop(outside);
+                let carried = if first == First::Http { Carried::One } else { Carried::Two };
+                return serve(inside, Prefixed::new(self.ahead.freeze(), self.stream), carried).await;
+            }
             First::Wrong(why) => return self.misled(inside, Tongue::Other, why).await,
             First::Gone => return Ok(()),
             First::Opaque | First::Silent => {}
@@ -219,18 +242,27 @@ impl Arrival {
             outside = self.dial(&inside, &grounds.rules).await?;
         }
         let Some(mut dialed) = outside else { return Ok(()) };
-        inside.reached(dialed.address);
         self.pass(inside, &mut dialed.stream).await
     }
 
     /// Connects to where it goes. `None` where nobody is there, and then it has ended.
-    async fn dial(&self, inside: &Inside, rules: &[RuleId]) -> Result<Option<Dialed>> {
+    async fn dial(&mut self, inside: &Inside, rules: &[RuleId]) -> Result<Option<Dialed>> {
         let (grant, _) = self.context.grant(rules)?;
         match self.context.dialer.dial(&self.host, self.port, grant, Load::Bytes).await {
-            Ok(dialed) => Ok(Some(dialed)),
+            Ok(dialed) => {
+                // Whatever becomes of it, the log says that somebody was connected to.
+                inside.reached(dialed.address);
+                Ok(Some(dialed))
+            }
             Err(error) => {
-                refuse::reset(&self.stream);
                 inside.broken(&error.to_string())?;
+                match self.form {
+                    Some(form) => {
+                        let reply = form.refused(error.obstacle(), &error.to_string());
+                        refuse::last(&mut self.stream, &reply).await;
+                    }
+                    None => self.stream.reset(),
+                }
                 Ok(None)
             }
         }
@@ -257,7 +289,7 @@ impl Arrival {
         match moved {
             Ok(()) => Ok(()),
             Err(broken) => {
-                refuse::reset(&self.stream);
+                self.stream.reset();
                 if let Broken::Over(over) = &broken {
                     inside.refused(wanted(&self.host, self.port), over.limit, &over.to_string())?;
                 }
@@ -268,7 +300,7 @@ impl Arrival {
 
     /// Each request is judged, so each must be one that can be read.
     async fn requests(mut self) -> Result<()> {
-        let connection = self.context.account.open(self.host.clone(), self.port, self.way, None).await?;
+        let connection = self.account.open(self.host.clone(), self.port, self.way, None).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
         if self.granted().await.is_err() {
             return inside.broken("the client went away");
@@ -326,7 +358,7 @@ impl Arrival {
     /// The permit for all that it carries; `None` where it was turned away.
     async fn permit(&mut self) -> Result<Option<Permit>> {
         let action = Action::Connect { host: self.host.clone(), port: self.port, method: None, path: None };
-        let account = &self.context.account;
+        let account = &self.account;
         let refusal = match self.context.profile.judge(Call::new(ToolName::net(), action)) {
             Decision::Permit(permit) => return Ok(Some(permit)),
             Decision::Ask(ask) => account.unapproved(None, wanted(&self.host, self.port), ask)?,

@@ -11,6 +11,7 @@ pub mod front;
 pub mod http;
 pub mod names;
 pub mod outline;
+pub mod pieces;
 pub mod proxy;
 pub mod rates;
 pub mod refusals;
@@ -113,6 +114,12 @@ pub fn target(url: &[u8]) -> Option<(String, u16)> {
     Some((host.to_string(), port))
 }
 
+/// Host and port of `host:port`, as the log names them; `None` where it is none.
+pub fn authority(text: &[u8]) -> Option<(String, u16)> {
+    let (host, port) = proxy::authority(str::from_utf8(text).ok()?, None).ok()?;
+    Some((host.to_string(), port))
+}
+
 /// What every connection of one outlet needs.
 pub(crate) struct Context {
     profile: Arc<ExpandedProfile>,
@@ -206,7 +213,17 @@ impl Outlet {
     /// # Errors
     /// Host: no descriptors are left, or the outlet has ended.
     pub fn tool_stream(&self, call: &CallId) -> Result<(ToolStream, OwnedFd)> {
-        self.streams.open(call.clone())
+        self.streams.open(tool::Carries::Requests, call.clone())
+    }
+
+    /// A stream for one connection of a call's: what the tool writes on it begins with `CONNECT host:port`, as to the
+    /// proxy, and is judged, logged, opened, filled and scrubbed as what a process connects. What comes to it is in
+    /// [`pieces`].
+    ///
+    /// # Errors
+    /// Host: no descriptors are left, or the outlet has ended.
+    pub fn tool_socket(&self, call: &CallId) -> Result<(ToolStream, OwnedFd)> {
+        self.streams.open(tool::Carries::Socket, call.clone())
     }
 
     /// Takes no more connections, gives the open ones a little time, and ends them. Each has its last record when this

@@ -82,8 +82,9 @@ pub enum Place {
 pub struct Names {
     /// Whether any rule grants connections to the host.
     may: Box<dyn Fn(&Host) -> bool + Send + Sync>,
-    /// Grows only.
+    /// Grows only, to `names_max`.
     table: RwLock<Table>,
+    names_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -104,9 +105,15 @@ impl Names {
     pub fn new(exact: impl IntoIterator<Item = HostName>, may: impl Fn(&Host) -> bool + Send + Sync + 'static) -> Self {
         let mut table = Table::default();
         for name in exact {
-            table.number_of(&name);
+            table.number_of(&name, NAMES_MAX);
         }
-        Self { may: Box::new(may), table: RwLock::new(table) }
+        Self { may: Box::new(may), table: RwLock::new(table), names_max: NAMES_MAX }
+    }
+
+    /// The same, with fewer names than [`NAMES_MAX`].
+    #[must_use]
+    pub fn at_most(self, names_max: usize) -> Self {
+        Self { names_max: names_max.min(NAMES_MAX), ..self }
     }
 
     /// The addresses of a name; given to it now if a rule grants it and it has none.
@@ -116,7 +123,7 @@ impl Names {
             if !(self.may)(&Host::Name(name.clone())) {
                 return None;
             }
-            Some(self.table.write().unwrap_or_else(PoisonError::into_inner).number_of(name))
+            Some(self.table.write().unwrap_or_else(PoisonError::into_inner).number_of(name, self.names_max))
         });
         match number.map(Synthetic::of) {
             None => Lookup::NotGranted,
@@ -169,15 +176,16 @@ impl Names {
 
 impl Table {
     /// The number of a name, which is its own from now on; [`NAMES_MAX`] when there is none left.
-    fn number_of(&mut self, name: &HostName) -> usize {
+    fn number_of(&mut self, name: &HostName, names_max: usize) -> usize {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
         let number = self.names.len();
-        if number < NAMES_MAX {
-            self.names.push(name.clone());
-            self.numbers.insert(name.clone(), number);
+        if number >= names_max {
+            return NAMES_MAX;
         }
+        self.names.push(name.clone());
+        self.numbers.insert(name.clone(), number);
         number
     }
 }

@@ -59,6 +59,10 @@ pub enum Obstacle {
     Limited,
     /// It does not answer.
     Unreachable,
+    /// Its machine answers, and nothing listens there.
+    Refused,
+    /// Nobody knows in time whether it does.
+    TimedOut,
     /// We failed.
     Failed,
 }

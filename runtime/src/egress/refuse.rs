@@ -2,6 +2,7 @@
 //! It never says how to weaken a rule.
 
 use super::canonical::Misfit;
+use super::front::InnerEnd;
 use super::rates::Over;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -10,7 +11,6 @@ use serde_json::json;
 use std::time::Duration;
 use stockade_policy::Refusal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// The TLS alert `access_denied`, fatal (RFC 8446, 6.2).
 const TLS_ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
@@ -162,17 +162,17 @@ pub(super) enum Tongue {
 }
 
 /// Ends a connection with what its client can understand.
-pub(super) async fn end(stream: &mut TcpStream, tongue: Tongue, told: &Told) {
+pub(super) async fn end<S: InnerEnd>(stream: &mut S, tongue: Tongue, told: &Told) {
     let words = match tongue {
         Tongue::Tls => TLS_ACCESS_DENIED.to_vec(),
         Tongue::Http => told.last_words(),
-        Tongue::Other => return reset(stream),
+        Tongue::Other => return stream.reset(),
     };
     last(stream, &words).await;
 }
 
 /// Says the last words of a connection, and gives the client time to read them. Whoever does not is not waited for.
-pub(super) async fn last(stream: &mut TcpStream, words: &[u8]) {
+pub(super) async fn last<S: InnerEnd>(stream: &mut S, words: &[u8]) {
     let said = async {
         stream.write_all(words).await?;
         stream.shutdown().await?;
@@ -188,14 +188,8 @@ pub(super) async fn last(stream: &mut TcpStream, words: &[u8]) {
         std::io::Result::Ok(())
     };
     if !matches!(tokio::time::timeout(LISTEN, said).await, Ok(Ok(()))) {
-        reset(stream);
+        stream.reset();
     }
-}
-
-/// Ends a connection at once when it is dropped: its client sees a reset, not an end.
-pub(super) fn reset(stream: &TcpStream) {
-    // It fails only on a socket that is gone already, which is what is wanted.
-    drop(stream.set_zero_linger());
 }
 
 #[cfg(test)]

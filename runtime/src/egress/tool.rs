@@ -1,7 +1,8 @@
-//! Streams for the requests of tools, which have no socket of their own: what comes on one is judged as from anywhere.
+//! Streams for the requests and the sockets of tools: what comes on one is judged as from anywhere.
 //! It never opens one for anybody but a caller in this process.
 
 use super::Context;
+use super::front;
 use super::http::{Sender, forward};
 use crate::error::{Error, Result, plain};
 use crate::journal::{Account, Wanted};
@@ -23,6 +24,20 @@ const WAITING_MAX: usize = 256;
 /// How long the outlet may take to leave a stream alone: it only has to let go of what it is doing.
 const LAST: Duration = Duration::from_secs(5);
 
+/// How long what a component has written to a socket may still take to go out, when the component is over. Whoever closes
+/// a socket of the kernel's is not asked to wait for its last bytes either.
+const REST: Duration = Duration::from_secs(1);
+const _: () = assert!(REST.as_millis() < LAST.as_millis());
+
+/// What a stream carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// Requests, each with its whole URL.
+    Requests,
+    /// A connection: CONNECT, and what is said on it.
+    Socket,
+}
+
 /// Where streams for tools are asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Streams(Queue<Asked>);
@@ -31,6 +46,7 @@ pub(super) struct Streams(Queue<Asked>);
 #[derive(Debug)]
 pub(super) struct Asked {
     stream: Ends,
+    carries: Carries,
     call: CallId,
     /// Ready when nobody wants it any more.
     unwanted: oneshot::Receiver<()>,
@@ -39,13 +55,13 @@ pub(super) struct Asked {
 }
 
 /// A stream for one call of a tool. Dropped, it is at its end, in whoever's hands its other end is, and nothing more that
-/// came on it goes out or into the log.
+/// came on it goes out or into the log, but for what a socket's component had written: that has until `REST`.
 #[derive(Debug)]
 #[must_use = "a stream that is dropped is shut"]
 pub struct ToolStream {
     /// The outlet's end, to shut it.
     ours: Ends,
-    /// `None` only while it is dropped.
+    /// `None` once it is shut.
     wanted: Option<oneshot::Sender<()>>,
     served: mpsc::Receiver<()>,
 }
@@ -57,13 +73,13 @@ impl Streams {
         (Self(queue), asked)
     }
 
-    pub(super) fn open(&self, call: CallId) -> Result<(ToolStream, OwnedFd)> {
-        let failed = |e: std::io::Error| Error::host(format!("make a stream for a tool's requests: {}", plain(&e)));
+    pub(super) fn open(&self, carries: Carries, call: CallId) -> Result<(ToolStream, OwnedFd)> {
+        let failed = |e: std::io::Error| Error::host(format!("make a stream for a tool: {}", plain(&e)));
         let (tools, stream) = Ends::pair().map_err(failed)?;
         stream.set_nonblocking(true).map_err(failed)?;
         let ours = stream.try_clone().map_err(failed)?;
         let ((wanted, unwanted), (serving, served)) = (oneshot::channel(), mpsc::channel());
-        self.0.try_send(Asked { stream, call, unwanted, served: serving }).map_err(|error| match error {
+        self.0.try_send(Asked { stream, carries, call, unwanted, served: serving }).map_err(|error| match error {
             TrySendError::Full(_) => Error::host("the outlet takes no more streams of tools"),
             TrySendError::Closed(_) => Error::host("the outlet is closed"),
         })?;
@@ -76,13 +92,18 @@ impl ToolStream {
     pub fn is_over(&self) -> bool {
         self.served.try_recv() == Err(TryRecvError::Disconnected)
     }
+
+    /// Nobody wants it any more. What is dropped after that does not wait longer than for the slowest of them.
+    pub fn shut(&mut self) {
+        // It fails only where the outlet has shut it before.
+        drop(self.ours.shutdown(std::net::Shutdown::Both));
+        drop(self.wanted.take());
+    }
 }
 
 impl Drop for ToolStream {
     fn drop(&mut self) {
-        // It fails only where the outlet has shut it before.
-        drop(self.ours.shutdown(std::net::Shutdown::Both));
-        drop(self.wanted.take());
+        self.shut();
         if self.served.recv_timeout(LAST) == Err(RecvTimeoutError::Timeout) {
             tracing::error!("the outlet does not leave a stream of a tool that has ended");
         }
@@ -102,27 +123,43 @@ pub(super) async fn accept(context: Arc<Context>, mut asked: Receiver<Asked>) ->
 
 /// Serves one stream, in a task of its own.
 pub(super) fn serve(context: &Arc<Context>, asked: Asked) -> Result<()> {
-    let Asked { stream, call, unwanted, served } = asked;
-    let slot = match context.rates.connection() {
+    let Asked { stream, carries, call, unwanted, served } = asked;
+    let slot = context.rates.connection();
+    let stream = UnixStream::from_std(stream);
+    let stream = stream.map_err(|e| Error::host(format!("serve a tool's stream: {}", plain(&e))))?;
+    let slot = match slot {
         Ok(slot) => slot,
         Err(over) => {
             let account = context.account.of_call(call);
-            return account.refused(None, Wanted::default(), over.limit, over.to_string());
+            account.refused(None, Wanted::default(), over.limit, over.to_string())?;
+            match carries {
+                Carries::Requests => drop(stream),
+                Carries::Socket => context.tasks.spawn(front::overfull(stream, over.to_string())),
+            }
+            return Ok(());
         }
     };
-    let stream = UnixStream::from_std(stream);
-    let stream = stream.map_err(|e| Error::host(format!("serve a tool's stream: {}", plain(&e))))?;
     let (of_task, afloat) = (Arc::clone(context), context.ebb.rise());
     let heard = Arc::<AtomicBool>::default();
-    let unheard = Unheard { account: context.account.of_call(call.clone()), heard: Arc::clone(&heard) };
+    let account = context.account.of_call(call.clone());
+    let unheard = Unheard { account: account.clone(), heard: Arc::clone(&heard) };
     context.tasks.spawn(async move {
         // In this order: whoever waits for the end finds its records in the log.
         let _until_the_end = (unheard, slot, afloat, served);
         // An error is a log that takes no more records: the stream ends, and so will the session.
-        tokio::select! {
-            // Given up, what is on its way ends in the log too.
-            _ = unwanted => {}
-            _ = forward(of_task, stream, Sender::Tool { call, heard }) => {}
+        match carries {
+            Carries::Requests => tokio::select! {
+                // Given up, what is on its way ends in the log too.
+                _ = unwanted => {}
+                _ = forward(of_task, stream, Sender::Tool { call, heard }) => {}
+            },
+            Carries::Socket => {
+                let mut serving = Box::pin(front::socket(of_task, stream, account, heard));
+                tokio::select! {
+                    _ = unwanted => drop(tokio::time::timeout(REST, &mut serving).await),
+                    _ = &mut serving => {}
+                }
+            }
         }
     });
     Ok(())

@@ -1,6 +1,7 @@
 //! Bytes both ways, counted and bounded.
 //! It never looks at them, and holds none while nothing moves: ten thousand idle tunnels have no buffers.
 
+use super::front::InnerEnd;
 use super::rates::Rates;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -41,6 +42,14 @@ pub(super) enum Broken {
     Idle,
 }
 
+/// Which of the two ends of a direction it was.
+enum Fault {
+    /// The one that is read, or a limit of what is read.
+    Source(Broken),
+    /// The one that is written to.
+    Sink(Broken),
+}
+
 /// One direction.
 #[derive(Default)]
 struct Way {
@@ -58,28 +67,48 @@ enum State {
     Ended,
 }
 
-/// Moves bytes between the two until both have ended, each in its own time.
+/// Moves bytes between the two until both have ended, each in its own time; or the inner one has, and is gone. What that
+/// one has sent goes out, though nobody is there any more for what comes: that is read and dropped meanwhile, since whoever
+/// is not heard may not listen either.
 ///
 /// # Errors
 /// As [`Broken`] says. Both ends are to be dropped then.
 pub(super) async fn run<A, B>(inside: &mut A, outside: &mut B, rates: &Rates, counts: &Counts) -> Result<(), Broken>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
+    A: InnerEnd,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut up, mut down) = (Way::default(), Way::default());
-    let mut seen = 0;
+    let (mut seen, mut nobody, mut is_heard) = (0, tokio::io::sink(), true);
     let mut moving = std::pin::pin!(poll_fn(|cx| {
-        let upward = up.poll(cx, inside, outside, &mut |bytes| {
+        let mut pay = |bytes| {
             rates.spend(bytes).map_err(Broken::Over)?;
             counts.up_bytes.fetch_add(bytes, Ordering::Relaxed);
             Ok(())
-        })?;
-        let downward = down.poll(cx, outside, inside, &mut |bytes| {
+        };
+        let mut upward = up.poll(cx, inside, outside, &mut pay);
+        if matches!(upward, Poll::Ready(Err(Fault::Source(Broken::Failed(_))))) && inside.is_deserted() {
+            // It left without reading all that came for it. Whatever it had sent was read before the kernel says so.
+            up.state = State::Ending;
+            upward = up.poll(cx, inside, outside, &mut pay);
+        }
+        let upward = upward?;
+        let mut count = |bytes| {
             counts.down_bytes.fetch_add(bytes, Ordering::Relaxed);
             Ok(())
-        })?;
-        if upward.is_ready() && downward.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        };
+        let mut downward = Poll::Pending;
+        if is_heard {
+            downward = down.poll(cx, outside, inside, &mut count);
+            is_heard = !(matches!(downward, Poll::Ready(Err(Fault::Sink(_)))) && inside.is_deserted());
+        }
+        if !is_heard {
+            downward = down.poll(cx, outside, &mut nobody, &mut count);
+        }
+        let downward = downward?;
+        // What comes for nobody is not waited for.
+        let over = upward.is_ready() && (downward.is_ready() || deserted(inside, cx)?.is_ready());
+        if over { Poll::Ready(Ok(())) } else { Poll::Pending }
     }));
     loop {
         match tokio::time::timeout(IDLE, &mut moving).await {
@@ -95,6 +124,31 @@ where
     }
 }
 
+fn deserted(inside: &mut impl InnerEnd, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    inside.poll_deserted(cx).map_err(|e| Broken::Failed(crate::error::plain(&e)))
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Source(broken) | Fault::Sink(broken) => broken,
+        }
+    }
+}
+
+/// An end that takes nothing.
+fn full() -> Fault {
+    Fault::Sink(Broken::Failed("the other end takes no more".to_owned()))
+}
+
+fn unwritten(error: io::Error) -> Fault {
+    Fault::Sink(Broken::Failed(crate::error::plain(&error)))
+}
+
+fn unread(error: io::Error) -> Fault {
+    Fault::Source(Broken::Failed(crate::error::plain(&error)))
+}
+
 impl Way {
     fn poll<R, W>(
         &mut self,
@@ -102,17 +156,16 @@ impl Way {
         from: &mut R,
         to: &mut W,
         count: &mut dyn FnMut(u64) -> Result<(), Broken>,
-    ) -> Poll<Result<(), Broken>>
+    ) -> Poll<Result<(), Fault>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let failed = |e: io::Error| Broken::Failed(crate::error::plain(&e));
         for _ in 0..TURN_PIECES_MAX {
             if self.at < self.left.len() {
                 let rest = self.left.get(self.at..).unwrap_or_default();
-                match ready!(Pin::new(&mut *to).poll_write(cx, rest)).map_err(failed)? {
-                    0 => return Poll::Ready(Err(Broken::Failed("the other end takes no more".to_owned()))),
+                match ready!(Pin::new(&mut *to).poll_write(cx, rest)).map_err(unwritten)? {
+                    0 => return Poll::Ready(Err(full())),
                     some => self.at += some,
                 }
                 continue;
@@ -122,7 +175,7 @@ impl Way {
             match self.state {
                 State::Open => {}
                 State::Ending => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(failed)?;
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(unwritten)?;
                     self.state = State::Ended;
                     return Poll::Ready(Ok(()));
                 }
@@ -131,7 +184,7 @@ impl Way {
             match self.poll_piece(cx, from, to, count) {
                 Poll::Ready(done) => done?,
                 Poll::Pending => {
-                    ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(failed)?;
+                    ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(unwritten)?;
                     return Poll::Pending;
                 }
             }
@@ -147,27 +200,24 @@ impl Way {
         from: &mut R,
         to: &mut W,
         count: &mut dyn FnMut(u64) -> Result<(), Broken>,
-    ) -> Poll<Result<(), Broken>>
+    ) -> Poll<Result<(), Fault>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let failed = |e: io::Error| Broken::Failed(crate::error::plain(&e));
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(failed)?;
+            ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(unread)?;
             let piece = buffer.filled();
             if piece.is_empty() {
                 self.state = State::Ending;
                 return Poll::Ready(Ok(()));
             }
-            count(piece.len() as u64)?;
+            count(piece.len() as u64).map_err(Fault::Source)?;
             let written = match Pin::new(to).poll_write(cx, piece) {
-                Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(Broken::Failed("the other end takes no more".to_owned())));
-                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(full())),
                 Poll::Ready(Ok(some)) => some,
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(failed(e))),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(unwritten(e))),
                 Poll::Pending => 0,
             };
             self.left.extend_from_slice(piece.get(written..).unwrap_or_default());
@@ -183,5 +233,100 @@ impl std::fmt::Display for Broken {
             Self::Over(over) => over.fmt(f),
             Self::Idle => write!(f, "nothing moved for {} s", IDLE.as_secs()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::pieces::Pieced;
+    use crate::egress::testing::profile;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream as Ends;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::net::UnixStream;
+    use tokio::task::JoinHandle;
+
+    /// What a component has sent when it leaves.
+    const SENT: &[u8] = &[b'x'; 100_000];
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// A tunnel of a component: how it ends, the component's end, the outlet's as the session holds it, and the upstream,
+    /// which takes a few bytes at a time.
+    fn tunnel() -> (JoinHandle<Result<(), Broken>>, UnixStream, Ends, DuplexStream) {
+        let (ours, theirs) = Ends::pair().expect("a pair");
+        for end in [&ours, &theirs] {
+            end.set_nonblocking(true).expect("it can");
+        }
+        let held = ours.try_clone().expect("one more descriptor");
+        let mut inside = Pieced::new(UnixStream::from_std(ours).expect("it registers"));
+        let (mut outside, upstream) = tokio::io::duplex(16);
+        let task =
+            tokio::spawn(
+                async move { run(&mut inside, &mut outside, &Rates::new(&profile("")), &Counts::default()).await },
+            );
+        (task, UnixStream::from_std(theirs).expect("it registers"), held, upstream)
+    }
+
+    async fn ended(task: JoinHandle<Result<(), Broken>>) -> Result<(), Broken> {
+        tokio::time::timeout(LIMIT, task).await.expect("it ends").expect("it ran")
+    }
+
+    async fn all(mut upstream: DuplexStream) -> usize {
+        let mut all = Vec::new();
+        tokio::time::timeout(LIMIT, upstream.read_to_end(&mut all)).await.expect("it ends").expect("it is whole");
+        all.len()
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_ends_when_its_component_sends_no_more_and_then_leaves() {
+        let (task, theirs, _held, mut upstream) = tunnel();
+        rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).expect("it is open");
+        assert_eq!(upstream.read(&mut [0]).await.expect("it ends"), 0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!task.is_finished(), "the component may still be answered");
+        drop(theirs);
+        assert_eq!(ended(task).await, Ok(()));
+        drop(upstream);
+    }
+
+    /// Whoever is shut by the session, or leaves, has sent what it wrote, also where the upstream talks all the while, and
+    /// listens to nothing before it is heard.
+    #[tokio::test]
+    async fn what_a_component_had_sent_goes_out_to_an_upstream_that_talks() {
+        for shut in [true, false] {
+            let (task, mut theirs, held, mut upstream) = tunnel();
+            theirs.write_all(SENT).await.expect("somebody reads");
+            let mut begun = [0; 1];
+            upstream.read_exact(&mut begun).await.expect("it comes");
+            if shut {
+                held.shutdown(Shutdown::Both).expect("it is open");
+            } else {
+                drop(theirs);
+            }
+            upstream.write_all(&[b'y'; 1000]).await.expect("somebody reads");
+            assert_eq!(all(upstream).await, SENT.len() - 1, "{shut}");
+            assert_eq!(ended(task).await, Ok(()), "{shut}");
+        }
+    }
+
+    /// The kernel tells the other end of a socket that was closed before all was read of a reset.
+    #[tokio::test]
+    async fn a_component_that_leaves_without_reading_has_sent_what_it_wrote() {
+        let (task, mut theirs, _held, mut upstream) = tunnel();
+        upstream.write_all(b"an answer").await.expect("somebody reads");
+        theirs.readable().await.expect("it comes");
+        theirs.write_all(SENT).await.expect("somebody reads");
+        drop(theirs);
+        assert_eq!(all(upstream).await, SENT.len());
+        assert_eq!(ended(task).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_fails_ends_a_tunnel_whose_component_listens() {
+        let (task, mut theirs, _held, upstream) = tunnel();
+        drop(upstream);
+        theirs.write_all(SENT).await.expect("it is open");
+        assert!(matches!(ended(task).await, Err(Broken::Failed(_))));
     }
 }

@@ -10,7 +10,7 @@ pub use net::address;
 pub use net::{Account, Admitted, Connection, INSIDE, Kept, Reply, Rotated, Scrubbed, Total, Use, Wanted, Way};
 pub use scribe::{Before, Scribe};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -28,12 +28,22 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// It writes two small records.
 const HEART_STACK_BYTES: usize = 256 * 1024;
 
-/// A call that is in the log and waits for its decision: it is used up by [`Journal::commit`] or [`Journal::deny`], so
-/// that each call has one.
+/// A call that waits for its decision: it is used up by [`Journal::commit`] or [`Journal::deny`], so that each call has
+/// one. What is claimed goes into the log before the decision, with the same write: judging touches nothing. Where more is
+/// to be done than to judge, [`Journal::put_down`] comes first.
 #[derive(Debug)]
-#[must_use = "a call that is never decided leaves the log incomplete"]
+#[must_use = "a call that is never decided is in no log"]
 pub struct Claim {
     id: CallId,
+    /// `None`: it is in the log.
+    claimed: Option<Record>,
+}
+
+impl Claim {
+    /// The call's name in the log.
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
 }
 
 /// A permit that is in the log, with the call that it is for. Only [`Journal::commit`] makes one, and only this runs.
@@ -137,9 +147,12 @@ pub fn trial(state: &Path, tool: &str) -> Result<Journal> {
 
 /// An error of the log as one of ours.
 pub fn failed(error: AuditError) -> Error {
-    // std appends the number of the error to what the system says; nobody acts on it.
-    let what = error.to_string();
-    let what = what.split(" (os error").next().unwrap_or_default().to_owned();
+    let what = if let AuditError::Io { act, path, source } = &error {
+        format!("cannot {act} {path:?}: {}", plain(source))
+    } else {
+        // std appends the number of the error to what the system says; nobody acts on it.
+        error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+    };
     let made = match error.fault() {
         stockade_audit::Fault::Guest => Error::guest(what),
         stockade_audit::Fault::Operator => Error::operator(what),
@@ -193,31 +206,48 @@ impl Journal {
         Ok(Draft(stockade_audit::Draft::make(directory, ledger, id).map_err(failed)?))
     }
 
-    /// Writes down what is asked for, before anybody judges it.
+    /// What is asked for, as the log will have it, before anybody judges it.
     ///
     /// # Errors
-    /// The log takes no more records: nothing may run.
+    /// Bug: a number is not a name.
     pub fn claim(&self, call: &Call, via: &str) -> Result<Claim> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let id = CallId::new(format!("tc_{number}")).map_err(|_| Error::bug("a call's number is not a name"))?;
         let claimed = log::Call { tool: call.tool().to_string(), via: via.to_owned(), input: None };
-        let record = disclosures(call).into_iter().fold(Record::new(claimed).of_call(&id), Record::disclosing);
-        self.append(record)?;
-        Ok(Claim { id })
+        let claimed = disclosures(call).into_iter().fold(Record::new(claimed).of_call(&id), Record::disclosing);
+        Ok(Claim { id, claimed: Some(claimed) })
+    }
+
+    /// Writes down what is claimed before its decision is known.
+    ///
+    /// # Errors
+    /// The log takes no more records: nothing may run.
+    pub fn put_down(&self, Claim { id, claimed }: Claim) -> Result<Claim> {
+        self.saw(claimed.as_slice())?;
+        Ok(Claim { id, claimed: None })
     }
 
     /// Puts a permit into the log. What comes back is the only thing that a backend runs.
     ///
     /// # Errors
     /// The log takes no more records: nothing may run.
-    pub fn commit(&self, Claim { id }: Claim, permit: Permit) -> Result<Logged> {
+    pub fn commit(&self, claim: Claim, permit: Permit) -> Result<Logged> {
+        self.commit_with(claim, permit, None)
+    }
+
+    /// The same, and what is about to start by it, with one write.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub fn commit_with(&self, Claim { id, claimed }: Claim, permit: Permit, start: Option<Record>) -> Result<Logged> {
         let (call, grounds) = permit.into_parts();
         let rules = grounds.rules.iter().map(ToString::to_string).collect();
-        let record = Record::new(log::Permit { rules }).of_call(&id);
-        let receipt = match self.durability {
-            log::Durability::BeforeRun => self.log.append_durable(record).map_err(failed)?,
-            log::Durability::Group | log::Durability::BeforeResult => self.append(record)?,
-        };
+        let permitted = Record::new(log::Permit { rules }).of_call(&id);
+        let before = claimed.iter().count();
+        let records: Vec<Record> = claimed.into_iter().chain([permitted]).chain(start).collect();
+        let is_durable = self.durability == log::Durability::BeforeRun;
+        let receipts = self.append(&records, is_durable)?;
+        let receipt = *receipts.get(before).ok_or_else(|| Error::bug("a record has no receipt"))?;
         self.running.fetch_add(1, Ordering::Relaxed);
         Ok(Logged { call, grounds, id, receipt })
     }
@@ -226,9 +256,11 @@ impl Journal {
     ///
     /// # Errors
     /// The log takes no more records.
-    pub fn deny(&self, Claim { id }: Claim, refusal: &Refusal) -> Result<Receipt> {
+    pub fn deny(&self, Claim { id, claimed }: Claim, refusal: &Refusal) -> Result<Receipt> {
         let rule = refusal.rule.as_ref().map_or_else(|| "not granted".to_owned(), ToString::to_string);
-        self.append(Record::new(log::Deny { rule, reason: refusal.reason.clone() }).of_call(&id))
+        let denied = Record::new(log::Deny { rule, reason: refusal.reason.clone() }).of_call(&id);
+        let records: Vec<Record> = claimed.into_iter().chain([denied]).collect();
+        last(&self.append(&records, false)?)
     }
 
     /// Writes down things that were seen, with one write, in order.
@@ -236,7 +268,7 @@ impl Journal {
     /// # Errors
     /// The log takes no more records.
     pub fn saw(&self, records: &[Record]) -> Result<()> {
-        self.log.append_all(records).map(drop).map_err(failed)
+        self.scribe().saw(records)
     }
 
     /// Writes down that something happened which is not in the log: the session can no longer be proved complete.
@@ -244,7 +276,7 @@ impl Journal {
     /// # Errors
     /// The log takes no more records.
     pub fn gap(&self, lost: u64, why: &str) -> Result<()> {
-        self.log.gap(lost, why).map(drop).map_err(failed)
+        self.scribe().gap(lost, why)
     }
 
     /// A hand on this journal. It must be gone when the log is closed.
@@ -271,19 +303,19 @@ impl Journal {
         }
     }
 
-    /// Seals a call with how it went. The receipt is what its caller can show to an auditor.
+    /// Seals a call with what was seen last of it and how it went, in one write. The receipt is of the latter: what its
+    /// caller can show to an auditor.
     ///
     /// # Errors
     /// The log takes no more records.
-    pub fn seal(&self, id: &CallId, outcome: log::Outcome) -> Result<Receipt> {
+    pub fn seal(&self, id: &CallId, mut seen: Vec<Record>, outcome: log::Outcome) -> Result<Receipt> {
         self.running.fetch_sub(1, Ordering::Relaxed);
-        let record = Record::new(outcome).of_call(id);
-        match self.durability {
-            log::Durability::Group => self.append(record),
-            log::Durability::BeforeResult | log::Durability::BeforeRun => {
-                self.log.append_durable(record).map_err(failed)
-            }
-        }
+        seen.push(Record::new(outcome).of_call(id));
+        let is_durable = match self.durability {
+            log::Durability::Group => false,
+            log::Durability::BeforeResult | log::Durability::BeforeRun => true,
+        };
+        last(&self.append(&seen, is_durable)?)
     }
 
     /// The latest signed checkpoint.
@@ -303,9 +335,15 @@ impl Journal {
         log.close(cause, status).map_err(failed)
     }
 
-    fn append(&self, record: Record) -> Result<Receipt> {
-        self.log.append(record).map_err(failed)
+    fn append(&self, records: &[Record], is_durable: bool) -> Result<Vec<Receipt>> {
+        let appended = if is_durable { self.log.append_all_durable(records) } else { self.log.append_all(records) };
+        appended.map_err(failed)
     }
+}
+
+/// What a caller gets of several records.
+fn last(receipts: &[Receipt]) -> Result<Receipt> {
+    receipts.last().copied().ok_or_else(|| Error::bug("a record has no receipt"))
 }
 
 impl Heart {
@@ -324,7 +362,7 @@ impl Heart {
             .name("heartbeat".to_owned())
             .stack_size(HEART_STACK_BYTES)
             .spawn(beat)
-            .map_err(|e| Error::host(format!("start the heartbeat: {}", crate::error::plain(&e))))?;
+            .map_err(|e| Error::host(format!("start the heartbeat: {}", plain(&e))))?;
         Ok(Self { stop, thread })
     }
 
@@ -369,6 +407,28 @@ mod tests {
         let later = ledger(&state, "grace").expect("it opens under any name").vkey();
         assert_eq!(born.to_string(), later.to_string());
         assert!(born.name().starts_with("ada."), "{born}");
+        std::fs::remove_dir_all(&state).expect("it is ours to remove");
+    }
+
+    #[test]
+    fn what_is_put_down_early_is_in_the_log_once_and_before_its_decision() {
+        let state = std::env::temp_dir().join(format!("stockade-journal-claims-{}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&state).expect("the test has a directory of its own");
+        let journal = trial(&state, "claims").expect("it begins");
+        let call = || {
+            let command = stockade_policy::Command::from_words([b"/bin/true".to_vec()]).expect("a program's name");
+            Call::new(
+                stockade_policy::ToolName::parse("exec").expect("a name"),
+                stockade_policy::Action::Command(command),
+            )
+        };
+        let refusal = Refusal { rule: None, reason: "r".to_owned(), instead: Vec::new(), ask: "a".to_owned() };
+        let early = journal.put_down(journal.claim(&call(), "test").expect("it has a name")).expect("it is written");
+        let first = journal.deny(early, &refusal).expect("it is written");
+        let late = journal.claim(&call(), "test").expect("it has a name");
+        let second = journal.deny(late, &refusal).expect("it is written");
+        // The opening, the claim, the denial; and again a claim and a denial.
+        assert_eq!((first.n, second.n), (2, 4));
         std::fs::remove_dir_all(&state).expect("it is ours to remove");
     }
 

@@ -149,12 +149,11 @@ impl Session {
             let logged = self.journal.commit(claim, permit)?;
             return self.command(logged, io);
         };
+        // A component that is read for the first time may be anybody's bytes: first it is in the log who wanted it.
+        let claim = if self.tools.knows(name) { claim } else { self.journal.put_down(claim)? };
         // Before the permit is in the log: it is for something that there is.
         match self.tools.find(&self.profile, name) {
-            Ok(known) => {
-                let logged = self.journal.commit(claim, permit)?;
-                self.use_tool(logged, known, io.outside, progress)
-            }
+            Ok(known) => self.use_tool(claim, permit, known, io.outside, progress),
             Err(refusal) => {
                 let receipt = self.journal.deny(claim, &refusal)?;
                 Ok(Outcome::Denied(refusal, receipt))
@@ -304,7 +303,6 @@ impl Session {
         }
         seen.extend(settled.outcomes.iter().cloned().map(Record::new));
         let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(id)).collect();
-        self.journal.saw(&seen)?;
         if let Ran::Ended(run) = ran
             && run.unlisted > 0
             && self.recorder.is_none()
@@ -312,7 +310,7 @@ impl Session {
             self.journal.gap(run.unlisted, "more processes ended than a call's report can list")?;
         }
         self.unnameable(settled)?;
-        self.journal.seal(id, records::outcome(ran, told.main, output))
+        self.journal.seal(id, seen, records::outcome(ran, told.main, output))
     }
 
     /// Says of what nobody can say what changed there.

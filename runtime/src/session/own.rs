@@ -124,7 +124,7 @@ impl Session {
         let cause = if answered.is_ok() { log::Cause::Stop } else { log::Cause::Error };
         let out = self.keep(tee)?;
         let outcome = log::Outcome { cause, status: 0, wall_us, cpu_us: 0, p: None, t: None, out, err: None };
-        let receipt = self.journal.seal(&logged.into_id(), outcome)?;
+        let receipt = self.journal.seal(&logged.into_id(), Vec::new(), outcome)?;
         Ok(match answered {
             Ok(answer) => Own::Answered(answer, receipt),
             Err(error) => Own::Failed(clean.error(error), receipt),

@@ -6,6 +6,7 @@ mod clean;
 mod disk;
 mod few;
 mod given;
+mod promises;
 mod registry;
 mod told;
 mod workers;
@@ -16,11 +17,11 @@ pub use workers::compiler;
 
 use crate::backend::process::{Outside, ProcessWall};
 use crate::backend::wasm::{
-    CallGrant, End, Failure, Files, Progress, Reply, ToolIo, ToolRan, ToolUsage, ToolWall, Use, What,
+    CallGrant, Carries, End, Failure, Files, Progress, Reply, ToolIo, ToolRan, ToolUsage, ToolWall, Use, What,
 };
 use crate::egress::{self, ToolStream};
 use crate::error::{Error, Fault, Result};
-use crate::journal::{Logged, Wanted};
+use crate::journal::{Claim, Logged, Wanted};
 use crate::secrets::scrub::Patterns;
 use crate::session::open::Options;
 use crate::session::settle::{self, Settled};
@@ -35,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record};
-use stockade_policy::{Refusal, ToolName};
+use stockade_policy::{Permit, Refusal, ToolName};
 use told::Teller;
 
 /// Streams to the outlet that one call may have open.
@@ -109,6 +110,11 @@ impl Tools {
         Ok(self.wall.get_or_init(|| made))
     }
 
+    /// Whether what a name means is known by now.
+    pub(super) fn knows(&self, name: &ToolName) -> bool {
+        self.registry.has(name)
+    }
+
     /// The component that a call means, or why there is none, for whoever calls.
     pub(super) fn find(
         &self,
@@ -174,40 +180,48 @@ impl Session {
         self.tools.registry.names(&self.profile)
     }
 
-    /// The way of a logged call of a tool: started, run, compared, sealed.
+    /// The way of a permitted call of a tool: logged with its start, run, compared, sealed.
     pub(super) fn use_tool(
         &mut self,
-        logged: Logged,
+        claim: Claim,
+        permit: Permit,
         known: Known,
         outside: &mut dyn Outside,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Outcome> {
-        let stockade_policy::Action::Tool { name, args } = logged.call().action() else {
+        let stockade_policy::Action::Tool { name, args } = permit.call().action() else {
             return Err(Error::bug("a call that is not one of a tool came to a component"));
         };
-        let (granted, limits) = (self.profile.ambient_for(name, Some(args)), &logged.grounds().limits);
+        let (granted, limits) = (self.profile.ambient_for(name, Some(args)), &permit.grounds().limits);
         let grant = given(known.component.manifest(), &self.profile, granted, limits, &self.tools.around);
         let t = self.tools.instances.fetch_add(1, Ordering::Relaxed) + 1;
-        let instance = Instance { t, id: logged.id().clone(), name: name.clone(), known, grant };
+        let instance = Instance { t, id: claim.id().clone(), name: name.clone(), known, grant };
         // What only reads leaves nothing to look for: by the kernel, its worker can change nothing.
         let before = match instance.grant.files {
-            Files::None | Files::Read => None,
-            Files::Write => Some(settle::before(&self.layer)?),
+            Files::None | Files::Read => Ok(None),
+            Files::Write => settle::before(&self.layer).map(Some),
         };
-        // Asked for each call: a secret may have been replaced since the last one.
-        let patterns = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns());
-        self.started(&instance)?;
-        let ran = self.run_tool(&instance, logged, patterns.clone(), outside, progress)?;
-        let settled = match before {
-            None => Settled { waiting: self.waiting, ..Settled::default() },
-            Some(before) => {
-                let mut settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
-                self.hide(&instance.id, &mut settled)?;
-                self.waiting = settled.waiting;
-                settled
+        // What cannot be looked at is not changed either: then nothing starts, and what was claimed is in the log all the same.
+        let before = match before {
+            Ok(before) => before,
+            Err(error) => {
+                let _undecided = self.journal.put_down(claim)?;
+                return Err(error);
             }
         };
-        let receipt = self.seal_tool(&instance, &ran, &settled)?;
+        let logged = self.journal.commit_with(claim, permit, Some(started(&instance)))?;
+        // Asked for each call: a secret may have been replaced since the last one.
+        let patterns = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns());
+        let (ran, end) = self.run_tool(&instance, logged, patterns.clone(), outside, progress)?;
+        let settled = match self.look_after(&instance, before) {
+            Ok(settled) => settled,
+            Err(error) => {
+                // Its account is whole, whatever becomes of its effects.
+                self.journal.saw(&[end])?;
+                return Err(error);
+            }
+        };
+        let receipt = self.seal_tool(&instance, &ran, end, &settled)?;
         let promised = match instance.known.component.manifest().output_schema {
             Some(_) => Promised::Structured,
             None => Promised::Text,
@@ -215,19 +229,17 @@ impl Session {
         Ok(Outcome::Called(Box::new(Called { ran, settled, promised, receipt })))
     }
 
-    fn started(&self, instance: &Instance) -> Result<()> {
-        let net = if instance.grant.network { log::ToolNet::Requests } else { log::ToolNet::None };
-        let start = log::ToolStart {
-            t: instance.t,
-            tool: instance.name.to_string(),
-            h: Digest(*instance.known.component.digest()),
-            files: told::files(instance.grant.files),
-            net,
-        };
-        self.journal.saw(&[Record::new(start).of_call(&instance.id)])
+    /// What it changed.
+    fn look_after(&mut self, instance: &Instance, before: Option<settle::Before>) -> Result<Settled> {
+        let Some(before) = before else { return Ok(Settled { waiting: self.waiting, ..Settled::default() }) };
+        let mut settled = settle::after(&self.layer, self.profile.profile(), before, &mut self.known)?;
+        self.hide(&instance.id, &mut settled)?;
+        self.waiting = settled.waiting;
+        Ok(settled)
     }
 
-    /// Runs it, with every use and its end in the log when this returns; what it answers has no secret any more.
+    /// Runs it, with every use in the log when this returns, and gives its end, which is sealed with the result; what it
+    /// answers has no secret any more.
     fn run_tool(
         &self,
         instance: &Instance,
@@ -235,34 +247,38 @@ impl Session {
         patterns: Option<Arc<Patterns>>,
         outside: &mut dyn Outside,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<ToolRan> {
+    ) -> Result<(ToolRan, Record)> {
         let cleaner = Cleaner::new(patterns.clone());
         let workspace = self.tools.around.directory.as_os_str().as_bytes().to_vec();
         let mut teller = Teller::new(instance.t, workspace, patterns);
         let mut streams = Streams::default();
         // What ends the session and not only this call.
         let mut broken: Option<Error> = None;
-        // Requests that it told of, each of which has to be met by a record of the outlet.
+        // Requests and sockets that it told of, each of which has to be met by a record of the outlet.
         let mut wanting = 0;
-        let mut connect = || self.connect(&instance.id, &mut streams);
+        let mut connect = |carries| self.connect(&instance.id, &mut streams, carries);
         let written = disk::Written::default();
         let mut guard =
             disk::Guard::new(outside, instance.grant.files, &logged.grounds().limits, &self.tools.beside, &written)?;
         let mut used = |uses: Vec<Use>| {
             written.add(&uses);
-            wanting += uses.iter().filter(|used| is_sent(used)).map(|used| used.times).sum::<u64>();
+            // Each is told by itself. A worker that says of one that it was many is not ours any more.
+            wanting += uses.iter().filter(|used| is_sent(used)).count() as u64;
             self.used(instance, &mut teller, uses).inspect_err(|error| broken = Some(error.clone()))
         };
         let mut clean_progress = |said: Progress| progress(cleaner.progress(said));
         let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut clean_progress, outside: &mut guard };
-        let ran = self.tools.wall().and_then(|wall| wall.run(logged, &instance.known.component, &instance.grant, io));
+        let ran = promises::asked(&instance.known, &logged, &cleaner)
+            .and_then(|()| self.tools.wall()?.run(logged, &instance.known.component, &instance.grant, io));
         // What it asked for and did not wait for goes nowhere any more, and is in the log before its end is.
-        let Streams { open, asked } = streams;
+        let Streams { mut open, asked } = streams;
+        open.iter_mut().for_each(ToolStream::shut);
         drop(open);
         if let Some(broken) = broken {
             return Err(broken);
         }
         let mut ran = ran.map(|(_, ran)| ran).or_else(failed)?;
+        promises::kept(&instance.known, &mut ran, &cleaner);
         if let (Some(hit), false) = (guard.end(), matches!(ran.end, End::Limit(_))) {
             ran.end = End::Limit(hit);
         }
@@ -290,16 +306,18 @@ impl Session {
             mem_bytes: ran.usage.memory_peak_bytes,
             uses,
         };
-        self.journal.saw(&[Record::new(end).of_call(&instance.id)])?;
-        Ok(ran)
+        Ok((ran, Record::new(end).of_call(&instance.id)))
     }
 
-    /// A stream for one request of a call. One that is not to be had is a refusal in the log.
-    fn connect(&self, call: &CallId, streams: &mut Streams) -> Result<OwnedFd> {
+    /// A stream for one request or socket of a call. One that is not to be had is a refusal in the log.
+    fn connect(&self, call: &CallId, streams: &mut Streams, carries: Carries) -> Result<OwnedFd> {
         streams.asked += 1;
         let made = match &self.outlet {
             None => Err(no_network(&self.profile)),
-            Some(outlet) => streams.room().and_then(|()| outlet.tool_stream(call)),
+            Some(outlet) => streams.room().and_then(|()| match carries {
+                Carries::Requests => outlet.tool_stream(call),
+                Carries::Socket => outlet.tool_socket(call),
+            }),
         };
         match made {
             Ok((stream, end)) => {
@@ -334,14 +352,14 @@ impl Session {
     }
 
     /// Everything that was seen, then the result.
-    fn seal_tool(&self, instance: &Instance, ran: &ToolRan, settled: &Settled) -> Result<Receipt> {
+    fn seal_tool(&self, instance: &Instance, ran: &ToolRan, end: Record, settled: &Settled) -> Result<Receipt> {
         let mut seen: Vec<Record> = Vec::new();
         if let End::Limit(hit) = &ran.end {
             seen.push(Record::new(super::records::limit(hit)));
         }
         seen.extend(settled.outcomes.iter().cloned().map(Record::new));
-        let seen: Vec<Record> = seen.into_iter().map(|record| record.of_call(&instance.id)).collect();
-        self.journal.saw(&seen)?;
+        let seen = seen.into_iter().map(|record| record.of_call(&instance.id));
+        let seen: Vec<Record> = std::iter::once(end).chain(seen).collect();
         self.unnameable(settled)?;
         let answer = match &ran.end {
             End::Answered(Reply { text, structured, .. }) => structured.as_ref().map_or(text.as_str(), String::as_str),
@@ -351,7 +369,7 @@ impl Session {
         };
         let printed = [ran.printed.stdout.as_slice(), &ran.printed.stderr].concat();
         let output = [self.keep_bytes(answer.as_bytes(), 0)?, self.keep_bytes(&printed, ran.printed.cut)?];
-        self.journal.seal(&instance.id, told::outcome(instance.t, ran, output))
+        self.journal.seal(&instance.id, seen, told::outcome(instance.t, ran, output))
     }
 }
 
@@ -380,9 +398,21 @@ fn no_network(profile: &stockade_policy::ExpandedProfile) -> Error {
         .hint("say what you need it for; a grant with a reason in the profile allows it")
 }
 
-/// Whether a use is a request that went to the outlet.
+/// That it starts, and with what.
+fn started(instance: &Instance) -> Record {
+    let start = log::ToolStart {
+        t: instance.t,
+        tool: instance.name.to_string(),
+        h: Digest(*instance.known.component.digest()),
+        files: told::files(instance.grant.files),
+        net: told::net(&instance.grant),
+    };
+    Record::new(start).of_call(&instance.id)
+}
+
+/// Whether a use is a request or a socket for which the outlet was asked.
 fn is_sent(used: &Use) -> bool {
-    matches!(used.what, What::Request { .. }) && used.errno.is_none()
+    matches!(used.what, What::Request { .. } | What::Connect) && used.errno.is_none()
 }
 
 /// What a request wanted that was not made.

@@ -2,6 +2,8 @@
 //! Never is a refusal a panic, whatever the bytes.
 
 use crate::guests::{CALL, CORE, TYPES, assembled, custom, echo, manifest, pure_text};
+use stockade::backend::wasm::command::Entry;
+use stockade::backend::wasm::component::packed;
 use stockade::backend::wasm::{Component, Files};
 
 #[track_caller]
@@ -36,6 +38,76 @@ fn another_world_is_refused() {
     let text = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i "f"))) (export "run" (func $f)))"#;
     refused(assembled(text, &manifest("other", "{}")), "another world");
+}
+
+/// A command that ends at once, with a manifest in its module, as a linker that knows of no component leaves one.
+fn command(inner: &[&str], version: &str) -> Vec<u8> {
+    let sections: String =
+        inner.iter().map(|manifest| format!("(@custom \"stockade:tool\" {:?})", manifest.replace(' ', ""))).collect();
+    let text = format!(
+        r#"(component (core module $m {sections} (func (export "run") (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m)) (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $cli (export "run" (func $run))) (export "wasi:cli/run@{version}" (instance $cli)))"#
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+const COMMAND: &str = r#"{"name":"plain","version":"1","description":"d","ceiling":{"stdin":true}}"#;
+
+#[test]
+fn a_program_has_its_manifest_in_its_module_or_behind_it() {
+    for version in ["0.2.0", "0.2.3", "0.2.11"] {
+        let inner = Component::parse(command(&[COMMAND], version)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(inner.manifest().entry, Entry::Command);
+        assert!(inner.manifest().input_schema.members()["properties"].get("stdin").is_some());
+        assert!(inner.manifest().input_schema.members()["properties"].get("args").is_none());
+        assert!(inner.manifest().output_schema.is_some());
+    }
+    // Who packed it says what it is: what a compiler was given counts where nobody said more.
+    let outer = [command(&[COMMAND], "0.2.3"), custom("stockade:tool", COMMAND.replace("plain", "packed").as_bytes())];
+    assert_eq!(Component::parse(outer.concat()).expect("it is a tool").manifest().name, "packed");
+    refused(command(&[COMMAND, COMMAND], "0.2.3"), "two manifests");
+    refused(command(&[], "0.2.3"), "no manifest");
+    refused(command(&[COMMAND], "0.3.0"), "another world");
+    refused([pure_bare(), custom("stockade:tool", COMMAND.as_bytes())].concat(), "no input_schema");
+    let asks = manifest("asks", r#"{"stdin":true}"#);
+    refused([pure_bare(), custom("stockade:tool", asks.as_bytes())].concat(), "ceiling.stdin is for commands");
+}
+
+/// What a component inside of a program says is about that one: it neither makes the program a tool, nor keeps it from
+/// being one.
+#[test]
+fn a_component_inside_of_a_program_does_not_speak_for_it() {
+    let section =
+        |name: &str| format!("(@custom \"stockade:tool\" {:?})", COMMAND.replace("plain", name).replace(' ', ""));
+    let others = |own: &str| {
+        let (first, second) = (section("first"), section("second"));
+        let inner = format!("(component {first} (core module {second})) (component (component {first} {second}))");
+        let text = format!(
+            r#"(component {inner} (core module $m {own} (func (export "run") (result i32) (i32.const 0)))
+            (core instance $i (instantiate $m)) (func $run (result (result)) (canon lift (core func $i "run")))
+            (instance $cli (export "run" (func $run))) (export "wasi:cli/run@0.2.3" (instance $cli)))"#
+        );
+        wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+    };
+    refused(others(""), "no manifest");
+    let named =
+        |bytes: Vec<u8>| Component::parse(bytes).unwrap_or_else(|error| panic!("{error}")).manifest().name.clone();
+    assert_eq!(named(others(&section("own"))), "own");
+    let made = packed(&others(""), COMMAND.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(named(made), "plain");
+    let again = packed(&others(&section("own")), COMMAND.as_bytes()).expect_err("it is a tool already").to_string();
+    assert!(again.contains("has a manifest already"), "{again}");
+    // Two of its own modules contradict each other, and whoever packed it is asked first.
+    let two = command(&[COMMAND, COMMAND], "0.2.3");
+    let outer = custom("stockade:tool", COMMAND.replace("plain", "packed").as_bytes());
+    assert_eq!(named([two, outer].concat()), "packed");
+}
+
+/// A component with `call`, and without a manifest.
+fn pure_bare() -> Vec<u8> {
+    let text = pure_text("(call $answer (i32.const 0) (i32.const 0))", "");
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]

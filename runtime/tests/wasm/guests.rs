@@ -132,12 +132,17 @@ pub(crate) fn importing(
 
 /// Asks three times for a socket, and answers `refused` if it got none because it may not have one.
 pub(crate) fn dialing() -> Vec<u8> {
+    assembled(&dialing_text(), &manifest("dialing", "{}"))
+}
+
+/// Its text; its core module can ask while it is prepared as well.
+pub(crate) fn dialing_text() -> String {
     let codes = "\"unknown\" \"access-denied\" \"not-supported\" \"invalid-argument\" \"out-of-memory\" \"timeout\"
         \"concurrency-conflict\" \"not-in-progress\" \"would-block\" \"invalid-state\" \"new-socket-limit\"
         \"address-not-bindable\" \"address-in-use\" \"remote-unreachable\" \"connection-refused\" \"connection-reset\"
         \"connection-aborted\" \"datagram-too-large\" \"name-unresolvable\" \"temporary-resolver-failure\"
         \"permanent-resolver-failure\"";
-    let text = format!(
+    format!(
         r#"(component {TYPES}
   (import "wasi:sockets/network@0.2.6" (instance $network
     (type $code0 (enum {codes}))
@@ -162,6 +167,7 @@ pub(crate) fn dialing() -> Vec<u8> {
     (import "libc" "answer" (func $answer (param i32 i32) (result i32)))
     (import "host" "create" (func $create (param i32 i32)))
     (data (i32.const 2000) "refused")
+    (func (export "prepare") (call $create (i32.const 0) (i32.const 600)))
     (func (export "call") (param $p i32) (param $n i32) (result i32)
       (local $left i32)
       (local.set $left (i32.const 3))
@@ -177,8 +183,7 @@ pub(crate) fn dialing() -> Vec<u8> {
   (func $call (param "arguments" string) (result (result $reply (error $failure)))
     (canon lift (core func $main "call") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
   (export "call" (func $call)))"#
-    );
-    assembled(&text, &manifest("dialing", "{}"))
+    )
 }
 
 /// Says so often that it is done.

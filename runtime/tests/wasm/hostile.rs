@@ -170,7 +170,7 @@ fn refused_by_the_wall(bytes: Vec<u8>, wanted: &str) {
     use stockade::backend::process::Alone;
     use stockade::backend::wasm::ToolIo;
     let stage = Stage::new();
-    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
     let (mut used, mut progress) = (|_| Ok(()), |_| ());
     let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut progress, outside: &mut Alone };
     let error = stage.wall.run_arguments("{}".to_owned(), &parsed(bytes), &nothing(), io).expect_err("it is refused");

@@ -2,10 +2,12 @@
 //! believed only when it is ours.
 
 use crate::guests::{echo, pure};
-use crate::stage::{Canceller, Stage, nothing};
+use crate::stage::{Canceller, Stage, nothing, start};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
-use stockade::backend::wasm::{CallGrant, Component, End, Files, Kind, Limits};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stockade::backend::wasm::{Cache, CallGrant, Component, End, Files, Kind, Life, Limits, Started, ToolIo, ToolWall};
 
 fn parsed(bytes: Vec<u8>) -> Component {
     Component::parse(bytes).expect("it is a tool")
@@ -99,7 +101,7 @@ fn a_cancelled_call_ends_at_once() {
     let (read, write) = rustix::pipe::pipe().expect("a pipe");
     let looping = parsed(pure("looping", "(loop (br 0)) unreachable"));
     let mut outside = Canceller { end: read, said: false };
-    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
     let (ran, _) = std::thread::scope(|scope| {
         scope.spawn(|| {
             while stage.wall.workers() == 0 {
@@ -122,7 +124,7 @@ fn a_call_can_be_cancelled_while_its_component_is_compiled() {
     rustix::io::write(&write, b"x").expect("there is room");
     let component = parsed(echo());
     let mut outside = Canceller { end: read, said: false };
-    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
     let (ran, seen) = stage.call_with(&component, "never", &nothing(), &mut outside, &mut connect);
     assert_eq!((&ran.end, ran.uses_lost, seen.uses.len()), (&End::Cancelled, 0, 0));
     assert_eq!(*stage.started.lock().expect("whole"), [Kind::Compile], "nothing ran");
@@ -139,13 +141,112 @@ fn a_call_can_be_cancelled_while_its_component_is_loaded_and_no_other_runs_in_it
     let (read, write) = rustix::pipe::pipe().expect("a pipe");
     rustix::io::write(&write, b"x").expect("there is room");
     let mut outside = Canceller { end: read, said: false };
-    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
     let (ran, _) = stage.call_with(&one, "never", &nothing(), &mut outside, &mut connect);
     assert_eq!((&ran.end, ran.uses_lost), (&End::Cancelled, 0));
     // The answer about the first comes while the second is waited for.
     let (ran, _) = stage.call(&two, "again", &nothing());
     assert!(matches!(&ran.end, End::Answered(reply) if reply.text == "again"), "{ran:?}");
     assert_eq!(stage.wall.workers(), 1);
+}
+
+/// A worker that takes everything and says nothing.
+struct Silent(#[expect(dead_code, reason = "it is kept open")] OwnedFd);
+
+impl Life for Silent {
+    fn end(&mut self) -> String {
+        "it said nothing".to_owned()
+    }
+}
+
+/// Calls that have a component loaded which takes long, as many as there are workers, and one that waits for theirs.
+#[test]
+fn a_call_can_be_cancelled_while_another_has_its_component_loaded() {
+    let stage = Stage::new();
+    let compiling = start(stage.view(), Arc::default(), Arc::default());
+    let start = Box::new(move |kind| match kind {
+        Kind::Compile => compiling(kind),
+        Kind::Read | Kind::Write => {
+            let (ours, theirs) = rustix::net::socketpair(
+                rustix::net::AddressFamily::UNIX,
+                rustix::net::SocketType::SEQPACKET,
+                rustix::net::SocketFlags::CLOEXEC,
+                None,
+            )
+            .expect("a socket pair");
+            Ok(Started { channel: ours, life: Box::new(Silent(theirs)) })
+        }
+    });
+    let wall = ToolWall::new(start, Cache::open(&stage.directory).expect("the cache opens"));
+    let component = parsed(echo());
+    wall.compile(&component).expect("it compiles");
+    let call = |end: OwnedFd| {
+        let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
+        let (mut used, mut progress) = (|_| Ok(()), |_| ());
+        let mut outside = Canceller { end, said: false };
+        let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut progress, outside: &mut outside };
+        wall.run_arguments("x".to_owned(), &component, &nothing(), io).map(|ran| ran.end)
+    };
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        let first: Vec<_> = (0..workers)
+            .map(|number| {
+                let (read, write) = rustix::pipe::pipe().expect("a pipe");
+                let call = scope.spawn(|| call(read));
+                while wall.workers() <= number {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                (call, write)
+            })
+            .collect();
+        let (read, write) = rustix::pipe::pipe().expect("a pipe");
+        let began = Instant::now();
+        let waits = scope.spawn(|| call(read));
+        std::thread::sleep(Duration::from_millis(300));
+        rustix::io::write(&write, b"x").expect("there is room");
+        assert_eq!(waits.join().expect("no panic").expect("it ends"), End::Cancelled);
+        assert!(began.elapsed() < Duration::from_secs(10), "it waited for the others: {:?}", began.elapsed());
+        assert!(first.iter().all(|(call, _)| !call.is_finished()), "the control: they still wait");
+        for (call, write) in first {
+            rustix::io::write(&write, b"x").expect("there is room");
+            assert_eq!(call.join().expect("no panic").expect("it ends"), End::Cancelled);
+        }
+    });
+    assert_eq!(wall.workers(), workers, "nobody was taken for lost");
+}
+
+/// Two that begin at the same moment: while there is room for two workers, none is given to both.
+#[test]
+fn calls_that_begin_together_have_each_their_worker() {
+    let stage = Stage::new();
+    let component = parsed(pure("looping", "(loop (br 0)) unreachable"));
+    stage.wall.compile(&component).expect("it compiles");
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(2);
+    for round in 0..4 {
+        let starting = start(stage.view(), Arc::default(), Arc::default());
+        let slow = Box::new(move |kind| {
+            // Whoever comes second waits for the list of workers meanwhile.
+            std::thread::sleep(Duration::from_millis(50));
+            starting(kind)
+        });
+        let wall = ToolWall::new(slow, Cache::open(&stage.directory).expect("the cache opens"));
+        let limits = Limits { wall: Duration::from_secs(1), ..nothing().limits };
+        let call = || {
+            let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
+            let (mut used, mut progress) = (|_| Ok(()), |_| ());
+            let outside = &mut stockade::backend::process::Alone;
+            let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut progress, outside };
+            let grant = CallGrant { limits, ..nothing() };
+            wall.run_arguments("x".to_owned(), &component, &grant, io).expect("it runs").end
+        };
+        std::thread::scope(|scope| {
+            let calls: Vec<_> = (0..2).map(|_| scope.spawn(call)).collect();
+            for call in calls {
+                assert!(matches!(call.join().expect("no panic"), End::Limit(_)));
+            }
+        });
+        assert_eq!(wall.workers(), workers, "round {round}");
+    }
 }
 
 /// What processes that were killed and engines that are gone left behind is removed when something new is kept.
@@ -209,7 +310,7 @@ fn code_in_the_cache_is_loaded_only_when_we_wrote_it() {
     std::fs::rename(entry(), &own).expect("ours");
     assert_eq!(again(&stage, &component), [Kind::Compile, Kind::Read], "another component's code");
     std::fs::set_permissions(stage.directory.join("components"), std::fs::Permissions::from_mode(0o755)).expect("ours");
-    let error = stockade::backend::wasm::Cache::open(&stage.directory).expect_err("others could look").to_string();
+    let error = Cache::open(&stage.directory).expect_err("others could look").to_string();
     assert!(error.contains("not ours alone"), "{error}");
 }
 
@@ -225,9 +326,9 @@ fn again(stage: &Stage, component: &Component) -> Vec<Kind> {
     use stockade::backend::process::Alone;
     use stockade::backend::wasm::{Cache, ToolIo, ToolWall};
     let started = Arc::new(Mutex::new(Vec::new()));
-    let start = crate::stage::start(stage.view(), Arc::clone(&started), Arc::default());
+    let start = start(stage.view(), Arc::clone(&started), Arc::default());
     let wall = ToolWall::new(start, Cache::open(&stage.directory).expect("it opens"));
-    let mut connect = || Err(stockade::error::Error::host("no outlet"));
+    let mut connect = |_| Err(stockade::error::Error::host("no outlet"));
     let (mut used, mut progress) = (|_| Ok(()), |_| ());
     let io = ToolIo { connect: &mut connect, used: &mut used, progress: &mut progress, outside: &mut Alone };
     let ran = wall.run_arguments("two".to_owned(), component, &nothing(), io).expect("it runs");

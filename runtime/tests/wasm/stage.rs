@@ -11,7 +11,8 @@ use std::time::Duration;
 use stockade::backend::process::{Alone, Event, Outside};
 use stockade::backend::wasm::worker::{self, Prepared, Surroundings};
 use stockade::backend::wasm::{
-    Cache, CallGrant, Component, Files, Kind, Life, Limits, Progress, Start, Started, ToolIo, ToolRan, ToolWall, Use,
+    Cache, CallGrant, Carries, Component, Files, Kind, Life, Limits, Progress, Start, Started, ToolIo, ToolRan,
+    ToolWall, Use,
 };
 use stockade::error::Result;
 
@@ -52,9 +53,20 @@ impl Stage {
 
     /// Calls a component.
     pub(crate) fn call(&self, component: &Component, arguments: &str, grant: &CallGrant) -> (ToolRan, Seen) {
-        self.call_with(component, arguments, grant, &mut Alone, &mut || {
+        self.call_with(component, arguments, grant, &mut Alone, &mut |_| {
             Err(stockade::error::Error::host("the test has no outlet"))
         })
+    }
+
+    /// The same for a call that may never begin.
+    pub(crate) fn try_call(&self, component: &Component, arguments: &str, grant: &CallGrant) -> Result<ToolRan> {
+        let io = ToolIo {
+            connect: &mut |_| Err(stockade::error::Error::host("the test has no outlet")),
+            used: &mut |_| Ok(()),
+            progress: &mut |_| {},
+            outside: &mut Alone,
+        };
+        self.wall.run_arguments(arguments.to_owned(), component, grant, io)
     }
 
     pub(crate) fn call_with(
@@ -63,7 +75,7 @@ impl Stage {
         arguments: &str,
         grant: &CallGrant,
         outside: &mut dyn Outside,
-        connect: &mut dyn FnMut() -> Result<OwnedFd>,
+        connect: &mut dyn FnMut(Carries) -> Result<OwnedFd>,
     ) -> (ToolRan, Seen) {
         let mut seen = Seen::default();
         let mut used = |uses: Vec<Use>| {
@@ -89,10 +101,12 @@ pub(crate) fn nothing() -> CallGrant {
         files: Files::None,
         directory: PathBuf::from("/ws"),
         network: false,
+        sockets: false,
         clocks: false,
         random: false,
         env: Vec::new(),
-        stdin: Vec::new(),
+        arguments: false,
+        stdin: false,
         limits: Limits {
             wall: Duration::from_secs(20),
             cpu: Duration::from_secs(20),

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use stockade::backend::wasm::Component;
-use stockade::backend::wasm::component::COMPONENT_BYTES_MAX;
+use stockade::backend::wasm::component::{COMPONENT_BYTES_MAX, packed};
 use stockade::backend::wasm::manifest::{MANIFEST_BYTES_MAX, Manifest};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,6 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(component.imports().iter().all(|import| known(&import)), "nothing else is given");
         let schema = component.manifest().input_schema.members();
         assert!(!component.manifest().name.is_empty() && schema.get("type").is_some_and(|kind| kind == "object"));
+        assert!(packed(bytes, b"{}").is_err(), "it has a manifest already");
     }
     if Manifest::parse(bytes).is_ok() {
         assert!(bytes.len() <= MANIFEST_BYTES_MAX, "a manifest has a limit");

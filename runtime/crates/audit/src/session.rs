@@ -167,6 +167,16 @@ impl SessionLog {
         Ok(Receipt { durable: true, ..receipt })
     }
 
+    /// [`SessionLog::append_all`], and on disk when this returns.
+    ///
+    /// # Errors
+    /// As [`SessionLog::append_all`].
+    pub fn append_all_durable(&self, records: &[Record]) -> Result<Vec<Receipt>> {
+        let receipts = self.append_all(records)?;
+        self.barrier()?;
+        Ok(receipts.into_iter().map(|receipt| Receipt { durable: true, ..receipt }).collect())
+    }
+
     /// Adds several records, in order. They are in the file and on disk when the answer is ready, and not known to be in
     /// either before: the thread that waits for the disk writes them, with what others add meanwhile. It begins to when the
     /// answer is polled, or 50 ms later.

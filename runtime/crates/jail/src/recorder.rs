@@ -45,6 +45,7 @@ use crate::error::JailError;
 use crate::plan::{Record, Sockets, Wall};
 use crate::seccomp::{self, Filter, Wait};
 use processes::Processes;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ pub(crate) fn install(
     let (sender, executables) = executables::pair().map_err(failed)?;
     let (processes, exits) = Processes::recorded(writer).map_err(failed)?;
     let shared = Arc::new(Shared::recorded(processes, sender));
+    let can_open = can_open();
     let installed = match filter.install_with_listener(Wait::Killable) {
         Err(Errno::INVAL) => {
             filter.install_with_listener(Wait::Interruptible).map(|listener| (listener, Wait::Interruptible))
@@ -113,7 +115,10 @@ pub(crate) fn install(
         }
     };
     let (grade, why) = match (wall, wait) {
-        (Wall::Namespaces, Wait::Killable) => (Grade::NotifyAndOpen, ""),
+        (Wall::Namespaces, Wait::Killable) if can_open => (Grade::NotifyAndOpen, ""),
+        (Wall::Namespaces, Wait::Killable) => {
+            (Grade::Notify, "there is no openat2, with which files are opened for guests")
+        }
         // It would open with the init's rights.
         (Wall::Landlock, _) => (Grade::Notify, "without namespaces the init is not confined as its guests are"),
         // A signal would leave a file opened for nobody.
@@ -129,6 +134,13 @@ pub(crate) fn install(
         desk: None,
         traced: None,
     })
+}
+
+/// Whether files can be opened on behalf of guests, who would be told otherwise that there is no such call.
+pub(crate) fn can_open() -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let tried = rustix::fs::openat2(CWD, c"/", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    !matches!(tried, Err(Errno::NOSYS | Errno::PERM))
 }
 
 fn traced(tracing: Tracing, shared: Arc<Shared>, handed: Handed, why: &str) -> Result<Installed, JailError> {

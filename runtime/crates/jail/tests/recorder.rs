@@ -5,7 +5,8 @@
 mod common;
 
 use common::{
-    Output, Scratch, again_as_ordinary_user, again_below_a_listener, collect, command, landlock_plan, plan, recording, start,
+    Output, Scratch, again_as_ordinary_user, again_below_a_listener, collect, command, landlock_plan, plan, recording,
+    start,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -421,7 +422,7 @@ fn calls_at_the_same_time_are_told_apart() {
     let spawn =
         |name: &str| recorded.sandbox.spawn(&command(&["sh", "-c", &line(name)]), Stdio::Pipes).expect("it starts");
     let running: Vec<_> = ["a", "b", "c"].iter().map(|name| spawn(name)).collect();
-    let numbers: Vec<_> = running.iter().map(stockade_jail::Running::number).collect();
+    let numbers: Vec<_> = running.iter().map(Running::number).collect();
     for running in running {
         assert_eq!(collect(running).expect("it runs").ended.status, Status::Exited(0));
     }

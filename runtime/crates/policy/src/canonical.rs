@@ -106,10 +106,10 @@ pub(crate) fn grant<P: RulePath>(grant: &Grant<P>) -> Line {
         Grant::Env(EnvGrant::Pass(name)) => Line::of("grant").with("env", name.as_str()),
         Grant::Env(EnvGrant::Set { name, value }) => Line::of("grant").with("env", name.as_str()).with("value", value),
         Grant::Tool(of) => {
-            let less = [("clocks", of.gives.clocks), ("random", of.gives.random)];
             // What every grant gives that says nothing of it is not said here either.
-            let less = less.into_iter().filter(|(_, given)| !given);
-            less.fold(tool(Line::of("grant"), &of.allowed), |line, (name, _)| line.with(name, "false"))
+            let less = of.gives.by_key().into_iter().filter(|(_, given)| !given);
+            let line = less.fold(tool(Line::of("grant"), &of.allowed), |line, (name, _)| line.with(name, "false"));
+            if of.gives.sockets { line.with("sockets", "true") } else { line }
         }
         // Another name than the ports of a net rule have: the two must never read alike.
         Grant::Port(ports) => Line::of("grant").with_all("inside", ports.iter().map(|port| port.to_string())),

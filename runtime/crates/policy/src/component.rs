@@ -70,22 +70,44 @@ pub struct ToolGrant {
 
 /// What a tool can ask for that no path, host or name of a variable stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of a grant, and given by itself")]
 pub struct Ambient {
     /// The real time; a grant gives it unless it has `clocks = false`.
     pub clocks: bool,
     /// Randomness; a grant gives it unless it has `random = false`.
     pub random: bool,
+    /// The arguments of a command; a grant gives them unless it has `arguments = false`.
+    pub arguments: bool,
+    /// The standard input of a command; a grant gives it unless it has `stdin = false`.
+    pub stdin: bool,
+    /// Sockets, each connection of which the outlet judges; a grant gives them only if it has `sockets = true`.
+    pub sockets: bool,
+}
+
+impl Ambient {
+    /// What a grant gives unless it says otherwise, by its keys.
+    pub(crate) const fn by_key(self) -> [(&'static str, bool); 4] {
+        [("clocks", self.clocks), ("random", self.random), ("arguments", self.arguments), ("stdin", self.stdin)]
+    }
 }
 
 impl fmt::Display for ToolGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.allowed)?;
-        f.write_str(match self.gives {
-            Ambient { clocks: true, random: true } => "",
-            Ambient { clocks: false, random: true } => ", without clocks",
-            Ambient { clocks: true, random: false } => ", without randomness",
-            Ambient { clocks: false, random: false } => ", without clocks and randomness",
-        })
+        let Ambient { clocks, random, arguments, stdin, sockets } = self.gives;
+        let all = [("clocks", clocks), ("randomness", random), ("arguments", arguments), ("standard input", stdin)];
+        let less = all.iter().filter(|(_, given)| !given).count();
+        for (n, (what, _)) in all.iter().filter(|(_, given)| !given).enumerate() {
+            let before = if n == 0 {
+                ", without "
+            } else if n + 1 == less {
+                " and "
+            } else {
+                ", "
+            };
+            write!(f, "{before}{what}")?;
+        }
+        f.write_str(if sockets { ", with sockets" } else { "" })
     }
 }
 
@@ -132,6 +154,9 @@ impl ExpandedProfile {
         allowing.fold(Ambient::default(), |all, grant| Ambient {
             clocks: all.clocks || grant.gives.clocks,
             random: all.random || grant.gives.random,
+            arguments: all.arguments || grant.gives.arguments,
+            stdin: all.stdin || grant.gives.stdin,
+            sockets: all.sockets || grant.gives.sockets,
         })
     }
 

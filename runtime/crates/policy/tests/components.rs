@@ -176,10 +176,12 @@ fn a_tool_gets_no_more_of_files_than_commands_do() {
 }
 
 #[test]
-fn a_grant_gives_clocks_and_randomness_unless_it_says_otherwise() {
+fn a_grant_gives_what_no_other_grant_can_unless_it_says_otherwise() {
     let grant = |name: &str, more: &str| format!("[[grant.tool]]\nname = \"{name}\"\n{more}reason = \"r\"\n");
-    let (both, neither) = (Ambient { clocks: true, random: true }, Ambient::default());
+    let both = Ambient { clocks: true, random: true, arguments: true, stdin: true, sockets: false };
+    let neither = Ambient::default();
     let (no_clocks, no_random) = ("clocks = false\n", "random = false\n");
+    let no_words = "arguments = false\nstdin = false\n";
     let only_src = "args = { path = \"src/**\" }\n";
     let args = |path: &str| {
         let call = format!("{{\"tool\":\"t\",\"args\":{{\"path\":\"{path}\"}}}}");
@@ -194,12 +196,14 @@ fn a_grant_gives_clocks_and_randomness_unless_it_says_otherwise() {
         (grant("t", ""), both),
         (grant("*", ""), both),
         (grant("t", "clocks = true\nrandom = true\n"), both),
-        (grant("t", no_clocks), Ambient { clocks: false, random: true }),
-        (grant("t", no_random), Ambient { clocks: true, random: false }),
-        (grant("t", &[no_clocks, no_random].concat()), neither),
+        (grant("t", no_clocks), Ambient { clocks: false, ..both }),
+        (grant("t", no_random), Ambient { random: false, ..both }),
+        (grant("t", "arguments = false\n"), Ambient { arguments: false, ..both }),
+        (grant("t", "stdin = false\n"), Ambient { stdin: false, ..both }),
+        (grant("t", &[no_clocks, no_random, no_words].concat()), neither),
         (grant("t", no_clocks) + &grant("*", no_random), both),
         (grant("t", only_src), neither),
-        (grant("t", &[only_src, no_random].concat()) + &grant("*", no_clocks), Ambient { clocks: false, random: true }),
+        (grant("t", &[only_src, no_random].concat()) + &grant("*", no_clocks), Ambient { clocks: false, ..both }),
     ] {
         assert_eq!(placed(&body).ambient_for(&tool, Some(&args("docs/a"))), given, "{body}");
     }
@@ -208,17 +212,47 @@ fn a_grant_gives_clocks_and_randomness_unless_it_says_otherwise() {
     assert_eq!(conditional.ambient_for(&tool, None), both, "some call of it gets them");
 }
 
+/// What no grant says, no tool gets: a socket is a way out.
+#[test]
+fn a_grant_gives_no_sockets_unless_it_says_so() {
+    let grant = |name: &str, more: &str| format!("[[grant.tool]]\nname = \"{name}\"\n{more}reason = \"r\"\n");
+    let sockets = "sockets = true\n";
+    for (body, given) in [
+        (grant("t", ""), false),
+        (grant("t", "sockets = false\n"), false),
+        (grant("t", sockets), true),
+        (grant("other", sockets), false),
+        (grant("t", "") + &grant("*", sockets), true),
+    ] {
+        assert_eq!(placed(&body).ambient_for(&tool("t"), None).sockets, given, "{body}");
+    }
+    let with = |more: &str| profile(&grant("t", more));
+    let (plain, more) = (with(""), with(sockets));
+    assert_eq!(plain.canonical_bytes(), with("sockets = false\n").canonical_bytes());
+    let canonical = String::from_utf8(more.canonical_bytes()).expect("it is text");
+    assert!(canonical.contains("grant\ttool=t\tsockets=true\trule=p:3\treason=r\n"), "{canonical}");
+    let differences: Vec<String> = diff(&plain, &more).iter().map(ToString::to_string).collect();
+    assert_eq!(differences, ["wider: + grant tool t, with sockets (p:3)", "tighter: - grant tool t (p:3)"]);
+    let shown = with("clocks = false\nsockets = true\n").explain().to_string();
+    assert!(shown.contains("may call tools\n  tool t, without clocks, with sockets  [p.toml:3]\n"), "{shown}");
+}
+
 #[test]
 fn a_grant_that_gives_less_is_another_and_shows() {
     let with = |more: &str| profile(&format!("[[grant.tool]]\nname = \"t\"\n{more}reason = \"r\"\n"));
     let (all, less) = (with(""), with("clocks = false\n"));
-    assert_eq!(all.canonical_bytes(), with("clocks = true\nrandom = true\n").canonical_bytes());
+    assert_eq!(
+        all.canonical_bytes(),
+        with("clocks = true\nrandom = true\narguments = true\nstdin = true\n").canonical_bytes()
+    );
     let canonical = String::from_utf8(less.canonical_bytes()).expect("it is text");
     assert!(canonical.contains("grant\ttool=t\tclocks=false\trule=p:3\treason=r\n"), "{canonical}");
     let differences: Vec<String> = diff(&less, &all).iter().map(ToString::to_string).collect();
     assert_eq!(differences, ["wider: + grant tool t (p:3)", "tighter: - grant tool t, without clocks (p:3)"]);
     let shown = with("clocks = false\nrandom = false\n").explain().to_string();
     assert!(shown.contains("may call tools\n  tool t, without clocks and randomness  [p.toml:3]\n"), "{shown}");
+    let shown = with("random = false\narguments = false\nstdin = false\n").explain().to_string();
+    assert!(shown.contains("tool t, without randomness, arguments and standard input  ["), "{shown}");
     // A restriction takes a tool away as a whole: there these keys are none.
     let text = "profile = 1\nname = \"p\"\n[[deny.tool]]\nname = \"t\"\nclocks = false\nreason = \"r\"\n";
     let found = parse("p.toml", text.as_bytes()).expect_err("it is unknown").to_string();

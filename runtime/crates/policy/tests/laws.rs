@@ -10,7 +10,7 @@ use stockade_policy::{
     RawCall, ToolName, parse, parse_project, resolve, tighten,
 };
 
-const GRANTS: [&str; 24] = [
+const GRANTS: [&str; 25] = [
     "[[grant.read]]\npath = \".\"",
     "[[grant.read]]\npath = \"./src\"",
     "[[grant.read]]\npath = \"/etc\"\noptional = true",
@@ -27,6 +27,7 @@ const GRANTS: [&str; 24] = [
     "[[grant.tool]]\nname = \"edit\"\nargs = { path = \"src/**\" }",
     "[[grant.tool]]\nname = \"*\"",
     "[[grant.tool]]\nname = \"edit\"\nclocks = false",
+    "[[grant.tool]]\nname = \"edit\"\nsockets = true",
     "[[grant.tool]]\nname = \"*\"\nclocks = false\nrandom = false",
     "[[grant.tool]]\nname = \"fetch\"\nargs = { url = [\"https://example.com/**\"] }",
     "[[grant.env]]\nname = \"LC_*\"",

@@ -54,6 +54,12 @@ impl Code {
     pub(super) fn descriptor(&self) -> Result<OwnedFd> {
         self.0.try_clone().map_err(|error| Error::host(format!("share code: {}", crate::error::plain(&error))))
     }
+
+    /// What a test says is code.
+    #[cfg(test)]
+    pub(super) fn of_test(memory: OwnedFd) -> Self {
+        Self(Arc::new(memory))
+    }
 }
 
 impl Cache {

@@ -23,6 +23,7 @@ pub enum Files {
 
 /// What one call gets: the tool's ceiling, and of that what the profile grants. What is not said here it does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is granted by itself")]
 pub struct CallGrant {
     /// Files of the session.
     pub files: Files,
@@ -30,16 +31,29 @@ pub struct CallGrant {
     pub directory: PathBuf,
     /// Requests, each of which the outlet judges.
     pub network: bool,
+    /// Connections of sockets, each of which the outlet judges.
+    pub sockets: bool,
     /// The real time. Without it the tool's clocks stand still, at the epoch and at zero; waiting works.
     pub clocks: bool,
     /// Randomness. Without it whoever asks for secure bytes is ended, and the rest is the same in each call.
     pub random: bool,
     /// Variables; the only ones.
     pub env: Vec<(String, String)>,
-    /// What standard input has; it ends after that.
-    pub stdin: Vec<u8>,
+    /// The arguments that its call has for a command. Without it a command that has none.
+    pub arguments: bool,
+    /// The standard input that its call has for a command; it ends after that. Without it, at once.
+    pub stdin: bool,
     /// Its limits.
     pub limits: Limits,
+}
+
+/// What a stream to the outlet is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Carries {
+    /// A request.
+    Requests,
+    /// A connection of a socket.
+    Socket,
 }
 
 /// Limits of one call.
@@ -64,8 +78,8 @@ impl Default for Limits {
 
 /// What a call reaches while it runs, and who hears of it. All of it is called on the thread of [`super::ToolWall::run`].
 pub struct ToolIo<'a> {
-    /// Makes a stream on which the outlet serves this call: one for each request.
-    pub connect: &'a mut dyn FnMut() -> Result<OwnedFd>,
+    /// Makes a stream on which the outlet serves this call: one for each request, and one for each socket.
+    pub connect: &'a mut dyn FnMut(Carries) -> Result<OwnedFd>,
     /// Takes what the tool did, in the order in which it did it.
     pub used: &'a mut dyn FnMut(Vec<Use>) -> Result<()>,
     /// Takes how far the tool says that it is.
@@ -79,7 +93,7 @@ pub struct ToolIo<'a> {
 pub struct Use {
     /// What was done.
     pub what: What,
-    /// To what: a path inside, as the kernel had it; a variable's name; a request's address. Empty for clocks and randomness.
+    /// To what: a path inside, as the kernel had it; a variable's name; the address of a request or a socket. Empty for clocks and randomness.
     pub path: Vec<u8>,
     /// The kernel's answer where it refused, else `None`.
     pub errno: Option<i32>,
@@ -143,12 +157,22 @@ pub enum What {
     SetTimes,
     /// Was given its variables.
     Env,
+    /// Was given its arguments, as a command.
+    Args,
+    /// Was given its standard input: told when it let go of it, with the bytes that were read.
+    Stdin,
     /// Read a clock.
     Clock,
     /// Drew random bytes.
     Random,
-    /// Asked for a socket, or for the addresses of a name: no tool gets either.
+    /// Asked for a socket, or of one for what no tool gets, or for the addresses of a name without the grant.
     Socket,
+    /// Asked the outlet to connect a socket to the host and port at the path.
+    Connect,
+    /// Had it connected: told when it is closed, with the bytes that went through it.
+    Moved,
+    /// Was told addresses that stand for the name at the path.
+    Lookup,
     /// Asked for a stream to the outlet and sent a request on it.
     Request {
         /// Its method.

@@ -1,6 +1,7 @@
 //! A component that may become a tool: its bytes, its name in the log, its manifest and what it imports.
 //! It never compiles or runs anything, and never looks at code: that is done where it can do no harm.
 
+use crate::backend::wasm::command;
 use crate::backend::wasm::manifest::{MANIFEST_BYTES_MAX, Manifest, SECTION};
 use crate::error::{Error, Result};
 use sha2::{Digest as _, Sha256};
@@ -9,7 +10,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
-use wasmparser::{ComponentExternalKind, ComponentImportSectionReader, ComponentTypeRef, Encoding, Parser, Payload};
+use wasmparser::{
+    ComponentExternalKind, ComponentImportSectionReader, ComponentTypeRef, CustomSectionReader, Encoding, Parser,
+    Payload,
+};
 
 /// Bytes of a component at most.
 pub const COMPONENT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -42,16 +46,13 @@ impl Component {
     /// Operator: it is too long, is no component or is cut, is of another world or another WASI, imports what no tool gets,
     /// or has no manifest or a wrong one.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
-        let found = look(&bytes)?;
-        let Some(manifest) = found.manifest else {
-            return Err(Error::operator(format!("the component has no manifest: no custom section \"{SECTION}\""))
-                .hint("tools-wasm/README.md says how to put one in"));
-        };
-        let manifest = Manifest::parse(&manifest)?;
-        if !found.is_tool {
-            let what = format!("the component is of another world: it exports no function \"{EXPORT}\"");
-            return Err(Error::operator(what).hint("build it for the world `tool` of tools-wasm/wit/tool.wit"));
-        }
+        let mut found = look(&bytes)?;
+        let manifest = found.take_manifest()?.ok_or_else(|| {
+            Error::operator(format!("the component has no manifest: no custom section \"{SECTION}\""))
+                .hint("`stockade tool pack` puts one in")
+        })?;
+        let entry = command::entry(found.is_tool, found.is_command)?;
+        let manifest = Manifest::parse_for(&manifest, entry)?;
         if !manifest.ceiling.network && found.imports.iter().any(|name| name.starts_with("wasi:http/outgoing")) {
             let what = format!("component \"{}\" imports wasi:http and its ceiling has no network", manifest.name);
             return Err(Error::operator(what).hint("a manifest has to ask for what its component uses: network = true"));
@@ -104,12 +105,52 @@ impl fmt::Debug for Component {
     }
 }
 
+/// A component with a manifest, which becomes its last section. What came of it is read like any other.
+///
+/// # Errors
+/// Operator: the manifest is no JSON, the component is none, or it has a manifest of its own; one of a component inside of it
+/// is none.
+pub fn packed(program: &[u8], manifest: &[u8]) -> Result<Vec<u8>> {
+    if look(program)?.take_manifest()?.is_some() {
+        return Err(Error::operator("the component has a manifest already")
+            .hint("it is a tool as it is; `stockade tool inspect` shows it"));
+    }
+    // Without its line breaks, so that how it is written does not count.
+    let manifest: serde_json::Value = serde_json::from_slice(manifest)
+        .map_err(|error| Error::operator(format!("the manifest is no JSON: {error}")))?;
+    let manifest = manifest.to_string();
+    let length = |bytes: usize| u32::try_from(bytes).map_err(|_| Error::operator("the manifest is too long"));
+    let mut body = Vec::with_capacity(SECTION.len() + manifest.len() + 8);
+    leb128(&mut body, length(SECTION.len())?);
+    body.extend_from_slice(SECTION.as_bytes());
+    body.extend_from_slice(manifest.as_bytes());
+    let mut out = program.to_vec();
+    out.push(0);
+    leb128(&mut out, length(body.len())?);
+    out.extend_from_slice(&body);
+    Ok(out)
+}
+
+/// A number as the binary format writes it (WebAssembly, 5.2.2).
+fn leb128(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).unwrap_or(0));
+}
+
 /// What the outermost component says.
 #[derive(Default)]
 struct Found {
-    manifest: Option<Vec<u8>>,
+    /// Its manifests: one, where it is sound.
+    outer: Sections,
     imports: Vec<String>,
     is_tool: bool,
+    is_command: bool,
+    /// Those in its own modules, where a compiler puts one that knows of no component (`#[link_section]`). What a component
+    /// inside of it says is about that one, whoever made it, and speaks for nobody else.
+    inner: Sections,
 }
 
 fn look(bytes: &[u8]) -> Result<Found> {
@@ -121,22 +162,35 @@ fn look(bytes: &[u8]) -> Result<Found> {
         return Err(Error::operator("it is no WebAssembly component").hint(hint));
     }
     let mut found = Found::default();
-    // Modules and components inside of this one: their sections are not its own.
-    let mut depth = 0_usize;
+    // The modules and components around a section, but for the outermost.
+    let mut around: Vec<Encoding> = Vec::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| broken(&error))?;
-        if matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) {
-            depth += 1;
-        } else if matches!(payload, Payload::End(_)) {
-            depth = depth.saturating_sub(1);
-        } else if depth == 0 {
-            found.take(payload)?;
+        match (payload, around.as_slice()) {
+            (Payload::ModuleSection { .. }, _) => around.push(Encoding::Module),
+            (Payload::ComponentSection { .. }, _) => around.push(Encoding::Component),
+            (Payload::End(_), _) => drop(around.pop()),
+            (payload, []) => found.take(payload)?,
+            (Payload::CustomSection(section), [Encoding::Module]) => found.inner.put(&section),
+            (_, [_, ..]) => {}
         }
     }
     Ok(found)
 }
 
 impl Found {
+    /// Its manifest: who packed it has the last word, and a compiler the one before.
+    fn take_manifest(&mut self) -> Result<Option<Vec<u8>>> {
+        let place = if matches!(self.outer, Sections::None) { &mut self.inner } else { &mut self.outer };
+        match std::mem::take(place) {
+            Sections::None => Ok(None),
+            Sections::One(manifest) => Ok(Some(manifest)),
+            Sections::More => {
+                Err(Error::operator("it has two manifests").hint("one section \"stockade:tool\" is a manifest"))
+            }
+        }
+    }
+
     fn take(&mut self, payload: Payload<'_>) -> Result<()> {
         if let Payload::Version { encoding: Encoding::Module, .. } = payload {
             let hint = "a module becomes a component with `wasm-tools component new`, or build for wasm32-wasip2";
@@ -149,18 +203,13 @@ impl Found {
             for export in section {
                 let export = export.map_err(|error| broken(&error))?;
                 self.is_tool |= export.kind == ComponentExternalKind::Func && export.name.name == EXPORT;
+                let is_interface = export.kind == ComponentExternalKind::Instance;
+                self.is_command |= is_interface && export.name.name.starts_with(command::EXPORT);
             }
             return Ok(());
         }
-        if let Payload::CustomSection(section) = payload
-            && section.name() == SECTION
-        {
-            if self.manifest.is_some() {
-                return Err(Error::operator("it has two manifests").hint("one section \"stockade:tool\" is a manifest"));
-            }
-            // One byte more than is allowed is enough for the manifest's own reader to say so.
-            let data = section.data().get(..=MANIFEST_BYTES_MAX).unwrap_or(section.data());
-            self.manifest = Some(data.to_vec());
+        if let Payload::CustomSection(section) = payload {
+            self.outer.put(&section);
         }
         Ok(())
     }
@@ -180,6 +229,29 @@ impl Found {
             self.imports.push(name.to_owned());
         }
         Ok(())
+    }
+}
+
+/// The manifests in one place.
+#[derive(Default)]
+enum Sections {
+    #[default]
+    None,
+    One(Vec<u8>),
+    More,
+}
+
+impl Sections {
+    /// Keeps a section that is a manifest.
+    fn put(&mut self, section: &CustomSectionReader<'_>) {
+        if section.name() != SECTION {
+            return;
+        }
+        *self = match self {
+            // One byte more than is allowed is enough for the manifest's own reader to say so.
+            Self::None => Self::One(section.data().get(..=MANIFEST_BYTES_MAX).unwrap_or(section.data()).to_vec()),
+            Self::One(_) | Self::More => Self::More,
+        };
     }
 }
 

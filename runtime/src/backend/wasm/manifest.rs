@@ -2,9 +2,10 @@
 //! It never grants anything: what a call gets is what both the manifest and the profile say.
 
 use crate::backend::wasm::call::Files;
+use crate::backend::wasm::command::{self, Entry};
+pub use crate::backend::wasm::schema::Schema;
 use crate::error::{Error, Result};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 /// Name of the custom section that holds it.
 pub const SECTION: &str = "stockade:tool";
@@ -29,7 +30,8 @@ pub struct Manifest {
     pub version: String,
     /// What it does, for models.
     pub description: String,
-    /// JSON schema of its arguments: an object.
+    /// JSON schema of its arguments: an object. A command need not say one.
+    #[serde(default = "Schema::unsaid")]
     pub input_schema: Schema,
     /// JSON schema of `structured` in its reply: an object.
     #[serde(default)]
@@ -40,31 +42,9 @@ pub struct Manifest {
     /// The most that a call of it takes.
     #[serde(default)]
     pub limits: OwnLimits,
-}
-
-/// A JSON schema of an object, which clients of MCP refuse a whole list of tools without (MCP 2025-11-25, "Tool").
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schema(Map<String, Value>);
-
-impl Schema {
-    /// What it says.
-    pub const fn members(&self) -> &Map<String, Value> {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Schema {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Object(members) if members.get("type").and_then(Value::as_str) == Some("object") => {
-                Ok(Self(members))
-            }
-            Value::Object(_) => Err(serde::de::Error::custom("a schema says \"type\": \"object\"")),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Err(serde::de::Error::custom("a schema is a JSON object"))
-            }
-        }
-    }
+    /// How its component is entered, which no manifest says.
+    #[serde(skip)]
+    pub entry: Entry,
 }
 
 /// The most that a component asks for.
@@ -77,13 +57,17 @@ pub struct Ceiling {
     pub files: Files,
     /// Requests.
     pub network: bool,
+    /// Sockets: connections that it makes itself.
+    pub sockets: bool,
     /// The real time.
     pub clocks: bool,
     /// Randomness.
     pub random: bool,
     /// Names of variables.
     pub env: Vec<String>,
-    /// Standard input.
+    /// Arguments, of a command.
+    pub arguments: bool,
+    /// Standard input, of a command.
     pub stdin: bool,
 }
 
@@ -114,18 +98,27 @@ mod files {
 }
 
 impl Manifest {
-    /// Reads a manifest.
+    /// Reads the manifest of a component that exports `call`.
     ///
     /// # Errors
     /// Operator: it is too long, is not JSON, has an unknown key, or a value that cannot be.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        Self::parse_for(bytes, Entry::Call)
+    }
+
+    /// Reads the manifest of a component that is entered this way.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`].
+    pub fn parse_for(bytes: &[u8], entry: Entry) -> Result<Self> {
         if bytes.len() > MANIFEST_BYTES_MAX {
             let what = format!("the manifest has {} bytes, {MANIFEST_BYTES_MAX} are allowed", bytes.len());
             return Err(Error::operator(what).hint("shorten its description and its schemas"));
         }
-        let manifest: Self = serde_json::from_slice(bytes)
+        let mut manifest: Self = serde_json::from_slice(bytes)
             .map_err(|error| Error::operator(format!("the manifest is not one of a tool: {error}")).hint(HINT))?;
         manifest.check()?;
+        command::complete(&mut manifest, entry)?;
         Ok(manifest)
     }
 
@@ -173,6 +166,7 @@ fn wrong(key: &str, value: &str, wanted: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn a_schema_that_is_none_of_an_object_is_refused() {

@@ -4,8 +4,10 @@
 pub mod cache;
 pub mod call;
 mod channel;
+pub mod command;
 pub mod component;
 pub mod manifest;
+pub mod schema;
 mod wall;
 pub mod wire;
 #[cfg(not(feature = "engine"))]
@@ -16,7 +18,8 @@ pub mod worker;
 
 pub use cache::Cache;
 pub use call::{
-    CallGrant, End, Failure, Files, Limits, OpenFlags, Printed, Progress, Reply, ToolIo, ToolRan, ToolUsage, Use, What,
+    CallGrant, Carries, End, Failure, Files, Limits, OpenFlags, Printed, Progress, Reply, ToolIo, ToolRan, ToolUsage,
+    Use, What,
 };
 pub use component::Component;
 pub use manifest::Manifest;

@@ -6,15 +6,16 @@ mod line;
 
 use crate::backend::process::Outside;
 use crate::backend::wasm::cache::{CODE_BYTES_MAX, Cache};
-use crate::backend::wasm::call::{CallGrant, End, Files, Printed, ToolIo, ToolRan, ToolUsage};
+use crate::backend::wasm::call::{CallGrant, Carries, End, Files, Printed, ToolIo, ToolRan, ToolUsage};
 use crate::backend::wasm::channel;
+use crate::backend::wasm::command::{Entry, Handed};
 use crate::backend::wasm::component::Component;
 use crate::backend::wasm::wire::{
     ARGUMENTS_BYTES_MAX, CallRequest, Ended, Ending, FromWorker, Limited, ToWorker, WireGrant, cut,
 };
 use crate::error::{Error, Result};
 use crate::journal::Logged;
-use bench::{Bench, Load};
+use bench::{Bench, Load, Seat};
 use line::{About, Line, Next, Place, is_over, message};
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -139,12 +140,15 @@ impl ToolWall {
             return Err(Error::guest(format!("the arguments have {} bytes", arguments.len()))
                 .hint(format!("a tool takes at most {ARGUMENTS_BYTES_MAX}; put them into a file")));
         }
+        if component.manifest().entry == Entry::Command {
+            Handed::parse(&arguments, component.manifest(), grant)?;
+        }
         let kind = if grant.files == Files::Write { Kind::Write } else { Kind::Read };
         let (asked, mut why) = (Instant::now(), String::new());
         for _ in 0..TRIES {
             let Some(code) = self.cache.code(component, &self.start, io.outside)? else { return Ok(unbegun(asked)) };
-            let bench = self.bench(kind)?;
-            let seat = bench.sit();
+            let seat = self.bench(kind)?;
+            let bench = &seat.0;
             let number = match bench.load(component.digest(), &code, io.outside)? {
                 Load::Done(number) => number,
                 Load::Cancelled => return Ok(unbegun(asked)),
@@ -154,8 +158,12 @@ impl ToolWall {
                     continue;
                 }
                 Load::Lost(lost) => {
-                    self.workers.remove(&bench);
+                    self.workers.remove(bench);
                     why = lost;
+                    continue;
+                }
+                Load::TooLong => {
+                    why = "other calls had its component loaded for too long".to_owned();
                     continue;
                 }
             };
@@ -166,14 +174,13 @@ impl ToolWall {
             let began = Instant::now();
             if !bench.line.say(&message(&ToWorker::Call(Box::new(request)), None)?) {
                 why = bench.end();
-                self.workers.remove(&bench);
+                self.workers.remove(bench);
                 continue;
             }
-            let ran = Attended { bench: &bench, place, call, grant, began, failed: None }.attend_to_its_end(&mut io);
+            let ran = Attended { bench, place, call, grant, began, failed: None }.attend_to_its_end(&mut io);
             if bench.line.is_lost() {
-                self.workers.remove(&bench);
+                self.workers.remove(bench);
             }
-            drop(seat);
             return ran;
         }
         Err(Error::host(format!("no worker runs the tool \"{}\": {why}", component.manifest().name))
@@ -193,21 +200,22 @@ impl ToolWall {
         self.workers.lock().len()
     }
 
-    /// A worker of this kind: one that is idle, else a new one, else the one that runs the fewest calls.
-    fn bench(&self, kind: Kind) -> Result<Arc<Bench>> {
+    /// A seat at a worker of this kind: one that is idle, else a new one, else the one that runs the fewest calls.
+    fn bench(&self, kind: Kind) -> Result<Seat> {
         let mut workers = self.workers.lock();
         let of_kind = || workers.iter().filter(|bench| bench.kind == kind && !bench.line.is_lost());
         let best = of_kind().min_by_key(|bench| bench.running()).map(Arc::clone);
         if let Some(best) = best
             && (best.running() == 0 || of_kind().count() >= self.per_kind_max)
         {
-            return Ok(best);
+            return Ok(best.sit());
         }
         let bench = Arc::new(Bench::new(kind, (self.start)(kind)?));
-        workers.push(Arc::clone(&bench));
+        let seat = bench.sit();
+        workers.push(bench);
         drop(workers);
         self.watch_for_idle()?;
-        Ok(bench)
+        Ok(seat)
     }
 
     fn watch_for_idle(&self) -> Result<()> {
@@ -251,8 +259,8 @@ impl Workers {
 
     /// Takes out those that have been idle for too long.
     fn take_idle(&self, now: Instant) -> Vec<Arc<Bench>> {
-        // Locked: nobody gets one of them while it is looked at, and whoever got one before sits or is about to, which
-        // is why the list must be the only one that knows it.
+        // Locked: nobody gets one of them while it is looked at, and whoever got one before sits until the call has ended
+        // and knows it a moment longer, which is why the list must be the only one that knows it.
         let mut workers = self.lock();
         let idle = |bench: &mut Arc<Bench>| {
             let since = bench.idle_since();
@@ -302,7 +310,7 @@ impl Attended<'_> {
                     self.keep(told);
                 }
                 Next::Message(FromWorker::Progress { progress, .. }, _) => (io.progress)(progress),
-                Next::Message(FromWorker::Connect { request, .. }, _) => self.connect(request, io)?,
+                Next::Message(FromWorker::Connect { request, carries, .. }, _) => self.connect(request, carries, io)?,
                 Next::Message(FromWorker::Ended { ended, .. }, _) => return self.ended(*ended, io),
                 Next::Message(_, _) => return Err(Error::bug("a worker answers another question")),
                 Next::Woken if is_over(io.outside) => self.cancel(),
@@ -340,13 +348,17 @@ impl Attended<'_> {
         }
     }
 
-    /// A stream for a request. What a worker says is not believed: a call without the grant gets none.
-    fn connect(&self, request: u32, io: &mut ToolIo<'_>) -> Result<()> {
+    /// A stream for a request or a socket. What a worker says is not believed: a call without the grant gets none.
+    fn connect(&self, request: u32, carries: Carries, io: &mut ToolIo<'_>) -> Result<()> {
         let call = self.call;
-        let stream = if self.grant.network && self.failed.is_none() {
-            (io.connect)()
+        let (granted, what) = match carries {
+            Carries::Requests => (self.grant.network, "requests"),
+            Carries::Socket => (self.grant.sockets, "sockets"),
+        };
+        let stream = if granted && self.failed.is_none() {
+            (io.connect)(carries)
         } else {
-            Err(Error::guest("requests are not granted to this call"))
+            Err(Error::guest(format!("{what} are not granted to this call")))
         };
         let answer = match stream {
             Ok(stream) => message(&ToWorker::Stream { call, request }, Some(stream))?,

@@ -1,7 +1,9 @@
 //! The messages between the supervisor and a worker: one datagram each, bounded, strictly parsed.
 //! It never reads or writes a descriptor; what does not parse to its last byte is refused.
 
-use crate::backend::wasm::call::{CallGrant, Failure, Files, Limits, Printed, Progress, Reply, ToolUsage, Use};
+use crate::backend::wasm::call::{
+    CallGrant, Carries, Failure, Files, Limits, Printed, Progress, Reply, ToolUsage, Use,
+};
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -82,14 +84,17 @@ pub struct CallRequest {
 
 /// A grant as it crosses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as in the grant that crosses")]
 pub struct WireGrant {
     files: Files,
     directory: Vec<u8>,
     network: bool,
+    sockets: bool,
     clocks: bool,
     random: bool,
     env: Vec<(String, String)>,
-    stdin: Vec<u8>,
+    arguments: bool,
+    stdin: bool,
     wall_us: u64,
     cpu_us: u64,
     memory_bytes: u64,
@@ -134,12 +139,14 @@ pub enum FromWorker {
         /// As it says.
         progress: Progress,
     },
-    /// A call wants to send a request.
+    /// A call wants to send a request, or to connect a socket.
     Connect {
         /// The call.
         call: u64,
         /// The request's number in the call.
         request: u32,
+        /// Which of the two.
+        carries: Carries,
     },
     /// A call has ended.
     Ended {
@@ -231,10 +238,12 @@ impl WireGrant {
             files: grant.files,
             directory: grant.directory.as_os_str().as_bytes().to_vec(),
             network: grant.network,
+            sockets: grant.sockets,
             clocks: grant.clocks,
             random: grant.random,
             env: grant.env.clone(),
-            stdin: grant.stdin.clone(),
+            arguments: grant.arguments,
+            stdin: grant.stdin,
             wall_us: us(grant.limits.wall),
             cpu_us: us(grant.limits.cpu),
             memory_bytes: grant.limits.memory_bytes,
@@ -248,9 +257,11 @@ impl WireGrant {
             files: self.files,
             directory: PathBuf::from(OsString::from_vec(self.directory)),
             network: self.network,
+            sockets: self.sockets,
             clocks: self.clocks,
             random: self.random,
             env: self.env,
+            arguments: self.arguments,
             stdin: self.stdin,
             limits: Limits {
                 wall: Duration::from_micros(self.wall_us),
@@ -463,10 +474,12 @@ mod tests {
             files: Files::None,
             directory: PathBuf::new(),
             network: false,
+            sockets: false,
             clocks: false,
             random: false,
             env: Vec::new(),
-            stdin: Vec::new(),
+            arguments: false,
+            stdin: false,
             limits: Limits::default(),
         });
         let request = CallRequest { call: 1, component: 1, grant, arguments: String::new() };

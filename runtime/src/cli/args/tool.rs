@@ -36,6 +36,18 @@ pub enum ToolCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a tool of a component from elsewhere: a program for wasm32-wasip2 gets its manifest.
+    Pack {
+        /// The component.
+        #[arg(value_name = "PROGRAM.wasm")]
+        program: PathBuf,
+        /// Its manifest: JSON, as tools-wasm/README.md describes it.
+        #[arg(short, long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// Where the tool goes; a file that is there is replaced.
+        #[arg(short, long, value_name = "OUT.wasm")]
+        output: PathBuf,
+    },
     /// Compile components ahead of their first call, again where that was done before.
     Compile {
         /// Names of tools, or files; all that the profile knows when none is given.

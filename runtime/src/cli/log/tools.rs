@@ -32,6 +32,8 @@ pub(super) fn given(start: &ToolStart) -> String {
     let net = match start.net {
         ToolNet::None => "no network",
         ToolNet::Requests => "requests",
+        ToolNet::Sockets => "sockets",
+        ToolNet::Both => "requests and sockets",
     };
     format!("{files}, {net}")
 }
@@ -55,10 +57,14 @@ pub(in crate::cli) fn verb(op: ToolOp) -> &'static str {
         ToolOp::Utimes => operation(FsOp::Utimes),
         ToolOp::Truncate => operation(FsOp::Truncate),
         ToolOp::Request => "asks",
+        ToolOp::Connect => "connects",
+        ToolOp::Moved => "moves",
+        ToolOp::Lookup => "looks up",
         ToolOp::Clock => "clock",
         ToolOp::Random => "random",
         ToolOp::Env => "variables",
         ToolOp::Stdin => "input",
+        ToolOp::Args => "arguments",
         ToolOp::Socket => "wants a socket",
     }
 }
@@ -68,7 +74,8 @@ pub(in crate::cli) fn used(used: &ToolUse) -> String {
     let mut said = match (&used.path, &used.host, used.port) {
         (Some(path), _, _) => named(used, path),
         (None, Some(host), Some(port)) => format!("{}:{port}", printable(host)),
-        (None, _, _) => String::new(),
+        (None, Some(host), None) => printable(host).to_string(),
+        (None, None, _) => String::new(),
     };
     if let Some(fl) = &used.fl {
         said += &format!("  {}", printable(fl));
@@ -204,6 +211,17 @@ mod tests {
             (ToolUse { value: Some(0o755), ..of(ToolOp::Chmod) }, "src  0755"),
             (ToolUse { value: Some(2048), ..of(ToolOp::Truncate) }, "src  to 2.0 KiB"),
             (ToolUse { times: Some(4), ..ToolUse::new(1, ToolOp::Clock) }, "×4"),
+            (ToolUse { host: Some("a.org".into()), ..ToolUse::new(1, ToolOp::Lookup) }, "a.org"),
+            (
+                ToolUse {
+                    host: Some("a.org".into()),
+                    port: Some(22),
+                    r: Some(5),
+                    w: Some(7),
+                    ..ToolUse::new(1, ToolOp::Moved)
+                },
+                "a.org:22  5 B read  7 B written",
+            ),
             (
                 ToolUse { host: Some("a\u{1b}.org".into()), port: Some(443), ..ToolUse::new(1, ToolOp::Request) },
                 "a\\u{1b}.org:443",

@@ -145,6 +145,7 @@ pub(super) fn via(via: Via) -> &'static str {
         Via::Http => "by HTTP proxy",
         Via::Socks => "by SOCKS proxy",
         Via::Wasi => "by a tool",
+        Via::WasiTcp => "by a socket of a tool",
         Via::Port => "to a port inside",
         Via::Exchange => "for an exchange of a secret",
     }

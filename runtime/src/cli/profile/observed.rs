@@ -98,8 +98,8 @@ impl Observed {
             }
             // Files that are not there, or may not be written, are asked for only by who wants to write.
             (ToolUseOf::Change, Some(_), _) => self.refuse(format!("write {}", path.display())),
-            (ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change | ToolUseOf::Net | ToolUseOf::Other, _, _) => {
-            }
+            (ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change, _, _)
+            | (ToolUseOf::Net | ToolUseOf::Aside | ToolUseOf::Other, _, _) => {}
         }
     }
 

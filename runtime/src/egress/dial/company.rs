@@ -224,12 +224,12 @@ impl Company {
     /// A way to the proxy, to which `stream` is connected.
     pub(super) async fn way(&self, stream: TcpStream, tls: &Arc<ClientConfig>) -> std::result::Result<Way, String> {
         Ok(match self.channel {
-            Channel::Clear => Way::Plain(stream),
+            Channel::Clear => Way::Left(stream),
             Channel::Tls => {
                 let name = ServerName::try_from(self.host.to_string()).map_err(|e| e.to_string())?;
                 let connector = TlsConnector::from(Arc::clone(tls));
                 let sealed = connector.connect(name, stream).await.map_err(|e| format!("TLS: {e}"))?;
-                Way::Sealed(Box::new(sealed))
+                Way::Right(Box::new(sealed))
             }
         })
     }

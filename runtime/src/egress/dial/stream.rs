@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 /// Most that is read of what a host says first, where it has to be read to be known.
 const FIRST_BYTES: usize = 512;
@@ -20,15 +21,12 @@ pub struct Stream {
     way: Way,
 }
 
-#[derive(Debug)]
-pub(super) enum Way {
-    Plain(TcpStream),
-    Sealed(Box<TlsStream<TcpStream>>),
-}
+/// The bytes themselves, or inside the TLS of a proxy.
+pub(super) type Way = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { ahead: Bytes::new(), way: Way::Plain(stream) }
+        Self { ahead: Bytes::new(), way: Either::Left(stream) }
     }
 
     pub(super) fn behind(way: Way, ahead: Bytes) -> Self {
@@ -42,8 +40,8 @@ impl Stream {
         }
         match &mut self.way {
             // An error is a connection that is gone: whoever reads next is told.
-            Way::Plain(stream) => drop(stream.readable().await),
-            Way::Sealed(stream) => {
+            Either::Left(stream) => drop(stream.readable().await),
+            Either::Right(stream) => {
                 let mut said = BytesMut::with_capacity(FIRST_BYTES);
                 drop(stream.read_buf(&mut said).await);
                 self.ahead = said.freeze();
@@ -54,58 +52,8 @@ impl Stream {
     /// The socket.
     pub fn socket(&self) -> &TcpStream {
         match &self.way {
-            Way::Plain(stream) => stream,
-            Way::Sealed(stream) => stream.get_ref().0,
-        }
-    }
-}
-
-impl AsyncRead for Way {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Way {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Sealed(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Sealed(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Sealed(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Sealed(stream) => stream.is_write_vectored(),
+            Either::Left(stream) => stream,
+            Either::Right(stream) => stream.get_ref().0,
         }
     }
 }

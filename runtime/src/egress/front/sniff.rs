@@ -1,6 +1,7 @@
 //! Finds out from a client's first bytes what it speaks.
 //! It never reads more than its limits before it knows, and loses no byte that it read.
 
+use super::client::Client;
 use crate::egress::tls::{ClientHello, HELLO_BYTES_MAX, Hello};
 use bytes::{Bytes, BytesMut};
 use std::io;
@@ -8,7 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Time for the first words, once the first byte is there.
 const WORDS: Duration = Duration::from_secs(5);
@@ -111,11 +111,11 @@ fn is_token(byte: u8) -> bool {
 #[derive(Debug)]
 pub(in crate::egress) struct Prefixed {
     ahead: Bytes,
-    stream: TcpStream,
+    stream: Client,
 }
 
 impl Prefixed {
-    pub(in crate::egress) fn new(ahead: Bytes, stream: TcpStream) -> Self {
+    pub(in crate::egress) fn new(ahead: Bytes, stream: Client) -> Self {
         Self { ahead, stream }
     }
 }

@@ -172,9 +172,11 @@ fn destination(context: &Context, uri: &Uri, from: &Sender) -> Result<Destinatio
     };
     let (host, port) = crate::egress::proxy::authority(authority.as_str(), Some(channel.port()))
         .map_err(|what| (what, "write http://host:port/path"))?;
-    let host = match host {
-        Host::Address(address) => context.names.name_of(address).unwrap_or(Host::Address(address)),
-        name @ Host::Name(_) => name,
+    let host = match (from, host) {
+        (Sender::Client(_), Host::Address(address)) => context.names.name_of(address).unwrap_or(Host::Address(address)),
+        // No tool was told such an address: of one it means the address, and so does its account of it.
+        (Sender::Tool { .. }, address @ Host::Address(_)) => address,
+        (_, name @ Host::Name(_)) => name,
     };
     Ok(Destination { host, port, channel })
 }

@@ -13,6 +13,8 @@ pub(super) const fn status(obstacle: Obstacle) -> &'static str {
         Obstacle::Forbidden => "403 Forbidden",
         Obstacle::Limited => "429 Too Many Requests",
         Obstacle::Unreachable => "502 Bad Gateway",
+        Obstacle::Refused => "503 Service Unavailable",
+        Obstacle::TimedOut => "504 Gateway Timeout",
         Obstacle::Failed => "500 Internal Server Error",
     }
 }

@@ -19,6 +19,7 @@ const NAME_BYTES_MAX: usize = 255;
 const FAILED: u8 = 1;
 const FORBIDDEN: u8 = 2;
 const UNREACHABLE: u8 = 4;
+const REFUSED: u8 = 5;
 const NO_SUCH_COMMAND: u8 = 7;
 const NO_SUCH_ADDRESS: u8 = 8;
 
@@ -30,7 +31,8 @@ pub(super) const fn refused_5(code: u8) -> [u8; 10] {
 pub(super) const fn code(obstacle: Obstacle) -> u8 {
     match obstacle {
         Obstacle::Forbidden | Obstacle::Limited => FORBIDDEN,
-        Obstacle::Unreachable => UNREACHABLE,
+        Obstacle::Unreachable | Obstacle::TimedOut => UNREACHABLE,
+        Obstacle::Refused => REFUSED,
         Obstacle::Failed => FAILED,
     }
 }

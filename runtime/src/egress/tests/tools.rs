@@ -1,10 +1,11 @@
 //! Requests of tools: whole URLs on a stream of their own, judged as from anywhere, encrypted behind it.
 
 use super::world::*;
+use crate::egress::tool::Carries;
 use http::Request;
 use http_body_util::BodyExt as _;
 use stockade_audit::record::CallId;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A request of a tool.
 fn ask(url: &str) -> http::request::Builder {
@@ -176,8 +177,123 @@ async fn a_request_that_never_came_is_in_the_log_too() {
 async fn an_outlet_that_has_closed_gives_no_stream() {
     let (streams, asked) = crate::egress::tool::Streams::new();
     let call = || CallId::new("tc_1").unwrap();
-    let stream = streams.open(call()).unwrap();
+    let stream = streams.open(Carries::Requests, call()).unwrap();
     drop(asked);
     drop(stream);
-    assert!(streams.open(call()).unwrap_err().to_string().contains("the outlet is closed"));
+    assert!(streams.open(Carries::Requests, call()).unwrap_err().to_string().contains("the outlet is closed"));
+}
+
+/// What the outlet says of a socket that wants to go there, and what comes afterwards of what is said on it.
+async fn dialed(world: &World, head: &str, say: &str) -> (String, String) {
+    use crate::egress::pieces::{Came, Pieces};
+    let (mut stream, _wanted) = world.socket().await;
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(say.as_bytes()).await.unwrap();
+    let (mut pieces, mut all) = (Pieces::default(), Vec::new());
+    while stream.read_buf(pieces.room()).await.unwrap() > 0 {
+        while let Came::Some(some) = pieces.take(usize::MAX) {
+            all.extend_from_slice(&some);
+        }
+    }
+    let all = String::from_utf8(all).unwrap();
+    let (head, rest) = all.split_once("\r\n\r\n").unwrap_or_default();
+    (head.get(9..12).unwrap_or_default().to_owned(), rest.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_goes_where_a_commands_connection_goes() {
+    let world = World::new().await;
+    // What commands were told to call it by is no name for a tool.
+    let synthetic = world.context.names.address_of(&stockade_policy::Host::parse("api.test").unwrap()).unwrap().0;
+    let ask = |host: &str| format!("GET /v1/hello HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    for (target, status) in [
+        ("whole.test:2222", "200"),
+        ("whole.test:81", "403"),
+        ("evil.test:443", "403"),
+        ("127.0.0.1:2222", "403"),
+        ("169.254.169.254:80", "403"),
+        (&format!("{synthetic}:443"), "403"),
+    ] {
+        let head = format!("CONNECT {target} HTTP/1.1");
+        let (found, answer) = dialed(&world, &head, &ask("whole.test:2222")).await;
+        assert_eq!(found, status, "{target}: {answer}");
+        assert_eq!(answer.contains("HTTP/1.1 200"), status == "200", "{target}: {answer}");
+    }
+    let (found, _) = dialed(&world, "GET http://plain.test/v1/hello HTTP/1.1", "").await;
+    assert_eq!(found, "500", "a socket is no stream for requests");
+    assert_eq!(dialed(&world, "hello", "").await.0, "", "nor anything else");
+    let log = world.log().await;
+    let opened: Vec<&str> = records(&log).filter(|line| line.contains("net.open")).collect();
+    assert!(
+        opened.iter().all(|line| line.contains("\"via\":\"wasi-tcp\"") && line.contains("\"tc\":\"tc_1\"")),
+        "{log}"
+    );
+    assert_eq!((opened.len(), log.matches("net.close").count()), (1, 1), "{log}");
+    let refused = records(&log).filter(|line| line.contains("net.refuse") && line.contains("\"tc\":\"tc_1\"")).count();
+    assert_eq!(refused, 7, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_nobody_wants_any_more_is_over_with_its_records() {
+    let world = World::new().await;
+    let (stream, wanted) = world.socket().await;
+    drop(wanted);
+    drop(stream);
+    let (mut stream, wanted) = world.socket().await;
+    stream.write_all(b"CONNECT whole.test:2222 HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = [0; 64];
+    assert!(stream.read(&mut answer).await.unwrap() > 0);
+    drop(wanted);
+    let log = world.log().await;
+    assert_eq!(log.matches("net.close").count(), 1, "{log}");
+    assert_eq!(log.matches("net.refuse").count(), 1, "{log}");
+}
+
+/// A socket is connected before it is known what goes over it: whatever that is, the log says to whom.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_was_connected_is_never_said_to_have_reached_nobody() {
+    let hello = "\x16\x03\x01\0\x05\x01\0\0\x01\x03";
+    for say in ["", "GET /v1/hello HTTP/1.1\r\nhost: whole.test:2222\r\n\r\n", hello] {
+        let world = World::new().await;
+        let (mut stream, wanted) = world.socket().await;
+        stream.write_all(b"CONNECT whole.test:2222 HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+        stream.write_all(say.as_bytes()).await.unwrap();
+        drop((stream, wanted));
+        let log = world.log().await;
+        let closed: Vec<&str> = records(&log).filter(|line| line.contains("net.close")).collect();
+        assert!(closed.len() == 1 && closed[0].contains("\"addr\":\"127.0.0.1:"), "{say:?}: {log}");
+    }
+}
+
+/// What a socket's component had written goes out when the component is over, though its upstream talks meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_socket_had_to_send_goes_out_to_an_upstream_that_talks() {
+    // What any kernel takes for somebody who has not read it yet.
+    const SENT_BYTES: usize = 40_000;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let upstream = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut taken, mut piece) = (0, [0; 1000]);
+        loop {
+            let some = stream.read(&mut piece).await.unwrap_or_default();
+            taken += some;
+            if some == 0 {
+                return taken;
+            }
+            // An echo, also for whoever has left.
+            drop(stream.write_all(&piece[..some]).await);
+        }
+    });
+    let rules = RULES.replace("PLAIN", &address.to_string()).replace("TLS", &address.to_string());
+    let world = World::before(&rules, authority_outside().0, Seen::default());
+    let (mut stream, wanted) = world.socket().await;
+    stream.write_all(b"CONNECT whole.test:2222 HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+    stream.write_all(&[0; SENT_BYTES]).await.unwrap();
+    drop(wanted);
+    assert_eq!(upstream.await.unwrap(), SENT_BYTES);
+    let log = world.log().await;
+    assert!(log.contains(&format!("\"up\":{SENT_BYTES}")) && log.contains("\"why\":\"done\""), "{log}");
 }

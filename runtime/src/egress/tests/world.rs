@@ -4,7 +4,7 @@
 use crate::egress::outline::Outline;
 use crate::egress::testing::{Logged, profile};
 use crate::egress::tls::Authority;
-use crate::egress::tool::{self, Streams, ToolStream};
+use crate::egress::tool::{self, Carries, Streams, ToolStream};
 use crate::egress::{Running, Settings, dial, front};
 use crate::secrets::plain::Plain;
 use crate::secrets::source::{Sources, Surroundings};
@@ -183,8 +183,17 @@ impl World {
 
     /// A stream for a tool's requests, and what is there as long as it is wanted.
     pub(super) async fn tool(&self) -> (UnixStream, ToolStream) {
+        self.for_tool(Carries::Requests).await
+    }
+
+    /// A socket of a tool's, before it has said where it wants to go.
+    pub(super) async fn socket(&self) -> (UnixStream, ToolStream) {
+        self.for_tool(Carries::Socket).await
+    }
+
+    async fn for_tool(&self, carries: Carries) -> (UnixStream, ToolStream) {
         let (streams, mut asked) = Streams::new();
-        let (stream, end) = streams.open(CallId::new("tc_1").unwrap()).unwrap();
+        let (stream, end) = streams.open(carries, CallId::new("tc_1").unwrap()).unwrap();
         tool::serve(&self.context, asked.recv().await.unwrap()).unwrap();
         let end = std::os::unix::net::UnixStream::from(end);
         end.set_nonblocking(true).unwrap();

@@ -3,14 +3,24 @@
 
 use crate::backend::wasm::{End, Failure, Progress, Reply, ToolRan};
 use crate::secrets::scrub::{Hit, Patterns, Scrubber};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What is to be taken out.
-pub(super) struct Cleaner(Option<Arc<Patterns>>);
+pub(super) struct Cleaner {
+    patterns: Option<Arc<Patterns>>,
+    /// What was found in quotations, until [`Cleaner::ran`] tells it.
+    quoted: RefCell<Vec<Hit>>,
+}
 
 impl Cleaner {
     pub(super) const fn new(patterns: Option<Arc<Patterns>>) -> Self {
-        Self(patterns)
+        Self { patterns, quoted: RefCell::new(Vec::new()) }
+    }
+
+    /// A text that is going to be quoted, as a whole or in part: what is left of a secret that was cut, nobody would find.
+    pub(super) fn quoted(&self, text: &str) -> String {
+        self.text(text.to_owned(), &mut self.quoted.borrow_mut())
     }
 
     /// How far a tool says that it is.
@@ -18,10 +28,10 @@ impl Cleaner {
         Progress { what: self.text(said.what, &mut Vec::new()), ..said }
     }
 
-    /// All that a call gave; what was found in it.
+    /// All that a call gave; what was found in it, and in what was quoted before.
     pub(super) fn ran(&self, ran: &mut ToolRan) -> Vec<Hit> {
-        let mut hits = Vec::new();
-        if self.0.is_none() {
+        let mut hits = self.quoted.take();
+        if self.patterns.is_none() {
             return hits;
         }
         match &mut ran.end {
@@ -68,7 +78,7 @@ impl Cleaner {
     }
 
     fn bytes(&self, bytes: Vec<u8>, hits: &mut Vec<Hit>) -> Vec<u8> {
-        let Some(patterns) = &self.0 else { return bytes };
+        let Some(patterns) = &self.patterns else { return bytes };
         let mut scrubber = Scrubber::new(Arc::clone(patterns));
         let mut clean = scrubber.push_slice(&bytes).into_owned();
         clean.extend_from_slice(&scrubber.finish());
@@ -130,6 +140,16 @@ mod tests {
         }
         let said = cleaner().progress(Progress { done: 1, total: None, what: why() });
         assert_eq!(said.what, format!("no: {stars}"));
+    }
+
+    #[test]
+    fn a_quoted_text_is_clean_and_what_was_found_is_told() {
+        let cleaner = cleaner();
+        assert_eq!(cleaner.quoted(&format!("a {SECRET}")), format!("a {}", "*".repeat(SECRET.len())));
+        let mut found = ran(End::Trapped { why: "it is quoted".to_owned() });
+        let counts = |hits: Vec<Hit>| hits.iter().map(|hit| hit.count).collect::<Vec<_>>();
+        assert_eq!(counts(cleaner.ran(&mut found)), [1]);
+        assert_eq!(counts(cleaner.ran(&mut found)), [0_u64; 0], "it is told once");
     }
 
     #[test]

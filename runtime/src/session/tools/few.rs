@@ -26,6 +26,10 @@ pub(super) struct ToolRecords {
     quiet: Groups,
     /// What was refused.
     refused: Groups,
+    /// The same of hosts, which lie in no directory: of more than [`NAMES_MAX`] only how many there were.
+    refused_hosts: BTreeMap<Shared, Amount>,
+    /// What comes with connections, of which the outlet and the worker allow a number.
+    aside: BTreeMap<Shared, Amount>,
     /// How many uses there were.
     uses: u64,
 }
@@ -35,12 +39,22 @@ impl ToolRecords {
     pub(super) fn take(&mut self, used: ToolUse) -> Option<ToolUse> {
         self.uses = self.uses.saturating_add(used.uses());
         if used.errno.is_some() {
-            self.refused.add(named(used));
+            let used = named(used);
+            if used.path.is_some() || used.host.is_none() {
+                self.refused.add(used);
+            } else {
+                self.refuse_host(used);
+            }
             return None;
         }
         match used.op.of() {
             ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Other => {
                 self.quiet.add(used);
+                None
+            }
+            ToolUseOf::Aside => {
+                let amount = Amount::of(&used);
+                self.aside.entry(Shared::by_itself(used)).or_default().add(amount);
                 None
             }
             ToolUseOf::Change | ToolUseOf::Net => {
@@ -60,15 +74,27 @@ impl ToolRecords {
         }
     }
 
+    fn refuse_host(&mut self, used: ToolUse) {
+        let amount = Amount::of(&used);
+        let room = self.refused_hosts.len() < NAMES_MAX;
+        let shared = Shared::by_itself(used.clone());
+        if room || self.refused_hosts.contains_key(&shared) {
+            self.refused_hosts.entry(shared).or_default().add(amount);
+        } else {
+            self.refused.add(ToolUse { host: None, port: None, ..used });
+        }
+    }
+
     /// The records that are written before the tool's end, and how many uses all of its records stand for.
     #[must_use]
     pub(super) fn end(self) -> (Vec<ToolUse>, u64) {
-        let Self { told, order, quiet, refused, uses } = self;
+        let Self { told, order, quiet, refused, refused_hosts, aside, uses } = self;
         let again = order.into_iter().filter_map(|one| {
             let times = told.get(&one).copied().filter(|times| *times > 0)?;
             Some(ToolUse { times: several(times), ..one })
         });
-        (again.chain(quiet.into_records()).chain(refused.into_records()).collect(), uses)
+        let all = [Groups(aside), quiet, refused, Groups(refused_hosts)];
+        (again.chain(all.into_iter().flat_map(Groups::into_records)).collect(), uses)
     }
 }
 
@@ -118,7 +144,19 @@ struct Amount {
     w: Option<u64>,
 }
 
+impl Shared {
+    /// A use with all that it names.
+    fn by_itself(used: ToolUse) -> Self {
+        let ToolUse { op, errno, path, path_h, to, to_h, host, port, fl, value, .. } = used;
+        Self::Use { op, errno, name: Named { path, path_h, to, to_h, host, port, fl, value } }
+    }
+}
+
 impl Amount {
+    fn of(used: &ToolUse) -> Self {
+        Self { t: used.t, uses: used.uses(), r: used.r, w: used.w }
+    }
+
     fn add(&mut self, other: Self) {
         let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
             (None, None) => None,
@@ -136,7 +174,7 @@ struct Groups(BTreeMap<Shared, Amount>);
 
 impl Groups {
     fn add(&mut self, used: ToolUse) {
-        let amount = Amount { t: used.t, uses: used.uses(), r: used.r, w: used.w };
+        let amount = Amount::of(&used);
         let shared = self.place(used);
         self.0.entry(shared).or_default().add(amount);
         if self.0.len() > NAMES_MAX {
@@ -146,9 +184,9 @@ impl Groups {
 
     /// Where a use is counted: by itself, or with a directory above it that already stands for many.
     fn place(&self, used: ToolUse) -> Shared {
-        let ToolUse { op, errno, path, path_h, to, to_h, host, port, fl, value, .. } = used;
+        let (op, errno) = (used.op, used.errno);
         let below = |directory: LogPath| Shared::Below { op, errno, directory };
-        let mut above = path.as_ref().and_then(parent);
+        let mut above = used.path.as_ref().and_then(parent);
         while let Some(directory) = above {
             above = parent(&directory);
             let known = below(directory);
@@ -156,7 +194,7 @@ impl Groups {
                 return known;
             }
         }
-        Shared::Use { op, errno, name: Named { path, path_h, to, to_h, host, port, fl, value } }
+        Shared::by_itself(used)
     }
 
     /// Brings the deepest names together by their directories, until few are left, or nothing lies below another thing.
@@ -288,6 +326,28 @@ mod tests {
         assert!(now.is_empty());
         let bytes: u64 = (0..10_000).sum();
         assert_eq!(end, [ToolUse { below: Some(10_000), r: Some(bytes), ..of(ToolOp::Read, "src") }]);
+    }
+
+    fn host(op: ToolOp, n: usize, errno: Option<i32>) -> ToolUse {
+        ToolUse { host: Some(format!("h{n}.example")), errno, ..ToolUse::new(3, op) }
+    }
+
+    /// Names of hosts cost a component nothing: they must not bring the names of files down to their directories.
+    #[test]
+    fn hosts_take_no_names_from_files() {
+        let files = || (0..NAMES_KEPT).map(|n| of(ToolOp::Read, &format!("d/{n}")));
+        let refused = || files().map(|used| ToolUse { errno: Some(13), ..used });
+        let (_, alone, _) = told(files().chain(refused()));
+        let lookups = (0..200).map(|n| host(ToolOp::Lookup, n, None));
+        let hosts = (0..1000).map(|n| host(ToolOp::Connect, n, Some(13)));
+        let (_, end, _) = told(lookups.chain(hosts).chain(files()).chain(refused()));
+        assert!(alone.iter().all(|file| end.contains(file)), "{end:?}");
+        let named =
+            |op, errno| end.iter().filter(|used| used.op == op && used.errno == errno && used.host.is_some()).count();
+        assert_eq!((named(ToolOp::Lookup, None), named(ToolOp::Connect, Some(13))), (200, NAMES_MAX));
+        let others =
+            ToolUse { errno: Some(13), times: Some(1000 - NAMES_MAX as u64), ..ToolUse::new(3, ToolOp::Connect) };
+        assert!(end.contains(&others), "{end:?}");
     }
 
     #[test]

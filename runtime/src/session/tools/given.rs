@@ -43,10 +43,12 @@ pub fn given(
         files: ceiling.files.min(most),
         directory: around.directory.clone(),
         network: ceiling.network && profile.net_grants().next().is_some(),
+        sockets: ceiling.sockets && granted.sockets && profile.net_grants().next().is_some(),
         clocks: ceiling.clocks && granted.clocks,
         random: ceiling.random && granted.random,
         env: ceiling.env.iter().filter_map(variable).collect(),
-        stdin: Vec::new(),
+        arguments: ceiling.arguments && granted.arguments,
+        stdin: ceiling.stdin && granted.stdin,
         limits: bounded(manifest, limits),
     }
 }
@@ -121,12 +123,25 @@ mod tests {
         check(asks, ENV, |grant| grant.env == variables(&[("LANG", "C"), ("MODE", "x")]));
         check("\"ceiling\":{}", ENV, |grant| grant.env.is_empty() && !grant.clocks && !grant.random);
         const TOOL: &str = "[[grant.tool]]\nname = \"t\"\nreason = \"r\"\n";
+        const SOCKETS: &str = "[[grant.tool]]\nname = \"t\"\nsockets = true\nreason = \"r\"\n";
+        let both = format!("{SOCKETS}{NET}");
+        for (asks, rules, sockets) in [
+            (true, both.as_str(), true),
+            (true, SOCKETS, false),
+            (true, NET, false),
+            (true, &format!("{TOOL}{NET}"), false),
+            (false, &both, false),
+        ] {
+            let asks = format!("\"ceiling\":{{\"sockets\":{asks}}}");
+            check(&asks, rules, |grant| grant.sockets == sockets && !grant.network);
+        }
         let asks = "\"ceiling\":{\"clocks\":true,\"random\":true}";
         check(asks, "", |grant| !grant.clocks && !grant.random);
         check(asks, TOOL, |grant| grant.clocks && grant.random);
         check(asks, &format!("{TOOL}clocks = false\n"), |grant| !grant.clocks && grant.random);
         check(asks, &format!("{TOOL}random = false\n"), |grant| grant.clocks && !grant.random);
         check("\"ceiling\":{\"clocks\":true}", TOOL, |grant| grant.clocks && !grant.random);
+        check(asks, TOOL, |grant| !grant.arguments && !grant.stdin);
         check("\"ceiling\":{\"random\":true}", TOOL, |grant| !grant.clocks && grant.random);
     }
 

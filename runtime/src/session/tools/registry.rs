@@ -59,6 +59,11 @@ impl Registry {
         Self { state: state.to_owned(), workspace: workspace.to_owned(), uid, known: Mutex::default() }
     }
 
+    /// Whether the component that a name means was found before: then nothing is read to find it.
+    pub fn has(&self, name: &ToolName) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     /// The component that a name means.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! It never drops a use, nor says of one that it changed something when it was refused.
 
 use super::few::ToolRecords;
-use crate::backend::wasm::{End, Files, OpenFlags, ToolRan, Use, What};
+use crate::backend::wasm::{CallGrant, End, Files, OpenFlags, ToolRan, Use, What};
 use crate::egress;
 use crate::secrets::scrub::{Hit, Patterns};
 use crate::session::names;
@@ -57,7 +57,15 @@ impl Teller {
             ..ToolUse::new(self.t, op(&what))
         };
         match what {
-            What::Env | What::Clock | What::Random | What::Socket => return record,
+            What::Env | What::Args | What::Stdin | What::Clock | What::Random | What::Socket => return record,
+            What::Connect | What::Moved => {
+                (record.host, record.port) = egress::authority(&path).unzip();
+                return record;
+            }
+            What::Lookup => {
+                record.host = String::from_utf8(path).ok().filter(|name| !name.is_empty());
+                return record;
+            }
             What::Request { .. } => {
                 (record.host, record.port) = egress::target(&path).unzip();
                 return record;
@@ -129,10 +137,15 @@ const fn op(what: &What) -> ToolOp {
         What::SetSize { .. } => ToolOp::Truncate,
         What::SetTimes => ToolOp::Utimes,
         What::Env => ToolOp::Env,
+        What::Args => ToolOp::Args,
+        What::Stdin => ToolOp::Stdin,
         What::Clock => ToolOp::Clock,
         What::Random => ToolOp::Random,
         What::Request { .. } => ToolOp::Request,
         What::Socket => ToolOp::Socket,
+        What::Connect => ToolOp::Connect,
+        What::Moved => ToolOp::Moved,
+        What::Lookup => ToolOp::Lookup,
     }
 }
 
@@ -149,6 +162,16 @@ pub(super) const fn files(files: Files) -> log::ToolFiles {
         Files::None => log::ToolFiles::None,
         Files::Read => log::ToolFiles::Read,
         Files::Write => log::ToolFiles::Write,
+    }
+}
+
+/// What it may do to the network, likewise.
+pub(super) const fn net(grant: &CallGrant) -> log::ToolNet {
+    match (grant.network, grant.sockets) {
+        (false, false) => log::ToolNet::None,
+        (true, false) => log::ToolNet::Requests,
+        (false, true) => log::ToolNet::Sockets,
+        (true, true) => log::ToolNet::Both,
     }
 }
 
@@ -206,6 +229,8 @@ mod tests {
                 Use { errno: Some(13), ..used(What::Unlink, "/etc/passwd") },
                 used(What::SetSize { size: 0 }, "/home/ada/work/b"),
                 used(What::Env, "KEY"),
+                used(What::Args, ""),
+                Use { bytes_read: 5, ..used(What::Stdin, "") },
                 Use { times: 40, ..used(What::Clock, "") },
                 Use { errno: Some(13), ..used(What::Socket, "") },
             ],
@@ -219,6 +244,8 @@ mod tests {
                 r#"{"t":3,"op":"unlink","path":"/etc/passwd","errno":13}"#,
                 r#"{"t":3,"op":"truncate","path":"b","value":0}"#,
                 r#"{"t":3,"op":"env"}"#,
+                r#"{"t":3,"op":"args"}"#,
+                r#"{"t":3,"op":"stdin","r":5}"#,
                 r#"{"t":3,"op":"clock","times":40}"#,
                 r#"{"t":3,"op":"socket","errno":13}"#,
             ],
@@ -259,6 +286,28 @@ mod tests {
         assert!(!all.contains("horse"), "{all}");
         assert_eq!((now.len(), last.len(), uses), (2, 1, 3));
         assert_eq!(hits.iter().map(|hit| hit.count).sum::<u64>(), 4);
+    }
+
+    #[test]
+    fn a_socket_names_its_host_as_the_outlet_does_and_says_what_went_through_it() {
+        check(
+            vec![
+                used(What::Lookup, "api.test"),
+                used(What::Connect, "api.test:22"),
+                used(What::Connect, "[::1]:22"),
+                Use { bytes_read: 5, bytes_written: 7, ..used(What::Moved, "api.test:22") },
+                Use { errno: Some(24), times: 9, ..used(What::Connect, "") },
+                Use { errno: Some(22), ..used(What::Lookup, "") },
+            ],
+            &[
+                r#"{"t":3,"op":"lookup","host":"api.test"}"#,
+                r#"{"t":3,"op":"connect","host":"api.test","port":22}"#,
+                r#"{"t":3,"op":"connect","host":"::1","port":22}"#,
+                r#"{"t":3,"op":"moved","host":"api.test","port":22,"r":5,"w":7}"#,
+                r#"{"t":3,"op":"connect","errno":24,"times":9}"#,
+                r#"{"t":3,"op":"lookup","errno":22}"#,
+            ],
+        );
     }
 
     #[test]

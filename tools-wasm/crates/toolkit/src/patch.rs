@@ -175,7 +175,7 @@ fn records(entries: &[Entry]) -> Vec<Value> {
     let record = |entry: &Entry| {
         let what = entry.what()?;
         let diff = difference(entry.before.bytes().unwrap_or_default(), entry.after.bytes().unwrap_or_default());
-        let fits = diff.len() <= room;
+        let fits = diff.len() <= room && !entry.goes_unread();
         room = room.saturating_sub(diff.len());
         let mut record = json!({ "file_path": entry.path(), "what": name(what), "diff": fits.then_some(diff) });
         if what == What::Moved {

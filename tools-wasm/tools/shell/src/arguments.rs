@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 /// The longest script.
 const COMMAND_BYTES_MAX: usize = 1 << 20;
-const TIMEOUT_S_MAX: u32 = 600;
+pub(crate) const TIMEOUT_S_MAX: u32 = 600;
 const TIMEOUT_S: u32 = 120;
 /// Both streams come back twice, as text and as JSON, where one byte may take six: that must fit into an answer (16 MiB).
 const OUTPUT_BYTES_MAX: usize = 512 << 10;

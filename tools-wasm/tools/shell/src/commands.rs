@@ -3,7 +3,7 @@
 //!
 //! A command that is not here is left to bash. It never guesses at an argument that only shows while running.
 
-use crate::options;
+use crate::{fast, options};
 
 /// One argument of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub(crate) fn look_up(name: &str, arguments: &[Argument]) -> Result<Vec<Inner>, 
         "ln" => symbolic(arguments),
         "cmp" => silent(arguments),
         "sed" => sed(arguments),
+        "cut" => cut(arguments),
+        "tr" => tr(arguments),
         "date" => date(arguments),
         "awk" => awk(arguments),
         "stat" => stat(arguments),
@@ -413,6 +415,42 @@ fn sed(arguments: &[Argument]) -> Result<Vec<Inner>, Unfit> {
         }
     }
     Ok(Vec::new())
+}
+
+/// Lists that are errors to GNU's `cut` and to the interpreter's not.
+fn cut(arguments: &[Argument]) -> Result<Vec<Inner>, Unfit> {
+    let options = ["-f", "-c", "-b", "--fields=", "--characters=", "--bytes="];
+    let mut lists = Vec::new();
+    let mut rest = arguments.iter().map(Argument::pieces);
+    while let Some(text) = rest.next() {
+        match options.iter().find_map(|option| text.strip_prefix(option)) {
+            Some("") => lists.extend(rest.next()),
+            Some(list) => lists.push(list),
+            // Its value may look like anything.
+            None if text == "-d" => drop(rest.next()),
+            None => {}
+        }
+    }
+    if lists.len() > 1 || lists.iter().any(|list| list.contains('+')) {
+        return Err(Unfit::Because("`cut` with two lists, or with a sign in one".to_owned()));
+    }
+    Ok(Vec::new())
+}
+
+/// Classes that are errors to GNU's `tr` and to the interpreter's not.
+fn tr(arguments: &[Argument]) -> Result<Vec<Inner>, Unfit> {
+    let (options, sets): (Vec<&Argument>, Vec<&Argument>) =
+        arguments.iter().partition(|argument| argument.pieces().len() > 1 && argument.pieces().starts_with('-'));
+    let deletes = options.iter().any(|option| {
+        let text = option.pieces();
+        text == "--delete" || (!text.starts_with("--") && text.contains('d'))
+    });
+    match sets.as_slice() {
+        [Argument::Known(from), Argument::Known(to)] if !deletes && !fast::can_replace(from, to) => {
+            Err(Unfit::Because(format!("`tr` with a class in \"{to}\" that has no counterpart")))
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn awk(arguments: &[Argument]) -> Result<Vec<Inner>, Unfit> {

@@ -4,7 +4,7 @@
 //! It never follows a link on its own where the interpreter asks about the link itself, and never keeps a copy of a file.
 
 use std::fs;
-use std::io::{Error as IoError, ErrorKind, Write as _};
+use std::io::{Error as IoError, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -31,14 +31,17 @@ impl FileSystemExt for SessionFiles {
 impl FileSystem for SessionFiles {
     async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         let whole = || {
-            let found = fs::metadata(path)?;
+            let mut file = fs::File::open(path)?;
+            let found = file.metadata()?;
             if found.is_dir() {
                 return Err(IoError::from(ErrorKind::IsADirectory));
             }
             if found.len() > FILE_BYTES_MAX {
                 return Err(IoError::new(ErrorKind::FileTooLarge, "File too large"));
             }
-            fs::read(path)
+            let mut content = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0).saturating_add(1));
+            file.read_to_end(&mut content)?;
+            Ok(content)
         };
         Ok(whole().map_err(|error| beyond_a_link(path, error))?)
     }

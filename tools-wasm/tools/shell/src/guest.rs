@@ -9,6 +9,23 @@ use stockade_guest::{Failure, Reply};
 
 stockade_guest::tool!(call);
 
+#[expect(unsafe_code, reason = "generated from the world in here, as the export of every tool is from its own")]
+mod prepared {
+    wit_bindgen::generate!({
+        inline: "package stockade:shell@0.1.0; world prepared { export prepare: func(); }",
+    });
+
+    struct Prepared;
+
+    impl Guest for Prepared {
+        fn prepare() {
+            crate::prepare();
+        }
+    }
+
+    export!(Prepared);
+}
+
 fn call(arguments: &str) -> Result<Reply, Failure> {
     let arguments = Arguments::parse(arguments).map_err(Failure::InvalidArguments)?;
     let beyond = crate::beyond(&arguments.command);

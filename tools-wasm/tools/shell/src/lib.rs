@@ -4,12 +4,16 @@
 mod arguments;
 mod check;
 mod commands;
+mod fast;
 mod files;
+mod finite;
 #[cfg(target_os = "wasi")]
 mod guest;
 mod options;
 mod run;
+#[cfg(target_os = "wasi")]
+mod watch;
 
 pub use arguments::Arguments;
 pub use check::{Beyond, beyond};
-pub use run::{Answer, Place, refusal, run};
+pub use run::{Answer, Place, prepare, refusal, run};

@@ -4,18 +4,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bashkit::{Bash, Error, ExecOptions, ExecutionLimits, LimitExceeded, MemoryLimits, SessionLimits, StreamData};
 use serde::Serialize;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, TIMEOUT_S_MAX};
 use crate::check::Beyond;
 use crate::files::SessionFiles;
+use crate::finite::is_finite;
 
+/// What agents' scripts are made of, on nothing but words.
+const WARMING: &str = r#"
+words=$(printf 'fn one\nuse two\nfn three\n' | grep -n fn | sort -r | head -2)
+for word in $words; do
+  [ -n "$word" ] && echo "${word%:*}" | tr a-z A-Z | sed 's/F/f/' | cut -d' ' -f1 | sort | uniq -c | awk '{ print $1 }'
+done | wc -l
+case "$words" in *fn*) echo "$((1 + 2))" ;; esac | xargs echo | cat
+"#;
 /// How many commands, and how many constructs, a refusal names.
 const NAMED_MAX: usize = 20;
 const NAME_CHARS_MAX: usize = 160;
+/// Turns of loops that nothing reaches in a second but loops without a body, which look neither at the time nor at anything else.
+const TURNS_PER_S: usize = 5_000_000;
+// A count of turns is as wide as a pointer: on the component's target, 32 bits.
+const _: () = assert!(TURNS_PER_S as u64 * (TIMEOUT_S_MAX as u64) < u32::MAX as u64);
 /// A host shows no more of a refusal, and the beginning of JSON is none.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
@@ -101,6 +115,29 @@ fn refusal_of(beyond: &Beyond, count: usize) -> String {
     json.to_string()
 }
 
+/// What every script does, done once before there is one: the interpreter's tables are made, and its memory is touched, so
+/// that the next script finds both. No file is looked at, and no variable: a standard library keeps what it was told of
+/// either, and the call that comes is given others.
+pub fn prepare() {
+    let Ok(arguments) = Arguments::parse(r#"{"command":"","timeout_s":1}"#) else { return };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+    drop(crate::beyond(WARMING));
+    let mut bash = Bash::builder()
+        .rootfs(false)
+        .limits(limits(&arguments))
+        .session_limits(SessionLimits::unlimited())
+        .memory_limits(memory())
+        .concurrent_jobs(false)
+        .builtin_registry(crate::fast::registry())
+        .build();
+    // What does not succeed here is done by the first script.
+    let ran = runtime.block_on(bash.exec_with_options(WARMING, ExecOptions::new().arg0("bash")));
+    if let Ok(ran) = ran {
+        drop(text_of(&ran.stdout));
+    }
+    runtime.shutdown_background();
+}
+
 /// Runs a script that the check found fit.
 pub fn run(arguments: &Arguments, place: &Place) -> Result<Answer, String> {
     let start = start(arguments, place)?;
@@ -113,18 +150,31 @@ pub fn run(arguments: &Arguments, place: &Place) -> Result<Answer, String> {
     if let Some(stdin) = &arguments.stdin {
         options = options.stdin(stdin.as_str());
     }
-    let ran = runtime.block_on(bash.exec_with_options(&arguments.command, options));
+    let over = bash.cancellation_token();
+    #[cfg(target_os = "wasi")]
+    crate::watch::watch(time(arguments), Arc::clone(&over));
+    let ran = runtime.block_on(async {
+        // What waits is ended here, and what computes by the flag.
+        tokio::time::timeout(time(arguments), bash.exec_with_options(&arguments.command, options)).await
+    });
     // A pending timer of the script must not hold up the answer.
     runtime.shutdown_background();
+    let late = || Error::ResourceLimit(LimitExceeded::Timeout(time(arguments)));
     Ok(match ran {
-        Ok(ran) => Answer {
+        Err(_) => ended(&late(), arguments),
+        Ok(_) if over.load(Ordering::Relaxed) => ended(&late(), arguments),
+        Ok(Ok(ran)) => Answer {
             stdout: text_of(&ran.stdout),
             stderr: text_of(&ran.stderr),
             exit_code: ran.exit_code,
             truncated: ran.stdout_truncated || ran.stderr_truncated,
         },
-        Err(error) => ended(&error, arguments),
+        Ok(Err(error)) => ended(&error, arguments),
     })
+}
+
+fn time(arguments: &Arguments) -> Duration {
+    Duration::from_secs(u64::from(arguments.timeout_s()))
 }
 
 fn start(arguments: &Arguments, place: &Place) -> Result<PathBuf, String> {
@@ -152,13 +202,21 @@ fn interpreter(arguments: &Arguments, place: &Place, start: PathBuf) -> Bash {
     for (name, value) in &place.environment {
         builder = builder.env(name, value);
     }
+    if is_finite(&arguments.command) {
+        // Each command of a pipeline runs to its end before the next: nothing is handed over in pieces.
+        builder = builder.concurrent_jobs(false).builtin_registry(crate::fast::registry());
+    }
     builder.cwd(start).build()
 }
 
 /// The component's memory, time and output are limited by its host; these only keep a script from a crash in between.
 fn limits(arguments: &Arguments) -> ExecutionLimits {
+    let turns = TURNS_PER_S.saturating_mul(arguments.timeout_s() as usize);
     let mut limits = ExecutionLimits::cli()
-        .timeout(Duration::from_secs(u64::from(arguments.timeout_s())))
+        .max_loop_iterations(turns)
+        .max_total_loop_iterations(turns)
+        // Where somebody else watches the time, the interpreter need not: it would look at the clock at each step.
+        .timeout(if cfg!(target_os = "wasi") { Duration::MAX } else { time(arguments) })
         .max_stdout_bytes(arguments.output_bytes())
         .max_stderr_bytes(arguments.output_bytes())
         .max_work_units(u64::MAX / 4)

@@ -120,6 +120,21 @@ fn an_endless_loop_ends_with_the_code_of_a_time_out() {
 }
 
 #[test]
+fn an_endless_loop_of_awk_without_a_body_ends_as_well() {
+    for program in ["while(1);", "for(;;);", "do ; while(1)", "while(1) for(i=0;i<9;i++);", "while(1) {}"] {
+        let begun = std::time::Instant::now();
+        let command = format!("awk 'BEGIN{{{program}}}'; echo then");
+        let arguments = serde_json::json!({ "command": command, "timeout_s": 1 }).to_string();
+        let arguments = Arguments::parse(&arguments).expect("sound");
+        let place = Place { workspace: "/".into(), environment: Default::default() };
+        let answer = shell::run(&arguments, &place).expect("it starts");
+        let ended = answer.exit_code == 124 || answer.stderr.contains("loop iteration limit");
+        assert!(ended, "{program}: {answer:?}");
+        assert!(begun.elapsed().as_secs() < 60, "{program}");
+    }
+}
+
+#[test]
 fn wrong_arguments_say_what_is_right() {
     for (text, says) in [
         ("{}", "command"),

@@ -22,11 +22,11 @@ pub struct Tool {
     pub opened: Names<LogPath>,
     /// Names and properties that it changed: the word of the operation, path and other path.
     pub changed: Names<(FsOp, LogPath, Option<LogPath>)>,
-    /// Hosts and ports to which it sent requests.
+    /// Hosts and ports to which it sent requests or connected sockets.
     pub asked: Names<(String, u16)>,
     /// What it was refused: the operation, what it was of, and the error.
     pub refused: Names<(ToolOp, String, i32)>,
-    /// Bytes that it read from files, and wrote to them.
+    /// Bytes that it read from files and sockets, and wrote to them.
     pub bytes: [u64; 2],
 }
 
@@ -82,7 +82,7 @@ impl Tool {
             },
             (ToolUseOf::Net, _, Some(host)) => self.asked.add((host.clone(), used.port.unwrap_or_default())),
             (ToolUseOf::Reading | ToolUseOf::Change | ToolUseOf::Net, _, _)
-            | (ToolUseOf::Writing | ToolUseOf::Other, _, _) => {}
+            | (ToolUseOf::Writing | ToolUseOf::Aside | ToolUseOf::Other, _, _) => {}
         }
     }
 }

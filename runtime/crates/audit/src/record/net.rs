@@ -17,6 +17,8 @@ pub enum Via {
     Socks,
     /// A component asked through its host function: a `tool.use` of the same call says so.
     Wasi,
+    /// A component connected a socket: likewise.
+    WasiTcp,
     /// The other way: from the host to a port inside.
     Port,
     /// The outlet itself: it exchanges a secret at the endpoint that the secret's rule names.

@@ -154,15 +154,16 @@ fn of_one(used: &ToolUse) -> Option<&'static str> {
     let named = matches!(op.of(), ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change);
     let other = matches!(op, ToolOp::Rename | ToolOp::Link | ToolOp::Symlink);
     let valued = matches!(op, ToolOp::Chmod | ToolOp::Truncate);
-    let asked = *op == ToolOp::Request;
+    let asked = matches!(op, ToolOp::Request | ToolOp::Connect | ToolOp::Moved);
+    let hosted = asked || *op == ToolOp::Lookup;
     let opened = *op == ToolOp::Open;
-    let writes = *op == ToolOp::Write;
+    let writes = matches!(op, ToolOp::Write | ToolOp::Moved);
     let reads = writes || matches!(op, ToolOp::Read | ToolOp::Random | ToolOp::Stdin);
     let has = [
         (path.is_some(), named),
         (to.is_some(), other),
         (value.is_some(), valued),
-        (host.is_some(), asked),
+        (host.is_some(), hosted),
         (port.is_some(), asked),
         (fl.is_some(), opened),
     ];
@@ -180,7 +181,7 @@ fn of_many(used: &ToolUse, below: u64) -> Option<&'static str> {
     let changes = match op.of() {
         ToolUseOf::Reading | ToolUseOf::Writing => false,
         ToolUseOf::Change => errno.is_none(),
-        ToolUseOf::Net | ToolUseOf::Other => true,
+        ToolUseOf::Net | ToolUseOf::Aside | ToolUseOf::Other => true,
     };
     let more = to.is_some() || host.is_some() || port.is_some() || fl.is_some() || value.is_some();
     let more = more || ino.is_some() || was.is_some() || times.is_some();

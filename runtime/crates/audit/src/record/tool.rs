@@ -26,6 +26,23 @@ pub enum ToolNet {
     None,
     /// Make requests, each of which the outlet judges.
     Requests,
+    /// Connect sockets, each connection of which the outlet judges.
+    Sockets,
+    /// Both.
+    #[serde(rename = "requests+sockets")]
+    Both,
+}
+
+impl ToolNet {
+    /// Whether this operation, done, is within it; what is not about the network always is.
+    #[must_use]
+    pub const fn allows(self, op: ToolOp) -> bool {
+        match op.of() {
+            ToolUseOf::Net if matches!(op, ToolOp::Request) => matches!(self, Self::Requests | Self::Both),
+            ToolUseOf::Net | ToolUseOf::Aside => matches!(self, Self::Sockets | Self::Both),
+            ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change | ToolUseOf::Other => true,
+        }
+    }
 }
 
 /// `tool.start`: an instance of a component begins to run, for one call. Its arguments are the call's.
@@ -80,6 +97,12 @@ pub enum ToolOp {
     Truncate,
     /// A request went to the outlet.
     Request,
+    /// The outlet was asked for a connection of a socket.
+    Connect,
+    /// Bytes went through such a connection: told when it was closed.
+    Moved,
+    /// A name was given an address that stands for it. Nobody outside was asked.
+    Lookup,
     /// The time.
     Clock,
     /// Random bytes.
@@ -88,7 +111,10 @@ pub enum ToolOp {
     Env,
     /// Its standard input.
     Stdin,
-    /// A socket, or the addresses of a name: no tool is given either, so that each of these has an error.
+    /// The arguments that it was given as a command.
+    Args,
+    /// A socket, or of one what nobody is given (to listen, datagrams), or the addresses of a name without the grant: each of
+    /// these has an error.
     Socket,
 }
 
@@ -101,15 +127,17 @@ pub enum ToolUseOf {
     Writing,
     /// A file, its name or its properties, which it may change.
     Change,
-    /// The network.
+    /// The network: the outlet was asked.
     Net,
+    /// What comes with the network, and by which alone nothing leaves: an address for a name, bytes that were moved.
+    Aside,
     /// Neither file nor a host of the network.
     Other,
 }
 
 impl ToolOp {
     /// Every one, in the order of the format.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::Read,
         Self::List,
         Self::Stat,
@@ -126,10 +154,14 @@ impl ToolOp {
         Self::Utimes,
         Self::Truncate,
         Self::Request,
+        Self::Connect,
+        Self::Moved,
+        Self::Lookup,
         Self::Clock,
         Self::Random,
         Self::Env,
         Self::Stdin,
+        Self::Args,
         Self::Socket,
     ];
 
@@ -149,8 +181,9 @@ impl ToolOp {
             | Self::Chmod
             | Self::Utimes
             | Self::Truncate => ToolUseOf::Change,
-            Self::Request => ToolUseOf::Net,
-            Self::Clock | Self::Random | Self::Env | Self::Stdin | Self::Socket => ToolUseOf::Other,
+            Self::Request | Self::Connect => ToolUseOf::Net,
+            Self::Moved | Self::Lookup => ToolUseOf::Aside,
+            Self::Clock | Self::Random | Self::Env | Self::Stdin | Self::Args | Self::Socket => ToolUseOf::Other,
         }
     }
 
@@ -174,10 +207,14 @@ impl ToolOp {
             | Self::Stat
             | Self::Readlink
             | Self::Request
+            | Self::Connect
+            | Self::Moved
+            | Self::Lookup
             | Self::Clock
             | Self::Random
             | Self::Env
             | Self::Stdin
+            | Self::Args
             | Self::Socket => None,
         }
     }
@@ -204,7 +241,7 @@ pub struct ToolUse {
     /// SHA-256 of the whole of that, where the record has its beginning alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_h: Option<Digest>,
-    /// Host of a request, as the outlet names it.
+    /// Host of a request or a connection, as the outlet names it; the name that was looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Its TCP port.

@@ -24,11 +24,20 @@ struct Instance {
     ended: Option<(u64, Cause, i32)>,
 }
 
-/// Requests to one host and port.
+/// What a tool asks the outlet for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    /// Requests: several can go over one connection.
+    Requests,
+    /// Connections of sockets: each is one.
+    Sockets,
+}
+
+/// What was asked of one host and port.
 #[derive(Debug, Default)]
 struct Asked {
     /// How many uses, and the leaf of the first.
-    requests: u64,
+    asks: u64,
     first: u64,
     /// How many connections, and the leaf of the last.
     opens: u64,
@@ -37,8 +46,8 @@ struct Asked {
 
 /// What one call asked the outlet for.
 #[derive(Debug, Default)]
-struct Requests {
-    to: BTreeMap<(String, u16), Asked>,
+struct Asks {
+    to: BTreeMap<(Sort, String, u16), Asked>,
     refused: u64,
 }
 
@@ -49,7 +58,7 @@ pub(super) struct Tools {
     /// By leaf of the call, its instance.
     calls: HashMap<u64, u64>,
     /// By leaf of the call, while it runs.
-    requests: HashMap<u64, Requests>,
+    asks: HashMap<u64, Asks>,
 }
 
 impl Tools {
@@ -90,21 +99,22 @@ impl Tools {
         let beyond = match used.op.of() {
             ToolUseOf::Reading => files == ToolFiles::None,
             ToolUseOf::Writing | ToolUseOf::Change => files != ToolFiles::Write,
-            ToolUseOf::Net => net == ToolNet::None,
+            ToolUseOf::Net | ToolUseOf::Aside => !net.allows(used.op),
             // The rest is given by what no record says, but for what nobody is given.
             ToolUseOf::Other => used.op == ToolOp::Socket,
         };
         if beyond {
             findings.incomplete(LOG, n, format!("tool {t} was not given what it used here"));
         }
-        if used.op == ToolOp::Request
+        if used.op.of() == ToolUseOf::Net
             && let (Some(call), Some(host), Some(port)) = (call, &used.host, used.port)
         {
-            let asked = self.asked(call, host, port);
-            if asked.requests == 0 {
+            let sort = if used.op == ToolOp::Request { Sort::Requests } else { Sort::Sockets };
+            let asked = self.asked(call, sort, host, port);
+            if asked.asks == 0 {
                 asked.first = n;
             }
-            asked.requests = asked.requests.saturating_add(used.uses());
+            asked.asks = asked.asks.saturating_add(used.uses());
         }
     }
 
@@ -119,21 +129,23 @@ impl Tools {
 
     /// A connection of a component's; of any other, none.
     pub(super) fn connected(&mut self, n: u64, call: Option<u64>, open: &NetOpen, findings: &mut Findings) {
-        if open.via != Via::Wasi {
-            return;
-        }
+        let sort = match open.via {
+            Via::Wasi => Sort::Requests,
+            Via::WasiTcp => Sort::Sockets,
+            Via::Direct | Via::Http | Via::Socks | Via::Port | Via::Exchange => return,
+        };
         let Some(call) = call.filter(|call| self.ran_in(*call)) else {
             findings.incomplete(LOG, n, "a connection by a tool, in no call of one");
             return;
         };
-        let asked = self.asked(call, &open.host, open.port);
+        let asked = self.asked(call, sort, &open.host, open.port);
         (asked.opens, asked.last) = (asked.opens + 1, n);
     }
 
     /// The outlet refused something in this call.
     pub(super) fn refused(&mut self, call: Option<u64>) {
         if let Some(call) = call.filter(|call| self.ran_in(*call)) {
-            self.requests.entry(call).or_default().refused += 1;
+            self.asks.entry(call).or_default().refused += 1;
         }
     }
 
@@ -167,8 +179,8 @@ impl Tools {
                 }
             }
         }
-        if let Some(requests) = self.requests.remove(&call) {
-            requests.end(t, findings);
+        if let Some(asks) = self.asks.remove(&call) {
+            asks.end(t, findings);
         }
     }
 
@@ -178,8 +190,8 @@ impl Tools {
         running.map(|(t, instance)| (instance.leaf, format!("tool {t} has no end")))
     }
 
-    fn asked(&mut self, call: u64, host: &str, port: u16) -> &mut Asked {
-        self.requests.entry(call).or_default().to.entry((host.to_owned(), port)).or_default()
+    fn asked(&mut self, call: u64, sort: Sort, host: &str, port: u16) -> &mut Asked {
+        self.asks.entry(call).or_default().to.entry((sort, host.to_owned(), port)).or_default()
     }
 
     /// The instance that a record is of, which must run and belong to the record's call.
@@ -197,23 +209,28 @@ impl Tools {
     }
 }
 
-impl Requests {
+impl Asks {
     /// Holds the tool's account against the outlet's.
     fn end(self, t: u64, findings: &mut Findings) {
         let mut unheard: Option<(u64, u64)> = None;
-        for ((host, port), Asked { requests, first, opens, last }) in self.to {
-            if opens > requests {
-                let text = format!("{opens} connections to {host}:{port} by tool {t}, which asked {requests} times");
+        for ((sort, host, port), Asked { asks, first, opens, last }) in self.to {
+            if opens > asks {
+                let text = format!("{opens} connections to {host}:{port} by tool {t}, which asked {asks} times");
                 findings.incomplete(LOG, last, text);
             }
-            if opens == 0 {
+            let unmet = match sort {
+                Sort::Requests if opens > 0 => 0,
+                Sort::Requests => asks,
+                Sort::Sockets => asks.saturating_sub(opens),
+            };
+            if unmet > 0 {
                 let (count, leaf) = unheard.unwrap_or((0, first));
-                unheard = Some((count.saturating_add(requests), leaf.min(first)));
+                unheard = Some((count.saturating_add(unmet), leaf.min(first)));
             }
         }
-        if let Some((requests, leaf)) = unheard.filter(|(requests, _)| *requests > self.refused) {
+        if let Some((unmet, leaf)) = unheard.filter(|(unmet, _)| *unmet > self.refused) {
             let text = format!(
-                "{requests} requests of tool {t} to hosts to which it has no connection, and {} refusals",
+                "{unmet} requests and sockets of tool {t} for which it has no connection, and {} refusals",
                 self.refused
             );
             findings.incomplete(LOG, leaf, text);

@@ -289,12 +289,39 @@ fn no_tool_has_a_socket_whatever_it_was_given() {
     finds(&counted(records), at as u64 + 1, "tool 1 was not given what it used here");
 }
 
+/// Unlike a request, each socket is one connection.
+#[test]
+fn a_socket_and_a_connection_need_each_other_one_for_one() {
+    let (host, port) = (Some("a.org".to_owned()), Some(443));
+    let asked = |times| of(ToolUse { host: host.clone(), port, times, ..ToolUse::new(1, ToolOp::Connect) });
+    let opened = |c| of(NetOpen { via: Via::WasiTcp, ..connection(c, "a.org") });
+    let with = |more: Vec<Record>| {
+        let mut records = good();
+        records[2].body = start(ToolFiles::Write, ToolNet::Both).into();
+        let at = place(&records, |b| is_use(b, ToolOp::Mkdir, "d"));
+        records.splice(at..at, more);
+        (counted(records), at as u64 + 1)
+    };
+    let moved = || of(ToolUse { host: host.clone(), port, r: Some(5), ..ToolUse::new(1, ToolOp::Moved) });
+    passes(&with(vec![asked(None), opened(7), moved(), of(closed(7))]).0);
+    let unheard = "1 requests and sockets of tool 1 for which it has no connection, and 0 refusals";
+    let (records, at) = with(vec![asked(None)]);
+    finds(&records, at, unheard);
+    let (records, at) = with(vec![asked(Some(2)), opened(7), of(closed(7))]);
+    finds(&records, at, unheard);
+    let (records, at) = with(vec![opened(7), of(closed(7))]);
+    finds(&records, at, "1 connections to a.org:443 by tool 1, which asked 0 times");
+    let (mut records, at) = with(vec![asked(None), opened(7), of(closed(7))]);
+    records[2].body = start(ToolFiles::Write, ToolNet::Requests).into();
+    finds(&records, at, "tool 1 was not given what it used here");
+}
+
 #[test]
 fn a_request_and_a_connection_need_each_other() {
     altered(
         is_request,
         request("b.org"),
-        "1 requests of tool 1 to hosts to which it has no connection, and 0 refusals",
+        "1 requests and sockets of tool 1 for which it has no connection, and 0 refusals",
     );
     let mut records = good();
     let at = place(&records, |b| matches!(b, Body::NetOpen(_)));

@@ -167,9 +167,14 @@ fn overlay() -> Tried {
 /// The step of [`listen`] that fails where only the second half is missing.
 pub(super) const SIGNALS_WAIT: &str = "have signals wait for the answer";
 
+/// The same for what the recorder opens files with.
+pub(super) const FILES_OPEN: &str = "open files on behalf of guests";
+
 /// Asks for a listener.
 fn listen() -> Tried {
+    let can_open = crate::recorder::can_open();
     match seccomp::try_listener(Wait::Killable) {
+        Ok(_) if !can_open => Err((FILES_OPEN, libc::ENOSYS)),
         Err(Errno::INVAL) if seccomp::try_listener(Wait::Interruptible).is_ok() => Err((SIGNALS_WAIT, libc::EINVAL)),
         other => at("listen to system calls", other),
     }

@@ -1,7 +1,7 @@
 //! From facts and observations to findings: pure.
 //! It never looks at the machine.
 
-use super::experiment::SIGNALS_WAIT;
+use super::experiment::{FILES_OPEN, SIGNALS_WAIT};
 use super::machine::{Container, Machine};
 use super::{Experiment, Finding, Observation, Subject};
 use crate::cgroup::Support;
@@ -216,6 +216,9 @@ fn recorder(has_user_namespace: bool, seen: &Observation) -> Finding {
         Observation::Refused { step, .. } if step == SIGNALS_WAIT => {
             found(degraded("the kernel lets signals end a guest's wait (before Linux 5.19)"), "notify")
         }
+        Observation::Refused { step, .. } if step == FILES_OPEN => {
+            found(degraded("there is no openat2, with which files are opened for guests"), "notify")
+        }
         Observation::Refused { errno: libc::EBUSY, .. } => {
             let why = "somebody outside listens to this process already, and the kernel allows one";
             found(degraded(why), "trace, if that is allowed")
@@ -351,6 +354,7 @@ mod tests {
             (true, Observation::Works, "notify+addfd"),
             (false, Observation::Works, "notify"),
             (true, refused(SIGNALS_WAIT, libc::EINVAL), "notify"),
+            (true, refused(FILES_OPEN, libc::ENOSYS), "notify"),
             (true, refused("listen to system calls", libc::EBUSY), "trace, if that is allowed"),
             (true, refused("listen to system calls", libc::EINVAL), "trace, if that is allowed"),
         ] {

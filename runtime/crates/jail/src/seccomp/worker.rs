@@ -4,7 +4,8 @@
 //! The answer to whatever is not here is the end of the process, not `ENOSYS`: nothing in a worker asks for it but a bug or
 //! somebody who took the worker over, and both have to be loud. Which paths are behind a call is not up to the list: the
 //! worker's mounts and Landlock judge the object that was reached, as they do for guests. `openat2` is there for those who
-//! resolve paths beneath a directory; where a kernel lacks it, it says `ENOSYS` itself, and tools do not run there.
+//! resolve paths beneath a directory; where a kernel lacks it, it says `ENOSYS` itself, and paths are walked with `openat`,
+//! `fstat`, `fstatfs` and `readlinkat`, which every worker that has files may call anyway.
 
 use super::Filter;
 use super::arguments::{case, is, masked};

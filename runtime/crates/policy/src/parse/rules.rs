@@ -51,8 +51,15 @@ pub(super) fn grants(fields: &mut Fields<'_>, scribe: &mut Scribe) -> Vec<Rule<G
         Kind::Net => net::grant(fields).map(Grant::Net),
         Kind::Tool => {
             let allowed = tool(fields);
-            let mut gives = |key| fields.boolean(key).unwrap_or(true);
-            let gives = Ambient { clocks: gives("clocks"), random: gives("random") };
+            let mut gives = |key, unsaid| fields.boolean(key).unwrap_or(unsaid);
+            let gives = Ambient {
+                clocks: gives("clocks", true),
+                random: gives("random", true),
+                arguments: gives("arguments", true),
+                stdin: gives("stdin", true),
+                // The others are harmless beside what a socket is: that one is said, or not given.
+                sockets: gives("sockets", false),
+            };
             Some(Grant::Tool(ToolGrant { allowed: allowed?, gives }))
         }
         Kind::Env => env_grant(fields).map(Grant::Env),

@@ -13,11 +13,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a thread that does not read looks whether its caller wants something.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a worker may take no message: it does nothing that waits, beside one tick for each guest that computes.
 const DEAF_LIMIT: Duration = Duration::from_secs(30);
 /// Messages that wait for one call: its thread is slow, and then the worker waits.
 const WAITING_MAX: usize = 64;
+/// How long an answer is looked for before this thread sleeps: most calls are over sooner than a sleeper is woken.
+const LOOK_FOR: Duration = Duration::from_micros(60);
 
 /// About what a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +52,8 @@ pub(super) struct Line {
     board: Mutex<Board>,
     /// Something on the board has changed.
     changed: Condvar,
+    /// [`LOOK_FOR`], or nothing where there is but one processor, which the worker needs.
+    look_for: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +61,10 @@ struct Board {
     boxes: HashMap<About, VecDeque<(FromWorker, Option<OwnedFd>)>>,
     /// A thread reads for all.
     reading: bool,
+    /// Where it reads to.
+    buffer: Vec<u8>,
+    /// Threads that wait for a change: to wake them is a system call, so not for nobody.
+    paused: usize,
     lost: Option<String>,
 }
 
@@ -64,17 +72,27 @@ struct Board {
 pub(super) struct Place<'a> {
     line: &'a Line,
     about: About,
+    /// Its messages wait for somebody else.
+    kept: bool,
 }
 
 impl Line {
     pub(super) fn new(channel: OwnedFd) -> Self {
-        Self { channel, board: Mutex::default(), changed: Condvar::new() }
+        let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+        let look_for = if is_alone { Duration::ZERO } else { LOOK_FOR };
+        Self { channel, board: Mutex::default(), changed: Condvar::new(), look_for }
     }
 
     /// From now on messages about this are kept.
     pub(super) fn expect(&self, about: About) -> Place<'_> {
         self.board().boxes.insert(about, VecDeque::new());
-        Place { line: self, about }
+        Place { line: self, about, kept: false }
+    }
+
+    /// The same for what is expected already, by a place that was left.
+    pub(super) fn expect_still(&self, about: About) -> Place<'_> {
+        self.board().boxes.entry(about).or_default();
+        Place { line: self, about, kept: false }
     }
 
     /// Whether the worker is known to be gone.
@@ -84,8 +102,9 @@ impl Line {
 
     /// Nobody gets anything from this worker any more.
     pub(super) fn give_up(&self, why: &str) {
-        self.board().lost.get_or_insert_with(|| why.to_owned());
-        self.changed.notify_all();
+        let mut board = self.board();
+        board.lost.get_or_insert_with(|| why.to_owned());
+        self.announce(&board);
     }
 
     /// Says something; `false`: nobody listens any more.
@@ -111,10 +130,17 @@ impl Line {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what has come, for whom it is.
-    fn read(&self, buffer: &mut Vec<u8>) {
+    /// Wakes who waits for the board.
+    fn announce(&self, board: &Board) {
+        if board.paused > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Reads what has come, for whom it is; `false`: nothing has.
+    fn read(&self, buffer: &mut Vec<u8>) -> bool {
         match channel::try_receive::<FromWorker>(&self.channel, buffer) {
-            Ok(None) => {}
+            Ok(None) => return false,
             Ok(Some(Incoming::Closed)) => self.give_up("it ended"),
             Ok(Some(Incoming::Message(message, descriptor))) => self.deliver(message, descriptor),
             Err(error) => {
@@ -122,6 +148,19 @@ impl Line {
                 self.give_up(&why.join("; "));
             }
         }
+        true
+    }
+
+    /// The same for what comes at once; nobody sleeps.
+    fn read_soon(&self, buffer: &mut Vec<u8>) -> bool {
+        let asked = Instant::now();
+        while asked.elapsed() < self.look_for {
+            if self.read(buffer) {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
     }
 
     fn deliver(&self, message: FromWorker, descriptor: Option<OwnedFd>) {
@@ -147,23 +186,29 @@ impl Line {
             }
             board = self.pause(board, LOOK_EVERY);
         }
-        drop(board);
-        self.changed.notify_all();
+        self.announce(&board);
     }
 
-    fn pause<'a>(&self, board: MutexGuard<'a, Board>, time: Duration) -> MutexGuard<'a, Board> {
-        self.changed.wait_timeout(board, time).unwrap_or_else(PoisonError::into_inner).0
+    fn pause<'a>(&self, mut board: MutexGuard<'a, Board>, time: Duration) -> MutexGuard<'a, Board> {
+        board.paused += 1;
+        let mut board = self.changed.wait_timeout(board, time).unwrap_or_else(PoisonError::into_inner).0;
+        board.paused -= 1;
+        board
     }
 }
 
 impl Place<'_> {
+    /// Goes away; what comes is kept for who expects it still.
+    pub(super) fn leave(mut self) {
+        self.kept = true;
+    }
+
     /// Waits for a message, for the caller, or until it is too late.
     pub(super) fn next(&self, caller: Option<BorrowedFd<'_>>, until: Option<Instant>) -> Next {
-        let mut buffer = Vec::new();
         let mut board = self.line.board();
         loop {
             if let Some((message, descriptor)) = board.boxes.get_mut(&self.about).and_then(VecDeque::pop_front) {
-                self.line.changed.notify_all();
+                self.line.announce(&board);
                 return Next::Message(message, descriptor);
             }
             if let Some(why) = &board.lost {
@@ -182,17 +227,20 @@ impl Place<'_> {
                 continue;
             }
             board.reading = true;
+            let mut buffer = std::mem::take(&mut board.buffer);
             drop(board);
-            let ours = (self.line.channel.as_fd(), PollFlags::IN);
-            match caller {
-                Some(caller) => wait(&[ours, (caller, PollFlags::IN)], left),
-                None => wait(&[ours], left),
+            if !self.line.read_soon(&mut buffer) {
+                let ours = (self.line.channel.as_fd(), PollFlags::IN);
+                match caller {
+                    Some(caller) => wait(&[ours, (caller, PollFlags::IN)], left),
+                    None => wait(&[ours], left),
+                }
+                self.line.read(&mut buffer);
             }
-            self.line.read(&mut buffer);
             board = self.line.board();
-            board.reading = false;
+            (board.reading, board.buffer) = (false, buffer);
             // Whoever has its message now, or shall read next, is among those that wait.
-            self.line.changed.notify_all();
+            self.line.announce(&board);
         }
     }
 }
@@ -209,6 +257,11 @@ impl Place<'_> {
     }
 }
 
+/// The same for who waits for something else than messages: now, without waiting.
+pub(super) fn is_over_by_now(outside: &mut dyn Outside) -> bool {
+    outside.descriptor().is_some_and(readable) && is_over(outside)
+}
+
 /// Whether a caller does not want its call any more: whatever it says says so, but that its window has another size.
 pub(super) fn is_over(outside: &mut dyn Outside) -> bool {
     let mut over = false;
@@ -223,8 +276,11 @@ pub(super) fn is_over(outside: &mut dyn Outside) -> bool {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.line.board().boxes.remove(&self.about);
-        self.line.changed.notify_all();
+        let mut board = self.line.board();
+        if !self.kept {
+            board.boxes.remove(&self.about);
+        }
+        self.line.announce(&board);
     }
 }
 

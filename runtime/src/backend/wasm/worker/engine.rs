@@ -1,9 +1,11 @@
 //! The engine of one process: how code is compiled, where instances live, and the tick that interrupts them.
 //! It never loads code that our own compiler did not make.
 
+use crate::backend::wasm::worker::ready::READY_MAX;
 use crate::error::{Error, Result};
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -34,6 +36,11 @@ const STACK_BYTES: usize = 2 << 20;
 /// Addresses around each memory, so that most accesses need no check.
 const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 const _: () = assert!(WASM_STACK_BYTES * 2 <= STACK_BYTES);
+
+/// Threads that compile at most: what they hold together is within the memory of a worker that compiles.
+const COMPILERS_MAX: usize = 4;
+/// Bytes of the stack of each, as much as a main thread has.
+const COMPILER_STACK_BYTES: usize = 8 << 20;
 
 /// How often a running guest is interrupted to see whether it may go on.
 const TICK: Duration = Duration::from_millis(1);
@@ -71,6 +78,21 @@ pub fn compiler() -> Result<Engine> {
     Engine::new(&base()).map_err(|error| failed("make a compiler", &error))
 }
 
+/// Starts the threads that compile, one for each processor up to four. They are rayon's, which starts them with the first
+/// work otherwise: too late in a process that may start none any more.
+///
+/// # Errors
+/// The machine has no room for another thread.
+pub(super) fn start_compiling() -> io::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(COMPILERS_MAX);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|_| "compile".to_owned())
+        .stack_size(COMPILER_STACK_BYTES)
+        .build_global()
+        .map_err(io::Error::other)
+}
+
 /// An engine that runs and compiles nothing, its instances in a pool that is mapped now.
 ///
 /// # Errors
@@ -78,11 +100,13 @@ pub fn compiler() -> Result<Engine> {
 pub(super) fn runner() -> Result<Engine> {
     let pooled = |scan: Enabled, keep: usize| {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(CALLS_MAX)
-            .total_core_instances(CALLS_MAX * 8)
-            .total_memories(CALLS_MAX * 2)
-            .total_tables(CALLS_MAX * 4)
-            .total_stacks(CALLS_MAX)
+        // What waits for its call takes no room of calls.
+        let instances = CALLS_MAX + READY_MAX;
+        pool.total_component_instances(instances)
+            .total_core_instances(instances * 8)
+            .total_memories(instances * 2)
+            .total_tables(instances * 4)
+            .total_stacks(instances)
             .max_core_instances_per_component(MODULES_PER_COMPONENT)
             .max_memories_per_component(MEMORIES_PER_COMPONENT)
             .max_tables_per_component(TABLES_PER_COMPONENT)

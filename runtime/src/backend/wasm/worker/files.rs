@@ -28,8 +28,12 @@ const LISTED_MAX: usize = 256 * 1024;
 pub(super) struct FileState {
     tree: Arc<Tree>,
     files: Files,
+    /// It was compiled without knowing of tools: see [`FileState::beginnings`].
+    is_program: bool,
     ledger: Arc<Ledger>,
     directory: Vec<u8>,
+    /// The directories that it begins with, once it has asked: guests ask for them again and again, for a name of them.
+    begun: Option<Vec<(Descriptor, String)>>,
     /// What is known of descriptors by their numbers in the table; `None` for directories.
     open: HashMap<u32, Option<Arc<OpenFile>>>,
     /// One more of it is in each open file, which lives as long as any stream of it.
@@ -45,7 +49,25 @@ impl FileState {
     pub(super) fn new(tree: Arc<Tree>, files: Files, directory: Vec<u8>, ledger: Arc<Ledger>) -> Self {
         let (open, listed) = (HashMap::new(), HashMap::new());
         let (held, made) = (Arc::default(), Made::new(tree.umask()));
-        Self { tree, files, ledger, directory, open, held, listed, made, theirs: WasiFilesystemCtx::default() }
+        Self {
+            tree,
+            files,
+            is_program: false,
+            ledger,
+            directory,
+            begun: None,
+            open,
+            held,
+            listed,
+            made,
+            theirs: WasiFilesystemCtx::default(),
+        }
+    }
+
+    /// Closes what is open; each file is told of when the last of its streams is gone too.
+    pub(super) fn let_go(&mut self) {
+        self.begun = None;
+        self.open.clear();
     }
 
     /// Where the uses are told.
@@ -54,20 +76,32 @@ impl FileState {
     }
 
     /// The directories that a guest begins with, by their names. `wasi-libc` forgets whether a path was absolute and takes
-    /// the last of those that match equally well: `/` is last, so that absolute paths mean what they say.
-    pub(super) fn beginnings(&self) -> Result<Vec<(Descriptor, String)>, Errno> {
+    /// the last of those that match equally well: `/` is last, so that absolute paths mean what they say. A program has no
+    /// `/`: its relative paths would begin there.
+    pub(super) fn beginnings(&mut self) -> Result<Vec<(Descriptor, String)>, Errno> {
         if self.files == Files::None {
             return Ok(Vec::new());
         }
         self.room_for(BEGINNINGS)?;
+        if let Some(begun) = &self.begun {
+            return Ok(begun.clone());
+        }
         let mut beginnings = Vec::new();
         if let Ok(own) = std::str::from_utf8(&self.directory) {
             for name in [".", own] {
                 beginnings.push((self.descriptor_of_directory(self.tree.directory(&self.directory)?), name.to_owned()));
             }
         }
-        beginnings.push((self.descriptor_of_directory(self.tree.root()?), "/".to_owned()));
+        if !self.is_program {
+            beginnings.push((self.descriptor_of_directory(self.tree.root()?), "/".to_owned()));
+        }
+        self.begun = Some(beginnings.clone());
         Ok(beginnings)
+    }
+
+    /// The guest is a program, whose paths begin in the workspace.
+    pub(super) const fn begin_in_workspace(&mut self) {
+        self.is_program = true;
     }
 
     /// What is open has a number now.

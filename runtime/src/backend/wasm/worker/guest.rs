@@ -1,15 +1,18 @@
-//! What one guest holds in its host: its handles, its grant, and everything of WASI that is not files or requests.
-//! It never gives what was not granted: a clock stands still, a variable is not there, a socket is refused.
+//! What one guest holds in its host: its handles, its grant, and everything of WASI that is not files or the network.
+//! It never gives what was not granted: a clock stands still, a variable is not there.
 
 use crate::backend::wasm::call::{CallGrant, Progress, Use, What};
+use crate::backend::wasm::command::{Handed, STREAM_BYTES_MAX};
 use crate::backend::wasm::wire::{self, FromWorker};
 use crate::backend::wasm::worker::files::FileState;
 use crate::backend::wasm::worker::http::Requests;
+use crate::backend::wasm::worker::input::Input;
 use crate::backend::wasm::worker::ledger::Ledger;
 use crate::backend::wasm::worker::limits::Limiter;
 use crate::backend::wasm::worker::outgoing::Out;
 use crate::backend::wasm::worker::output::Output;
 use crate::backend::wasm::worker::resolve::Tree;
+use crate::backend::wasm::worker::sockets::Sockets;
 use rustix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -23,15 +26,12 @@ use wasmtime_wasi::p2::bindings::cli::{
 };
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily, Network};
-use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, udp_create_socket};
-use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, DynPollable, Pollable, SocketError, SocketResult, TcpSocket, UdpSocket, subscribe,
-};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Pollable, subscribe};
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
+/// What stands for the name that a command was called by, which is no file's.
+const PROGRAM: &str = "tool";
 /// Handles of one call at most.
 const HANDLES_MAX: usize = 8192;
 /// Random bytes that are drawn at once, at most.
@@ -47,12 +47,16 @@ pub(super) struct Guest {
     pub(super) files: FileState,
     pub(super) requests: Requests,
     pub(super) http: WasiHttpCtx,
-    pub(super) sockets: WasiSocketsCtx,
+    pub(super) sockets: Sockets,
+    /// Of what nobody gets: no handle of it is ever made.
+    pub(super) unused: WasiSocketsCtx,
     pub(super) limiter: Limiter,
     pub(super) ledger: Arc<Ledger>,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
-    stdin: MemoryInputPipe,
+    stdin: Input,
+    /// What a command has as its arguments, its own name first; empty without the grant.
+    arguments: Vec<String>,
     directory: String,
     grant: CallGrant,
     began: Instant,
@@ -93,6 +97,7 @@ impl Guest {
         grant: CallGrant,
         tree: Arc<Tree>,
         requests: Requests,
+        sockets: Sockets,
         ledger: Arc<Ledger>,
         out: Out,
     ) -> Self {
@@ -105,17 +110,48 @@ impl Guest {
             files: FileState::new(tree, grant.files, directory, Arc::clone(&ledger)),
             requests,
             http: WasiHttpCtx::new(),
-            sockets: WasiSocketsCtx::default(),
+            sockets,
+            unused: WasiSocketsCtx::default(),
             limiter: Limiter::new(grant.limits.memory_bytes),
             ledger,
             stdout: Output::new(grant.limits.output_bytes),
             stderr: Output::new(grant.limits.output_bytes),
-            stdin: MemoryInputPipe::new(grant.stdin.clone()),
+            stdin: Input::default(),
+            arguments: Vec::new(),
             began: Instant::now(),
             sequence: SAME_EACH_TIME,
             said: Said { call, out, last: None, complete: false },
             grant,
         }
+    }
+
+    /// The guest is a command: what its call has for it, as far as that is granted, and room for what a reply has of it.
+    pub(super) fn hand(&mut self, handed: Handed) {
+        let Handed { args, stdin } = handed;
+        if self.grant.arguments {
+            self.arguments = [vec![PROGRAM.to_owned()], args].concat();
+        }
+        if self.grant.stdin {
+            self.stdin = Input::new(stdin.into_bytes());
+        }
+        self.files.begin_in_workspace();
+        let room = self.grant.limits.output_bytes.min(STREAM_BYTES_MAX.try_into().unwrap_or(u64::MAX));
+        (self.stdout, self.stderr) = (Output::new(room), Output::new(room));
+    }
+
+    /// The instance of a guest without a call becomes this call's: what it has of memory, and what it read of clocks and drew of
+    /// randomness, is the call's. Its clock goes on, so that it never goes back.
+    pub(super) fn take_over(&mut self, before: &Self) {
+        self.limiter.take_over(&before.limiter);
+        self.ledger.add_before(&before.ledger);
+        self.began = before.began;
+        self.sequence = before.sequence;
+    }
+
+    /// Nothing runs for it any more: what it has open is closed.
+    pub(super) fn let_go(&mut self) {
+        self.table = ResourceTable::new();
+        self.files.let_go();
     }
 
     /// The guest says how far it is. Most of what comes faster than anybody reads is not passed on.
@@ -281,7 +317,10 @@ impl environment::Host for Guest {
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(Vec::new())
+        if self.grant.arguments {
+            self.ledger.push(Use::new(What::Args, Vec::new()));
+        }
+        Ok(self.arguments.clone())
     }
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
@@ -301,7 +340,8 @@ impl exit::Host for Guest {
 
 impl stdin::Host for Guest {
     fn get_stdin(&mut self) -> wasmtime::Result<Resource<DynInputStream>> {
-        let stream: DynInputStream = Box::new(self.stdin.clone());
+        let ledger = self.grant.stdin.then(|| Arc::clone(&self.ledger));
+        let stream: DynInputStream = Box::new(self.stdin.stream(ledger));
         Ok(self.table.push(stream)?)
     }
 }
@@ -351,74 +391,5 @@ impl terminal_stdout::Host for Guest {
 impl terminal_stderr::Host for Guest {
     fn get_terminal_stderr(&mut self) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
         Ok(None)
-    }
-}
-
-// No tool gets a socket: a name or an address could be judged by nobody here. Requests go through `wasi:http`.
-
-impl Guest {
-    /// It asked for a socket, or for a name's addresses.
-    fn refuse_socket(&self) -> SocketError {
-        let errno = Some(rustix::io::Errno::ACCESS.raw_os_error());
-        self.ledger.push(Use { errno, ..Use::new(What::Socket, Vec::new()) });
-        ErrorCode::AccessDenied.into()
-    }
-}
-
-impl network::Host for Guest {
-    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
-        error.downcast()
-    }
-
-    fn network_error_code(&mut self, _: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
-        Ok(None)
-    }
-}
-
-impl network::HostNetwork for Guest {
-    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
-        self.table.delete(network).map(drop).map_err(Into::into)
-    }
-}
-
-impl tcp_create_socket::Host for Guest {
-    fn create_tcp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        Err(self.refuse_socket())
-    }
-}
-
-impl udp_create_socket::Host for Guest {
-    async fn create_udp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
-        Err(self.refuse_socket())
-    }
-}
-
-impl ip_name_lookup::Host for Guest {
-    fn resolve_addresses(
-        &mut self,
-        _: Resource<Network>,
-        _: String,
-    ) -> SocketResult<Resource<ip_name_lookup::ResolveAddressStream>> {
-        Err(self.refuse_socket())
-    }
-}
-
-impl ip_name_lookup::HostResolveAddressStream for Guest {
-    fn resolve_next_address(
-        &mut self,
-        _: Resource<ip_name_lookup::ResolveAddressStream>,
-    ) -> SocketResult<Option<ip_name_lookup::IpAddress>> {
-        Err(ErrorCode::AccessDenied.into())
-    }
-
-    fn subscribe(
-        &mut self,
-        _: Resource<ip_name_lookup::ResolveAddressStream>,
-    ) -> wasmtime::Result<Resource<DynPollable>> {
-        Err(NotGiven::because("there are no names to wait for"))
-    }
-
-    fn drop(&mut self, stream: Resource<ip_name_lookup::ResolveAddressStream>) -> wasmtime::Result<()> {
-        self.table.delete(stream).map(drop).map_err(Into::into)
     }
 }

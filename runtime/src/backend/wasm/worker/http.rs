@@ -1,7 +1,7 @@
 //! `wasi:http`: a request goes over a stream that the supervisor gives for it, to the outlet, which judges it.
 //! It never dials, knows no address and does no TLS: an `https` request leaves as one in absolute form.
 
-use crate::backend::wasm::call::{Use, What};
+use crate::backend::wasm::call::{Carries, Use, What};
 use crate::backend::wasm::wire::FromWorker;
 use crate::backend::wasm::worker::guest::Guest;
 use crate::backend::wasm::worker::ledger::Ledger;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-/// Requests of one call that wait for their streams at the same time.
+/// Requests and sockets of one call that wait for their streams at the same time.
 const WAITING_MAX: usize = 32;
 /// Streams that one call has at the same time.
 const STREAMS_MAX: usize = 64;
@@ -29,21 +29,47 @@ pub(super) type Stream = Result<OwnedFd, String>;
 /// Requests that wait for their streams.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    waiting: Mutex<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
     /// As many more of it as there are requests that wait for their streams, or have one.
     open: Arc<()>,
 }
 
-/// A request that waits for its stream.
+/// A request, or a socket, that waits for its stream.
 #[derive(Debug)]
-struct Expected {
-    request: u32,
-    stream: oneshot::Receiver<Stream>,
-    open: Arc<()>,
+pub(super) struct Expected {
+    pub(super) turn: Turn,
+    pub(super) stream: oneshot::Receiver<Stream>,
+    pub(super) open: Arc<()>,
 }
 
+/// A turn among those that wait. Given up before its stream was asked for, it is free again; afterwards the answer frees
+/// it, so that no more are on their way than have turns, whoever still waits for them.
+#[derive(Debug)]
+pub(super) struct Turn {
+    request: u32,
+    waiting: Arc<Mutex<Waiting>>,
+    asked: bool,
+}
+
+impl Turn {
+    /// Asks the supervisor for the stream.
+    pub(super) async fn ask(&mut self, call: u64, carries: Carries, out: &Out) {
+        out.send(&FromWorker::Connect { call, request: self.request, carries }, None).await;
+        self.asked = true;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.asked {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).requests.remove(&self.request);
+        }
+    }
+}
+
+/// Who has a turn.
 #[derive(Debug, Default)]
-struct Waiting {
+pub(super) struct Waiting {
     next: u32,
     requests: HashMap<u32, oneshot::Sender<Stream>>,
 }
@@ -57,7 +83,7 @@ impl Streams {
         }
     }
 
-    fn expect(&self) -> Option<Expected> {
+    pub(super) fn expect(&self) -> Option<Expected> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.requests.len() >= WAITING_MAX || Arc::strong_count(&self.open) > STREAMS_MAX {
             return None;
@@ -66,7 +92,8 @@ impl Streams {
         waiting.next = request.checked_add(1)?;
         let (sender, receiver) = oneshot::channel();
         waiting.requests.insert(request, sender);
-        Some(Expected { request, stream: receiver, open: Arc::clone(&self.open) })
+        let turn = Turn { request, waiting: Arc::clone(&self.waiting), asked: false };
+        Some(Expected { turn, stream: receiver, open: Arc::clone(&self.open) })
     }
 }
 
@@ -85,7 +112,7 @@ impl Requests {
     }
 }
 
-/// Whether a call may send requests at all.
+/// Whether a call may send requests at all, or connect sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Granted {
     Yes,
@@ -120,7 +147,7 @@ impl WasiHttpHooks for Requests {
                 ledger.make_room().await;
                 return Err(Error::HttpRequestDenied);
             }
-            let Some(Expected { request: number, stream, open }) = streams.expect() else {
+            let Some(Expected { mut turn, stream, open }) = streams.expect() else {
                 told.errno = Some(rustix::io::Errno::AGAIN.raw_os_error());
                 ledger.push(told);
                 ledger.make_room().await;
@@ -129,7 +156,7 @@ impl WasiHttpHooks for Requests {
             // Whoever records the connection finds in the log already who asked for it.
             ledger.push(told);
             ledger.tell().await;
-            out.send(&FromWorker::Connect { call, request: number }, None).await;
+            turn.ask(call, Carries::Requests, &out).await;
             let stream = stream.await.map_err(|_| Error::ConnectionTerminated)?;
             let stream = stream.map_err(|why| Error::InternalError(Some(why)))?;
             exchange(stream, open, request, options).await
@@ -223,12 +250,21 @@ mod tests {
         }
     }
 
+    impl Streams {
+        fn waiting(&self) -> usize {
+            self.waiting.lock().expect("nobody panicked").requests.len()
+        }
+    }
+
     #[test]
     fn streams_are_for_those_who_asked_and_not_without_end() {
         let streams = Streams::default();
         streams.come(7, Err("nobody asked".to_owned()));
         let mut asked: Vec<_> = (0..WAITING_MAX).map(|_| streams.expect().expect("there is room")).collect();
         assert!(streams.expect().is_none(), "no more at once");
+        // Nobody will answer it.
+        drop(asked.pop());
+        asked.push(streams.expect().expect("one was given up before it was asked for"));
         streams.come(3, Err("refused".to_owned()));
         assert_eq!(asked.remove(3).stream.try_recv().expect("it came").expect_err("it was refused"), "refused");
     }
@@ -239,7 +275,11 @@ mod tests {
         let streams = Streams::default();
         let mut open = Vec::new();
         for number in 0..STREAMS_MAX {
-            open.push(streams.expect().expect("there is room").open);
+            let Expected { mut turn, open: one, .. } = streams.expect().expect("there is room");
+            turn.asked = true;
+            drop(turn);
+            open.push(one);
+            assert_eq!(streams.waiting(), 1, "what was asked for is waited for until it comes");
             streams.come(u32::try_from(number).expect("few"), Err("the test has none".to_owned()));
         }
         assert!(streams.expect().is_none(), "no more at once");

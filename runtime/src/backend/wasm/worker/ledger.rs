@@ -4,8 +4,8 @@
 use crate::backend::wasm::call::{Use, What};
 use crate::backend::wasm::wire::{FromWorker, MESSAGE_BYTES_MAX};
 use crate::backend::wasm::worker::outgoing::Out;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of uses that wait for the end of a call, or for this many.
@@ -26,8 +26,12 @@ pub(super) struct Ledger {
     call: u64,
     out: Out,
     waiting: Mutex<Waiting>,
+    /// Held while something is told: what one tells has arrived before another's next word.
+    telling: tokio::sync::Mutex<()>,
     clock: AtomicU64,
     random: AtomicU64,
+    /// Something was done beside reading clocks and drawing randomness.
+    used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +44,16 @@ struct Waiting {
 
 impl Ledger {
     pub(super) fn new(call: u64, out: Out) -> Self {
-        Self { call, out, waiting: Mutex::default(), clock: AtomicU64::new(0), random: AtomicU64::new(0) }
+        let (waiting, telling) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self {
+            call,
+            out,
+            waiting,
+            telling,
+            clock: AtomicU64::new(0),
+            random: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+        }
     }
 
     /// A clock was read.
@@ -55,6 +68,7 @@ impl Ledger {
 
     /// Something was done.
     pub(super) fn push(&self, done: Use) {
+        self.used.store(true, Ordering::Relaxed);
         self.lock().push(done);
     }
 
@@ -67,12 +81,26 @@ impl Ledger {
 
     /// Tells the supervisor what waits: before something that it will record as well.
     pub(super) async fn tell(&self) {
-        for uses in batches(self.take()) {
-            self.out.send(&FromWorker::Used { call: self.call, uses }, None).await;
+        let _alone = self.telling.lock().await;
+        let mut untold = Untold { ledger: self, batches: batches(self.take()).collect() };
+        while let Some(batch) = untold.batches.front() {
+            let message = FromWorker::Used { call: self.call, uses: batch.clone() };
+            // Given up here, it is not sent: whoever sends waits for nothing but room.
+            self.out.send(&message, None).await;
+            untold.batches.pop_front();
         }
     }
 
-    /// What waits, for the message that ends the call.
+    /// What is left for the message that ends the call, when nobody acts for its guest any more; of much, most is told
+    /// before.
+    pub(super) async fn close(&self) -> Vec<Use> {
+        // Whoever was kept from telling has put back what it had when it lets go of this.
+        drop(self.telling.lock().await);
+        self.make_room().await;
+        self.take()
+    }
+
+    /// What waits.
     pub(super) fn take(&self) -> Vec<Use> {
         let mut waiting = std::mem::take(&mut *self.lock());
         for (count, what) in [(&self.clock, What::Clock), (&self.random, What::Random)] {
@@ -84,21 +112,57 @@ impl Ledger {
         waiting.uses
     }
 
+    /// Whether nothing was done but reading clocks and drawing randomness, ever: also what was told is remembered.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.used.load(Ordering::Relaxed)
+    }
+
+    /// What was read of clocks and drawn of randomness for this call before it came.
+    pub(super) fn add_before(&self, before: &Self) {
+        self.clock.fetch_add(before.clock.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        self.random.fetch_add(before.random.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What is being told. Whoever tells it may be given up at any moment, and then the rest waits again.
+struct Untold<'a> {
+    ledger: &'a Ledger,
+    batches: VecDeque<Vec<Use>>,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        let uses: Vec<Use> = self.batches.drain(..).flatten().collect();
+        if !uses.is_empty() {
+            self.ledger.lock().put_back(uses);
+        }
+    }
+}
+
 impl Waiting {
+    /// These came before all that waits.
+    fn put_back(&mut self, mut uses: Vec<Use>) {
+        self.bytes += uses.iter().map(bytes).sum::<usize>();
+        uses.append(&mut self.uses);
+        self.uses = uses;
+        // Their places are others now.
+        self.known.clear();
+    }
+
     fn push(&mut self, mut done: Use) {
         clip(&mut done);
-        if changes(&done.what) {
+        if changes(&done) {
             self.known.clear();
         } else {
             let key = (done.what.clone(), done.path.clone(), done.errno);
             if let Some(known) = self.known.get(&key).and_then(|place| self.uses.get_mut(*place)) {
                 known.times += done.times;
                 known.bytes_read = known.bytes_read.saturating_add(done.bytes_read);
+                known.bytes_written = known.bytes_written.saturating_add(done.bytes_written);
                 return;
             }
             self.known.insert(key, self.uses.len());
@@ -126,9 +190,14 @@ fn clip(done: &mut Use) {
         | What::SetSize { .. }
         | What::SetTimes
         | What::Env
+        | What::Args
+        | What::Stdin
         | What::Clock
         | What::Random
-        | What::Socket => {}
+        | What::Socket
+        | What::Connect
+        | What::Moved
+        | What::Lookup => {}
     }
 }
 
@@ -149,9 +218,14 @@ fn bytes(done: &Use) -> usize {
         | What::SetSize { .. }
         | What::SetTimes
         | What::Env
+        | What::Args
+        | What::Stdin
         | What::Clock
         | What::Random
-        | What::Socket => 0,
+        | What::Socket
+        | What::Connect
+        | What::Moved
+        | What::Lookup => 0,
     };
     USE_BYTES + done.path.len() + second
 }
@@ -170,16 +244,22 @@ fn batches(uses: Vec<Use>) -> impl Iterator<Item = Vec<Use>> {
 }
 
 /// Whether the order of this use and others matters.
-const fn changes(what: &What) -> bool {
-    match what {
+const fn changes(done: &Use) -> bool {
+    match &done.what {
+        // Refused, nobody else records it. A guest can be refused as many as it likes without ever waiting.
+        What::Connect => done.errno.is_none(),
         What::Read
         | What::List
         | What::Stat
         | What::ReadLink
         | What::Env
+        | What::Args
+        | What::Stdin
         | What::Clock
         | What::Random
-        | What::Socket => false,
+        | What::Socket
+        | What::Moved
+        | What::Lookup => false,
         What::Open(_)
         | What::Wrote
         | What::Unlink
@@ -300,6 +380,76 @@ mod tests {
             assert_eq!((&done.what, done.path.as_slice()), (&What::Unlink, format!("/ws/{n}").as_bytes()));
         }
         assert!(told.iter().all(|done| bytes(done) <= USE_BYTES + 2 * NAME_BYTES_MAX));
+    }
+
+    /// However much somebody does of whom nothing is heard, it is remembered that something was done.
+    #[test]
+    fn what_nobody_hears_of_is_not_forgotten() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let ledger = Ledger::new(0, Out::nobody());
+        ledger.clock();
+        ledger.random();
+        assert!(ledger.is_unused(), "the control: those are the next call's");
+        let request = |n| Use::new(What::Request { method: "GET".to_owned() }, format!("http://{n}.example/"));
+        for done in (0..2_000).map(request) {
+            ledger.push(done);
+            runtime.block_on(ledger.make_room());
+        }
+        assert!(!ledger.is_unused());
+    }
+
+    /// Whoever tells may be given up at any moment, as a component gives up a connection: nothing of that goes missing.
+    #[test]
+    fn whoever_is_kept_from_telling_takes_no_use_away() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.expect("a socket pair");
+        let name = |n: usize| format!("/ws/{n:05}{}", "y".repeat(4000)).into_bytes();
+        let (told, done) = runtime.block_on(async {
+            let channel = std::os::unix::net::UnixDatagram::from(ours);
+            channel.set_nonblocking(true).expect("it can");
+            let channel = tokio::net::UnixDatagram::from_std(channel).expect("it registers");
+            let ledger = Arc::new(Ledger::new(7, Out::new(Arc::new(channel))));
+            let (mut done, mut given_up) = (0, 0);
+            while given_up < 3 {
+                for _ in 0..20 {
+                    ledger.push(Use::new(What::Unlink, name(done)));
+                    done += 1;
+                }
+                let limit = std::time::Duration::from_millis(20);
+                given_up += usize::from(tokio::time::timeout(limit, ledger.tell()).await.is_err());
+            }
+            let telling = Arc::clone(&ledger);
+            let telling = tokio::spawn(async move { telling.tell().await });
+            tokio::task::yield_now().await;
+            assert!(ledger.lock().uses.is_empty(), "it has all of them in its hands");
+            // It is gone when its runtime has time for that, and the call may end before.
+            telling.abort();
+            let hear = std::thread::spawn(move || all(&theirs));
+            let rest = ledger.close().await;
+            assert!(telling.await.is_err(), "it was given up");
+            drop(ledger);
+            let mut told = hear.join().expect("it hears");
+            told.extend(rest);
+            (told, done)
+        });
+        assert_eq!(told.len(), done);
+        assert!(told.iter().enumerate().all(|(n, one)| one.path == name(n)), "in their order");
+    }
+
+    /// A component is refused a connection without waiting for anything.
+    #[test]
+    fn connections_that_are_refused_without_end_are_one_use() {
+        let ledger = Ledger::new(7, Out::nobody());
+        for _ in 0..10_000 {
+            ledger.push(Use { errno: Some(24), ..Use::new(What::Connect, Vec::new()) });
+            ledger.push(Use { errno: Some(22), ..Use::new(What::Connect, Vec::new()) });
+        }
+        assert_eq!(ledger.take().iter().map(|one| one.times).collect::<Vec<_>>(), [10_000; 2]);
+        for host in ["a.test:1", "a.test:1"] {
+            ledger.push(Use::new(What::Connect, host));
+        }
+        assert_eq!(ledger.take().len(), 2, "those that are made are each one");
     }
 
     /// What is told all at once, since nobody could ask for room in between, comes in parts that each fit a message.

@@ -28,6 +28,18 @@ impl Limiter {
         Self { memory_bytes_max, memory_bytes: 0, peak_bytes: 0, table_entries: 0, refused_bytes: None }
     }
 
+    /// What its memories have together.
+    pub(super) const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// The memories and tables of a guest that was made before its call are the call's.
+    pub(super) fn take_over(&mut self, before: &Self) {
+        self.memory_bytes = before.memory_bytes;
+        self.peak_bytes = before.memory_bytes;
+        self.table_entries = before.table_entries;
+    }
+
     /// The most that its memories had together.
     pub(super) const fn peak_bytes(&self) -> u64 {
         self.peak_bytes

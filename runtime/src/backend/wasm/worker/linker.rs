@@ -62,17 +62,18 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     Ok(linker)
 }
 
-/// Sockets are there, since a standard library names them, and none can be made.
+/// Connections are there, and are refused without the grant. Of datagrams there is what a standard library names, and
+/// none can be made.
 fn sockets(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
     fn theirs(guest: &mut Guest) -> WasiSocketsCtxView<'_> {
-        WasiSocketsCtxView { ctx: &mut guest.sockets, table: &mut guest.table }
+        WasiSocketsCtxView { ctx: &mut guest.unused, table: &mut guest.table }
     }
     sockets::tcp_create_socket::add_to_linker::<Guest, Itself>(l, |guest| guest)?;
     sockets::udp_create_socket::add_to_linker::<Guest, Itself>(l, |guest| guest)?;
     sockets::ip_name_lookup::add_to_linker::<Guest, Itself>(l, |guest| guest)?;
+    sockets::tcp::add_to_linker::<Guest, Itself>(l, |guest| guest)?;
     sockets::instance_network::add_to_linker::<Guest, WasiSockets>(l, theirs)?;
     sockets::network::add_to_linker::<Guest, WasiSockets>(l, &sockets::network::LinkOptions::default(), theirs)?;
-    sockets::tcp::add_to_linker::<Guest, WasiSockets>(l, theirs)?;
     sockets::udp::add_to_linker::<Guest, WasiSockets>(l, theirs)?;
     Ok(())
 }

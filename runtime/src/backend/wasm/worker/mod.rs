@@ -5,14 +5,18 @@ mod engine;
 mod files;
 mod guest;
 mod http;
+mod input;
 mod ledger;
 mod limits;
 mod linker;
 mod outgoing;
 mod output;
+mod ready;
 mod resolve;
 mod run;
+mod sockets;
 mod streams;
+mod tcp;
 mod view;
 mod words;
 
@@ -26,14 +30,16 @@ use crate::error::{Error, Result};
 use engine::Ticker;
 use http::Streams;
 use outgoing::Out;
+use ready::{Place, Room};
 use resolve::Tree;
-use run::{Loaded, Shared};
+use run::{Entrance, Loaded, Shared};
 use rustix::fs::Mode;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use stockade_jail::worker::{Kind, Unconfined};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -48,18 +54,24 @@ const COMPONENTS_MAX: usize = 256;
 /// Polls of tasks between two looks at channel and clock: a guest that computes takes the thread for a tick each time.
 const EVENT_INTERVAL: u32 = 8;
 
+/// How long the next message is looked for before this process sleeps, once the last call has ended: whoever calls
+/// without a pause finds it awake.
+const LOOK_FOR: Duration = Duration::from_micros(60);
+
 /// What a worker makes before it is confined, because it could not afterwards.
 pub struct Prepared {
     engine: Engine,
     runtime: Runtime,
     ticker: Option<Ticker>,
+    /// [`LOOK_FOR`], or nothing where there is but one processor, which the supervisor needs.
+    look_for: Duration,
 }
 
 /// What a process does that the jail started as a worker; what comes back is its exit code.
 pub fn main(unconfined: Unconfined) -> i32 {
     let ran = match unconfined.kind() {
         Kind::Compile => unconfined
-            .irrevocably_confine()
+            .irrevocably_confine_with(engine::start_compiling)
             .map_err(|error| crate::backend::process::failed(&error))
             .and_then(|confined| compile(confined.channel)),
         Kind::Read | Kind::Write => run_tools(unconfined),
@@ -138,7 +150,9 @@ impl Prepared {
             .event_interval(EVENT_INTERVAL)
             .build()
             .map_err(|error| Error::host(format!("make what waits: {}", crate::error::plain(&error))))?;
-        Ok(Self { engine: engine::runner()?, runtime, ticker: None })
+        let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+        let look_for = if is_alone { Duration::ZERO } else { LOOK_FOR };
+        Ok(Self { engine: engine::runner()?, runtime, ticker: None, look_for })
     }
 
     /// Starts the thread that interrupts guests: before the list of system calls, which has none to make one.
@@ -155,13 +169,14 @@ impl Prepared {
     /// # Errors
     /// Host: paths cannot be resolved safely here, or the channel breaks. Bug: a message that is none of ours.
     pub fn serve(self, channel: OwnedFd, surroundings: Surroundings) -> Result<()> {
-        let Self { engine, runtime, ticker } = self;
+        let Self { engine, runtime, ticker, look_for } = self;
         let ticker = ticker.ok_or_else(|| Error::bug("a worker serves before it ticks"))?;
         let tree = Arc::new(Tree::new(surroundings.root, surroundings.own_descriptors, surroundings.umask)?);
         runtime.block_on(async move {
             let channel = Arc::new(registered(channel).map_err(|error| broken(&error))?);
             let linker = linker::linker(&engine).map_err(|error| engine::failed("link the interfaces", &error))?;
-            let shared = Arc::new(Shared { engine, ticker, tree, out: Out::new(Arc::clone(&channel)) });
+            let (out, room) = (Out::new(Arc::clone(&channel)), Room::default());
+            let shared = Arc::new(Shared { engine, ticker, tree, look_for, out, room });
             let desk =
                 Desk { shared, linker, components: HashMap::new(), calls: HashMap::new(), tasks: JoinSet::new() };
             desk.serve(&channel).await
@@ -241,6 +256,15 @@ impl Desk {
     async fn serve(mut self, channel: &UnixDatagram) -> Result<()> {
         let mut buffer = Vec::new();
         loop {
+            if self.calls.is_empty()
+                && let Some(incoming) = soon(channel, &mut buffer, self.shared.look_for)?
+            {
+                match incoming {
+                    Incoming::Closed => return Ok(()),
+                    Incoming::Message(message, descriptor) => self.take(message, descriptor).await?,
+                }
+                continue;
+            }
             let next =
                 channel.async_io(Interest::READABLE, || match channel::try_receive::<ToWorker>(channel, &mut buffer) {
                     Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
@@ -320,13 +344,13 @@ impl Desk {
         let component = engine::load(&self.shared.engine, code)
             .map_err(|error| (Flaw::Code, error.reports.into_iter().map(|report| report.what).collect()))?;
         let world = |error: &wasmtime::Error| (Flaw::World, engine::words(error));
-        let function = component
-            .get_export_index(None, "call")
-            .ok_or_else(|| (Flaw::World, "it exports no function `call`".to_owned()))?;
+        let entrance = Entrance::of(&component)
+            .ok_or_else(|| (Flaw::World, "it exports neither `call` nor `wasi:cli/run`".to_owned()))?;
         // Made now, not while the first call waits for it.
         component.initialize_copy_on_write_image().map_err(|error| world(&error))?;
         let instance = self.linker.instantiate_pre(&component).map_err(|error| world(&error))?;
-        Ok(Loaded { instance, function })
+        let place = component.get_export_index(None, "prepare").map(|function| Arc::new(Place::new(function)));
+        Ok(Loaded { instance, entrance, place })
     }
 
     fn call(&mut self, request: CallRequest) {
@@ -337,15 +361,31 @@ impl Desk {
         let loaded = self.components.get(&request.component).map(Arc::clone);
         let shared = Arc::clone(&self.shared);
         let run = async move {
-            let ended = match loaded {
-                Some(loaded) => run::run(&shared, &loaded, request, streams, cancelled).await,
-                None => unknown(),
+            let Some(loaded) = loaded else {
+                shared.out.send(&FromWorker::Ended { call, ended: Box::new(unknown()) }, None).await;
+                return call;
             };
+            let (ended, left) = run::run(&shared, &loaded, request, streams, cancelled).await;
             shared.out.send(&FromWorker::Ended { call, ended: Box::new(ended) }, None).await;
+            let like = left.like;
+            drop(left);
+            ready::prepare(&shared, &loaded, like).await;
             call
         };
         self.tasks.spawn(run);
     }
+}
+
+/// A message that comes at once; nobody sleeps.
+fn soon(channel: &UnixDatagram, buffer: &mut Vec<u8>, look_for: Duration) -> Result<Option<Incoming<ToWorker>>> {
+    let asked = Instant::now();
+    while asked.elapsed() < look_for {
+        if let Some(incoming) = channel::try_receive::<ToWorker>(channel, buffer)? {
+            return Ok(Some(incoming));
+        }
+        std::hint::spin_loop();
+    }
+    Ok(None)
 }
 
 fn unknown() -> Ended {

@@ -14,36 +14,42 @@ use tokio::net::UnixDatagram;
 
 /// Our end of the channel, for whoever has something to say.
 #[derive(Debug, Clone)]
-pub(super) struct Out(Arc<UnixDatagram>);
+pub(super) struct Out(Option<Arc<UnixDatagram>>);
 
 impl Out {
     pub(super) const fn new(channel: Arc<UnixDatagram>) -> Self {
-        Self(channel)
+        Self(Some(channel))
+    }
+
+    /// Whom nobody hears: there is no call to speak of.
+    pub(super) const fn nobody() -> Self {
+        Self(None)
     }
 
     /// Says something, or nothing any more: where a message is lost, the channel ends and this process with it, and the
     /// supervisor counts each of its calls among those that gave no whole account.
     pub(super) async fn send(&self, message: &FromWorker, descriptor: Option<OwnedFd>) {
-        if let Err(error) = self.try_send(message, descriptor).await {
+        let Some(channel) = &self.0 else { return };
+        if let Err(error) = try_send(channel, message, descriptor).await {
             tracing::error!(%error, "a message of a worker is lost: it ends");
-            match rustix::net::shutdown(&*self.0, Shutdown::Both) {
+            match rustix::net::shutdown(&**channel, Shutdown::Both) {
                 // It was closed before.
                 Ok(()) | Err(_) => {}
             }
         }
     }
+}
 
-    async fn try_send(&self, message: &FromWorker, descriptor: Option<OwnedFd>) -> Result<()> {
-        let outgoing = Outgoing::new(message, descriptor)?;
-        let broken = |error: io::Error| Error::host(format!("talk to the supervisor: {}", plain(&error)));
-        match outgoing.try_send(&*self.0) {
-            Ok(()) => return Ok(()),
-            Err(Errno::AGAIN) => {}
-            Err(errno) => return Err(broken(errno.into())),
-        }
-        let again = || outgoing.try_send(&*self.0).map_err(io::Error::from);
-        self.0.async_io(Interest::WRITABLE, again).await.map_err(broken)
+async fn try_send(channel: &UnixDatagram, message: &FromWorker, descriptor: Option<OwnedFd>) -> Result<()> {
+    let outgoing = Outgoing::new(message, descriptor)?;
+    let broken = |error: io::Error| Error::host(format!("talk to the supervisor: {}", plain(&error)));
+    match outgoing.try_send(channel) {
+        Ok(()) => return Ok(()),
+        Err(Errno::AGAIN) => {}
+        Err(errno) => return Err(broken(errno.into())),
     }
+    let again = || outgoing.try_send(channel).map_err(io::Error::from);
+    channel.async_io(Interest::WRITABLE, again).await.map_err(broken)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Paths of a guest, resolved by the kernel to descriptors: what is judged, acted on and recorded is the object itself.
+//! Paths of a guest, resolved to descriptors: what is judged, acted on and recorded is the object itself.
 //! It never compares the text of two paths, and what acts on a name does so in the directory that was opened for it, so that
 //! whoever exchanges names meanwhile gets the act done in that directory or not at all.
+
+mod walk;
 
 use crate::error::{Error, Result as Outcome};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
@@ -12,10 +14,34 @@ pub(super) const PATH_BYTES_MAX: usize = 4096;
 /// How often a resolution that a rename disturbed is tried again (openat2(2), EAGAIN). Whoever renames without end can
 /// keep a path from being resolved, and gets no other object by it.
 const TRIES: usize = 64;
-/// Neither `/proc/PID/fd` and alike, which lead anywhere, nor anything above the directory.
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
-/// The directory is `/`: absolute links and dots stay below it.
-const AS_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Who resolves paths: one of them for all paths of a view. What they open is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolver {
+    /// `openat2`, Linux 5.6 and newer.
+    Kernel,
+    /// Our own walk, one name after the other, where the kernel answers that it has no such call or that we may not.
+    Walk,
+}
+
+/// What a path must stay below. None goes through `/proc/PID/fd` and alike, which lead anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// What leads above the directory, or begins with a slash, leads nowhere.
+    Beneath,
+    /// The directory is `/`: absolute links and dots stay below it.
+    AsRoot,
+}
+
+impl Scope {
+    const fn flags(self) -> ResolveFlags {
+        let flag = match self {
+            Self::Beneath => ResolveFlags::BENEATH,
+            Self::AsRoot => ResolveFlags::IN_ROOT,
+        };
+        flag.union(ResolveFlags::NO_MAGICLINKS)
+    }
+}
 
 /// The view of files that a worker lives in.
 #[derive(Debug)]
@@ -28,6 +54,8 @@ pub(super) struct Tree {
     root_name: Vec<u8>,
     /// What files that are made in it have not.
     umask: Mode,
+    /// Chosen when the view is made, and never again.
+    resolver: Resolver,
 }
 
 /// Where a path leads: the directory of its last component, and that.
@@ -40,21 +68,33 @@ pub(super) struct Entry {
 }
 
 impl Tree {
-    /// The view of files below a directory.
+    /// The view of files below a directory. The kernel resolves its paths, if it can.
     ///
     /// # Errors
-    /// Host: the kernel is older than Linux 5.6, or a filter keeps `openat2` from us: without it no path is resolved.
+    /// Host: the directory cannot be opened.
     pub(super) fn new(root: OwnedFd, own_descriptors: OwnedFd, umask: Mode) -> Outcome<Self> {
-        let mut tree = Self { root, own_descriptors, root_name: Vec::new(), umask };
-        tree.raw(tree.root.as_fd(), b".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), BENEATH).map_err(
-            |errno| {
-                let why = crate::error::plain(&std::io::Error::from(errno));
-                Error::host(format!("resolve paths with openat2: {why}")).hint("tools need Linux 5.6 or newer")
-            },
-        )?;
+        let resolver = Resolver::Kernel;
+        let mut tree = Self { root, own_descriptors, root_name: Vec::new(), umask, resolver };
+        let first = |tree: &Self| {
+            tree.raw(tree.root.as_fd(), b".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), Scope::Beneath)
+        };
+        if let Err(Errno::NOSYS | Errno::PERM) = first(&tree) {
+            tracing::info!("there is no openat2 here: a walk resolves the paths of tools");
+            tree.resolver = Resolver::Walk;
+        }
+        first(&tree).map_err(|errno| {
+            let why = crate::error::plain(&std::io::Error::from(errno));
+            Error::host(format!("resolve paths below the root of a worker: {why}"))
+        })?;
         let name = tree.name(tree.root.as_fd());
         tree.root_name = if name == b"/" { Vec::new() } else { name };
         Ok(tree)
+    }
+
+    /// The same, by this resolver: for tests of both.
+    #[cfg(test)]
+    pub(super) fn by(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
     }
 
     /// What files that are made in it have not, as of any process.
@@ -64,12 +104,12 @@ impl Tree {
 
     /// Opens the directory that the whole view begins with.
     pub(super) fn root(&self) -> Result<OwnedFd, Errno> {
-        self.raw(self.root.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), BENEATH)
+        self.raw(self.root.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), Scope::Beneath)
     }
 
     /// Opens a directory by its absolute path inside.
     pub(super) fn directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        self.raw(self.root.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), AS_ROOT)
+        self.raw(self.root.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), Scope::AsRoot)
     }
 
     /// Opens what a guest's path leads to. A link may lead anywhere in the view, as for any command; the path itself
@@ -82,12 +122,12 @@ impl Tree {
         mode: Mode,
     ) -> Result<OwnedFd, Errno> {
         check(path)?;
-        match self.raw(directory, path, flags, mode, BENEATH) {
+        match self.raw(directory, path, flags, mode, Scope::Beneath) {
             Err(Errno::XDEV) => {
                 let mut from_root = self.name(directory);
                 from_root.push(b'/');
                 from_root.extend_from_slice(path);
-                self.raw(self.root.as_fd(), &from_root, flags, mode, AS_ROOT)
+                self.raw(self.root.as_fd(), &from_root, flags, mode, Scope::AsRoot)
             }
             other => other,
         }
@@ -157,15 +197,19 @@ impl Tree {
         path: &[u8],
         flags: OFlags,
         mode: Mode,
-        resolve: ResolveFlags,
+        scope: Scope,
     ) -> Result<OwnedFd, Errno> {
         // A pipe without a writer would hold up every call of this worker, and no terminal becomes ours.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let flags = if flags.contains(OFlags::PATH) { flags - OFlags::NOCTTY - OFlags::NONBLOCK } else { flags };
+        let mut names_left = walk::NAMES_MAX;
         for _ in 0..TRIES {
-            match rustix::fs::openat2(directory, path, flags, mode, resolve) {
-                Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => {}
+            let opened = match self.resolver {
+                Resolver::Kernel => rustix::fs::openat2(directory, path, flags, mode, scope.flags()),
+                Resolver::Walk => walk::open(directory, path, flags, mode, scope, &mut names_left),
+            };
+            match opened {
+                Err(Errno::AGAIN | Errno::INTR) => {}
                 other => return other,
             }
         }

@@ -2,13 +2,16 @@
 //! It never lets a guest keep the thread: each tick takes it back, and looks at the clock and at the processor time.
 
 use crate::backend::wasm::call::{Failure, Printed, Reply, ToolUsage};
+use crate::backend::wasm::command;
 use crate::backend::wasm::wire::{ARGUMENTS_BYTES_MAX, BODY_BYTES_MAX, CallRequest, Ended, Ending, Limited, cut};
 use crate::backend::wasm::worker::engine::{Ticker, words};
 use crate::backend::wasm::worker::guest::{Guest, NotGiven};
 use crate::backend::wasm::worker::http::{Granted, Requests, Streams};
 use crate::backend::wasm::worker::ledger::Ledger;
 use crate::backend::wasm::worker::outgoing::Out;
+use crate::backend::wasm::worker::ready::{Like, Place, Ready, Room};
 use crate::backend::wasm::worker::resolve::Tree;
+use crate::backend::wasm::worker::sockets::Sockets;
 use rustix::time::{ClockId, clock_gettime};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use wasmtime::component::{ComponentExportIndex, ComponentType, InstancePre, Lift};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, InstancePre, Lift};
 use wasmtime::{Engine, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -30,7 +33,28 @@ const IMAGE_BYTES: usize = 128;
 /// A component that can be called.
 pub(super) struct Loaded {
     pub(super) instance: InstancePre<Guest>,
-    pub(super) function: ComponentExportIndex,
+    pub(super) entrance: Entrance,
+    /// For a component that has something to prepare.
+    pub(super) place: Option<Arc<Place>>,
+}
+
+/// The function by which a component is entered.
+pub(super) enum Entrance {
+    Call(ComponentExportIndex),
+    Command(ComponentExportIndex),
+}
+
+impl Entrance {
+    /// Of a component that has one.
+    pub(super) fn of(component: &Component) -> Option<Self> {
+        if let Some(call) = component.get_export_index(None, "call") {
+            return Some(Self::Call(call));
+        }
+        let kind = component.component_type();
+        let (interface, _) = kind.exports(component.engine()).find(|(name, _)| name.starts_with(command::EXPORT))?;
+        let interface = component.get_export_index(None, interface)?;
+        component.get_export_index(Some(&interface), command::FUNCTION).map(Self::Command)
+    }
 }
 
 /// What every call of a worker needs.
@@ -38,7 +62,11 @@ pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) ticker: Ticker,
     pub(super) tree: Arc<Tree>,
+    /// How long the next message is looked for.
+    pub(super) look_for: Duration,
     pub(super) out: Out,
+    /// Room for instances that wait for their calls.
+    pub(super) room: Room,
 }
 
 #[derive(Debug, ComponentType, Lift)]
@@ -68,11 +96,25 @@ enum WitFailure {
 
 type Answer = Result<WitReply, WitFailure>;
 
+/// How a guest ended that came to its end.
+enum Done {
+    Answered(Answer),
+    /// A command, with its status.
+    Exited(i32),
+}
+
 /// Why a guest was ended.
-enum Over {
+pub(super) enum Over {
     Wall,
     Cpu,
     Cancelled,
+}
+
+/// What is left of a call when its end is known: an instance that nothing refers to any more. It takes a while to put its
+/// memory back to what it was, so whoever waits for the end hears of it first.
+pub(super) struct Left {
+    pub(super) like: Like,
+    _store: Store<Guest>,
 }
 
 /// Runs a call to its end.
@@ -81,68 +123,147 @@ pub(super) async fn run(
     loaded: &Loaded,
     request: CallRequest,
     streams: Arc<Streams>,
-    cancelled: oneshot::Receiver<()>,
-) -> Ended {
+    mut cancelled: oneshot::Receiver<()>,
+) -> (Ended, Left) {
     let began = Instant::now();
     let CallRequest { call, grant, arguments, .. } = request;
     let grant = grant.into_grant();
-    let limits = grant.limits;
+    let (limits, like) = (grant.limits, Like::of(&grant));
     let ledger = Arc::new(Ledger::new(call, shared.out.clone()));
     let granted = if grant.network { Granted::Yes } else { Granted::No };
-    let requests = Requests::new(call, granted, streams, Arc::clone(&ledger), shared.out.clone());
+    let requests = Requests::new(call, granted, Arc::clone(&streams), Arc::clone(&ledger), shared.out.clone());
+    let granted = if grant.sockets { Granted::Yes } else { Granted::No };
+    let sockets = Sockets::new(call, granted, streams, Arc::clone(&ledger), shared.out.clone());
+    let lingering = sockets.lingering();
     let tree = Arc::clone(&shared.tree);
-    let guest = Guest::new(call, grant, tree, requests, Arc::clone(&ledger), shared.out.clone());
+    let mut guest = Guest::new(call, grant, tree, requests, sockets, Arc::clone(&ledger), shared.out.clone());
+    if let Entrance::Command(_) = loaded.entrance {
+        // It was read before the call was sent; what cannot be read has nothing for a command.
+        guest.hand(serde_json::from_str(&arguments).unwrap_or_default());
+    }
+
+    let over = began.checked_add(limits.wall);
+    let (mut store, made, mut cpu) = place(shared, loaded, guest, like).await;
+    let outcome = {
+        let _ticking = shared.ticker.ticking();
+        let work = pin!(enter(loaded, &mut store, made, arguments));
+        within(work, limits.cpu, over, &mut cancelled, &mut cpu).await
+    };
+    let guest = store.data_mut();
+    let ((stdout, cut_out), (stderr, cut_err)) = (guest.stdout.take(), guest.stderr.take());
+    let cut = cut_out.saturating_add(cut_err);
+    let mut printed = Printed { stdout, stderr, cut };
+    let ending = match outcome {
+        Ok(Ok(Done::Answered(answer))) => replied(answer, limits.output_bytes),
+        Ok(Ok(Done::Exited(status))) => {
+            // What it printed is what it answers.
+            let Printed { stdout, stderr, cut } = std::mem::take(&mut printed);
+            Ending::Answered(command::reply(status, &stdout, &stderr, cut))
+        }
+        Ok(Err(error)) => broke(&error, guest, limits.memory_bytes),
+        Err(Over::Cancelled) => Ending::Cancelled,
+        Err(Over::Wall) => limited(Limited::Wall, limits.wall, began.elapsed()),
+        Err(Over::Cpu) => limited(Limited::Cpu, limits.cpu, cpu),
+    };
+    let memory_peak_bytes = guest.limiter.peak_bytes();
+    // What is still open is closed, and told, before the account is.
+    guest.let_go();
+    lingering.settle().await;
+    let uses = ledger.close().await;
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let ended = Ended {
+        ending,
+        uses,
+        usage: ToolUsage { wall_us: us(began.elapsed()), cpu_us: us(cpu), memory_peak_bytes },
+        printed,
+    };
+    (ended, Left { like, _store: store })
+}
+
+/// Where an instance of this guest lives, with its limits.
+pub(super) fn store(shared: &Shared, guest: Guest) -> Store<Guest> {
     let mut store = Store::new(&shared.engine, guest);
     store.limiter(|guest| &mut guest.limiter);
     store.set_hostcall_fuel(HANDED_BYTES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
+    store
+}
 
-    let mut cpu = Duration::ZERO;
-    let over = began.checked_add(limits.wall);
-    let outcome = {
-        let _ticking = shared.ticker.ticking();
-        let work = pin!(answer(loaded, &mut store, arguments));
-        within(work, limits.cpu, over, cancelled, &mut cpu).await
+/// Where the guest will be: in the instance that waits for its call, with the processor time that this one took already, or
+/// in one that is not made yet.
+async fn place(
+    shared: &Shared,
+    loaded: &Loaded,
+    mut guest: Guest,
+    like: Like,
+) -> (Store<Guest>, Option<Instance>, Duration) {
+    let ready = match &loaded.place {
+        Some(place) => place.take(&shared.room, like).await,
+        None => None,
     };
-    let guest = store.into_data();
-    let ending = match outcome {
-        Ok(Ok(answer)) => replied(answer, limits.output_bytes),
-        Ok(Err(error)) => broke(&error, &guest, limits.memory_bytes),
-        Err(Over::Cancelled) => Ending::Cancelled,
-        Err(Over::Wall) => limited(Limited::Wall, limits.wall, began.elapsed()),
-        Err(Over::Cpu) => limited(Limited::Cpu, limits.cpu, cpu),
+    let Some(Ready { mut store, instance, cpu, .. }) = ready else {
+        return (store(shared, guest), None, Duration::ZERO);
     };
-    let (stdout, cut_out) = guest.stdout.take();
-    let (stderr, cut_err) = guest.stderr.take();
-    let memory_peak_bytes = guest.limiter.peak_bytes();
-    // What is still open is closed, and told, before the account is; and of that much is told on its own.
-    drop(guest);
-    ledger.make_room().await;
-    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    Ended {
-        ending,
-        uses: ledger.take(),
-        usage: ToolUsage { wall_us: us(began.elapsed()), cpu_us: us(cpu), memory_peak_bytes },
-        printed: Printed { stdout, stderr, cut: cut_out.saturating_add(cut_err) },
+    store.set_epoch_deadline(1);
+    guest.take_over(store.data());
+    *store.data_mut() = guest;
+    (store, Some(instance), cpu)
+}
+
+async fn enter(
+    loaded: &Loaded,
+    store: &mut Store<Guest>,
+    made: Option<Instance>,
+    arguments: String,
+) -> wasmtime::Result<Done> {
+    match loaded.entrance {
+        Entrance::Call(call) => {
+            let instance = instance(loaded, store, made).await?;
+            let function = instance
+                .get_typed_func::<(String,), (Answer,)>(&mut *store, call)
+                .map_err(|error| error.context("its function `call` is not that of the world"))?;
+            let (answer,) = function.call_async(&mut *store, (arguments,)).await?;
+            Ok(Done::Answered(answer))
+        }
+        Entrance::Command(run) => {
+            let ran = command(loaded, store, made, run).await;
+            match ran.as_ref().err().and_then(|error| error.downcast_ref::<I32Exit>()) {
+                Some(I32Exit(status)) => Ok(Done::Exited(*status)),
+                None => ran.map(|went_well| Done::Exited(i32::from(went_well.is_err()))),
+            }
+        }
     }
 }
 
-async fn answer(loaded: &Loaded, store: &mut Store<Guest>, arguments: String) -> wasmtime::Result<Answer> {
-    let instance = loaded.instance.instantiate_async(&mut *store).await?;
+/// The guest's own instance: the one that was made for it, or a new one.
+async fn instance(loaded: &Loaded, store: &mut Store<Guest>, made: Option<Instance>) -> wasmtime::Result<Instance> {
+    match made {
+        Some(instance) => Ok(instance),
+        None => loaded.instance.instantiate_async(store).await,
+    }
+}
+
+async fn command(
+    loaded: &Loaded,
+    store: &mut Store<Guest>,
+    made: Option<Instance>,
+    run: ComponentExportIndex,
+) -> wasmtime::Result<Result<(), ()>> {
+    let instance = instance(loaded, store, made).await?;
     let function = instance
-        .get_typed_func::<(String,), (Answer,)>(&mut *store, loaded.function)
-        .map_err(|error| error.context("its function `call` is not that of the world"))?;
-    let (answer,) = function.call_async(&mut *store, (arguments,)).await?;
-    Ok(answer)
+        .get_typed_func::<(), (Result<(), ()>,)>(&mut *store, run)
+        .map_err(|error| error.context("its function `run` is not that of wasi:cli"))?;
+    let (went_well,) = function.call_async(&mut *store, ()).await?;
+    Ok(went_well)
 }
 
 /// Drives a guest until it is done, or over one of its limits, or not wanted any more.
-async fn within<T>(
+pub(super) async fn within<T>(
     mut work: std::pin::Pin<&mut impl Future<Output = T>>,
     cpu_max: Duration,
     over: Option<Instant>,
-    mut cancelled: oneshot::Receiver<()>,
+    cancelled: &mut oneshot::Receiver<()>,
     cpu: &mut Duration,
 ) -> Result<T, Over> {
     let metered = poll_fn(|context| {
@@ -165,7 +286,7 @@ async fn within<T>(
     tokio::select! {
         biased;
         // A supervisor that dropped its end does not want the call either.
-        _ = &mut cancelled => Err(Over::Cancelled),
+        _ = cancelled => Err(Over::Cancelled),
         done = metered => done,
         () = asleep => Err(Over::Wall),
     }

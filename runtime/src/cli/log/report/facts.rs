@@ -188,7 +188,7 @@ fn theme(body: &Body) -> Theme {
     } else if let Body::ToolUse(used) = body {
         match used.op.of() {
             ToolUseOf::Reading | ToolUseOf::Writing | ToolUseOf::Change => Theme::File,
-            ToolUseOf::Net => Theme::Net,
+            ToolUseOf::Net | ToolUseOf::Aside => Theme::Net,
             ToolUseOf::Other => Theme::Other,
         }
     } else if kind.starts_with("proc.") || kind.starts_with("tool.") {

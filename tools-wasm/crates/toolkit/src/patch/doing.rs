@@ -13,9 +13,19 @@ const LEFT_BYTES_MAX: usize = 1500;
 
 /// What was done already, and how it is taken back.
 enum Done<'e> {
-    Written { place: &'e Place, before: Option<&'e [u8]> },
-    Aside { path: &'e str, beside: String },
-    Moved { from: &'e str, to: &'e str },
+    /// Without `before` nothing was there: what has bytes that nobody knows was set aside.
+    Written {
+        place: &'e Place,
+        before: Option<&'e [u8]>,
+    },
+    Aside {
+        path: &'e str,
+        beside: String,
+    },
+    Moved {
+        from: &'e str,
+        to: &'e str,
+    },
     Directories(Vec<String>),
 }
 
@@ -91,7 +101,7 @@ fn prepare<'e>(
     for entry in entries.iter().filter(|entry| entry.after.is_there()) {
         done.push(Done::Directories(store::make_parents(files, &entry.place.path)?));
         if let (Content::Bytes(bytes), true) = (&entry.after, entry.before != entry.after) {
-            let ready = store::stage(files, entry.place.clone(), bytes, staged.len())?;
+            let ready = store::stage(files, entry.destination(), bytes, staged.len())?;
             staged.push((ready, entry));
         }
     }
@@ -99,7 +109,7 @@ fn prepare<'e>(
 }
 
 fn set_aside<'e>(files: &dyn Changeable, entries: &'e [Entry], done: &mut Vec<Done<'e>>) -> Result<(), Failure> {
-    for entry in entries.iter().filter(|entry| !entry.after.is_there()) {
+    for entry in entries.iter().filter(|entry| entry.gives_way()) {
         let place = Place { path: entry.origin().to_owned(), before: entry.place.before };
         let beside = store::set_aside(files, &place, done.len())?;
         done.push(Done::Aside { path: entry.origin(), beside });
@@ -108,7 +118,7 @@ fn set_aside<'e>(files: &dyn Changeable, entries: &'e [Entry], done: &mut Vec<Do
 }
 
 fn rename<'e>(files: &dyn Changeable, entries: &'e [Entry], done: &mut Vec<Done<'e>>) -> Result<(), Failure> {
-    for entry in entries.iter().filter(|entry| entry.after.is_there()) {
+    for entry in entries.iter().filter(|entry| entry.after.is_there() && !entry.gives_way()) {
         let Some(from) = entry.from.as_deref() else { continue };
         let to = entry.place.path.as_str();
         if files.link_meta(from).ok() != entry.place.before {

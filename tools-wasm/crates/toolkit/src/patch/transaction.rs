@@ -64,6 +64,28 @@ impl Entry {
         }
     }
 
+    /// Whether it is a file that goes without anybody having seen what is in it.
+    pub(super) fn goes_unread(&self) -> bool {
+        let is_file = self.place.before.is_some_and(|meta| meta.kind == Kind::File);
+        is_file && self.before == Content::Unread && self.gives_way()
+    }
+
+    /// Whether what is there leaves its name, and comes back to it only when the patch is taken back. Where nobody knows
+    /// what is in it, that holds as well when something new takes the name: nothing else could bring it back.
+    pub(super) fn gives_way(&self) -> bool {
+        match (&self.before, &self.after) {
+            (Content::Nothing, _) => false,
+            (Content::Bytes(_), after) => !after.is_there(),
+            (Content::Unread, after) => *after != Content::Unread,
+        }
+    }
+
+    /// Where the new content goes, and what is there by then.
+    pub(super) fn destination(&self) -> Place {
+        let before = if self.gives_way() { None } else { self.place.before };
+        Place { path: self.place.path.clone(), before }
+    }
+
     /// As the patch names it; one that is deleted by the name that it had.
     pub(super) fn path(&self) -> &str {
         match &self.from {
@@ -122,7 +144,7 @@ impl<'f> Transaction<'f> {
     /// Changes a file by the hunks, and says what is in it then.
     pub(super) fn patch(&mut self, path: &str, hunks: &[Hunk]) -> Result<&[u8], Failure> {
         let index = self.open(path)?;
-        let Some(entry) = self.entries.get_mut(index) else { return Ok(&[]) };
+        let entry = numbered(&mut self.entries, index, path)?;
         let Some(bytes) = entry.after.bytes() else {
             return Err(missing(self.files, "patch", path, Trouble::NotFound));
         };
@@ -194,8 +216,9 @@ impl<'f> Transaction<'f> {
             return Ok(());
         }
         let mut entry = self.unread(path, "delete")?;
-        // A link goes itself, and not what it leads to.
-        if entry.place.before.is_some_and(|meta| meta.kind == Kind::File) {
+        // To be shown, where there is room for it at all: if it has to be put back, it is renamed. A link goes itself, and
+        // not what it leads to.
+        if entry.place.before.is_some_and(|meta| meta.kind == Kind::File && meta.size <= WHOLE_FILE_BYTES_MAX) {
             entry.before = Content::Bytes(read_whole(self.files, path, WHOLE_FILE_BYTES_MAX)?);
         }
         entry.after = Content::Nothing;
@@ -244,6 +267,13 @@ impl<'f> Transaction<'f> {
     }
 }
 
+/// An entry by its number. Where there is none, nothing is known of the file, and least of all that it is empty.
+fn numbered<'e>(entries: &'e mut [Entry], index: usize, path: &str) -> Result<&'e mut Entry, Failure> {
+    entries.get_mut(index).ok_or_else(|| {
+        Failure::refused(format!("\"{path}\" was lost sight of, a bug of this tool; nothing was changed"))
+    })
+}
+
 /// A link whose file the patch changed cannot go as well: the one act would be on the file, the other on the link.
 fn own_name(entry: &Entry) -> Result<(), Failure> {
     if entry.place.path == entry.path {
@@ -253,4 +283,123 @@ fn own_name(entry: &Entry) -> Result<(), Failure> {
         "\"{}\" is a link to \"{}\": name that file, or delete the link by \"*** Delete File\" alone; nothing was changed",
         entry.path, entry.place.path
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::{Failing, Fault, Workspace};
+    use serde_json::json;
+
+    const LARGE: &str = "*** Begin Patch\n*** Delete File: d/large\n*** Update File: f\n@@\n-1\n+x\n*** End Patch";
+
+    fn with_a_large_file() -> Workspace {
+        let workspace = Workspace::new([("f", &b"1\n"[..]), ("d/large", b"\n\n")]);
+        let large = std::fs::File::options().write(true).open(workspace.at("d/large")).unwrap();
+        large.set_len(WHOLE_FILE_BYTES_MAX + 1).unwrap();
+        workspace
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_to_be_read_is_deleted() {
+        let workspace = with_a_large_file();
+        let answer = super::super::run(&json!({ "patch": LARGE }).to_string(), &workspace).unwrap();
+        assert_eq!((answer.text.as_str(), workspace.names()), ("D d/large\nM f\n", vec!["f".to_owned()]));
+        let record = json!({ "file_path": "d/large", "what": "deleted", "diff": null });
+        assert_eq!(answer.structured["files"][0], record, "what was in it is not said to be nothing");
+        let all = "--- a/d/large\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-\n-\n";
+        let workspace = with_a_large_file();
+        let failure = super::super::run(&json!({ "patch": all }).to_string(), &workspace).unwrap_err();
+        assert!(failure.text().contains("more than this tool takes at once"), "{failure:?}");
+        assert_eq!(workspace.names(), ["d/large", "f"]);
+    }
+
+    #[test]
+    fn a_large_file_whose_deletion_is_taken_back_is_the_same_file() {
+        use std::os::unix::fs::MetadataExt as _;
+        // The first rename sets it aside, the second gives the other file its new content.
+        for fault in [Fault::Rename(0), Fault::Rename(1)] {
+            let workspace = with_a_large_file();
+            let about = || std::fs::metadata(workspace.at("d/large")).map(|about| (about.ino(), about.len())).unwrap();
+            let before = about();
+            let failing = Failing::new(&workspace, [fault]);
+            let failure = super::super::run(&json!({ "patch": LARGE }).to_string(), &failing).unwrap_err();
+            assert!(failure.text().ends_with("nothing was changed"), "{failure:?}");
+            assert_eq!((about(), workspace.names()), (before, vec!["d/large".to_owned(), "f".to_owned()]));
+            assert_eq!(workspace.get("f"), b"1\n");
+        }
+    }
+
+    const REPLACED: &str = "*** Begin Patch\n*** Delete File: d/large\n*** Add File: d/large\n+new\n*** Update File: f\n\
+                            @@\n-1\n+x\n*** End Patch";
+
+    #[test]
+    fn a_large_file_whose_name_is_taken_by_a_new_one_comes_back_as_it_was() {
+        use std::os::unix::fs::MetadataExt as _;
+        // It is set aside, the new file takes its name, and the other file gets its new content.
+        for fault in [Fault::Rename(0), Fault::Rename(1), Fault::Rename(2)] {
+            let workspace = with_a_large_file();
+            let about = || std::fs::metadata(workspace.at("d/large")).map(|about| (about.ino(), about.len())).unwrap();
+            let before = about();
+            let failing = Failing::new(&workspace, [fault]);
+            let failure = super::super::run(&json!({ "patch": REPLACED }).to_string(), &failing).unwrap_err();
+            assert!(failure.text().ends_with("nothing was changed"), "{failure:?}");
+            assert_eq!((about(), workspace.names()), (before, vec!["d/large".to_owned(), "f".to_owned()]), "{fault:?}");
+            assert_eq!(workspace.get("f"), b"1\n");
+        }
+        let workspace = with_a_large_file();
+        let answer = super::super::run(&json!({ "patch": REPLACED }).to_string(), &workspace).unwrap();
+        assert_eq!(answer.text, "M d/large\nM f\n");
+        assert_eq!(answer.structured["files"][0]["diff"], json!(null), "what was in it is not said to be nothing");
+        assert_eq!((workspace.get("d/large"), workspace.names().len()), (b"new\n".to_vec(), 2));
+    }
+
+    #[test]
+    fn a_large_file_that_moved_before_its_name_was_taken_comes_back_to_its_first_name() {
+        let patch = "*** Begin Patch\n*** Update File: d/large\n*** Move to: e/large\n*** Delete File: e/large\n\
+                     *** Add File: e/large\n+new\n*** Update File: f\n@@\n-1\n+x\n*** End Patch";
+        let patch = json!({ "patch": patch }).to_string();
+        for fault in [Fault::Rename(0), Fault::Rename(1), Fault::Rename(2)] {
+            let workspace = with_a_large_file();
+            let failure = super::super::run(&patch, &Failing::new(&workspace, [fault])).unwrap_err();
+            assert!(failure.text().ends_with("nothing was changed"), "{failure:?}");
+            assert_eq!(workspace.names(), ["d/large", "f"], "{fault:?}");
+            assert_eq!(std::fs::metadata(workspace.at("d/large")).unwrap().len(), WHOLE_FILE_BYTES_MAX + 1);
+        }
+        let workspace = with_a_large_file();
+        super::super::run(&patch, &workspace).unwrap();
+        assert_eq!(
+            (workspace.names(), workspace.get("e/large")),
+            (vec!["e/large".into(), "f".into()], b"new\n".to_vec())
+        );
+    }
+
+    #[test]
+    fn a_link_whose_name_is_taken_by_a_file_comes_back_as_a_link() {
+        let patch = "*** Begin Patch\n*** Delete File: link\n*** Add File: link\n+new\n*** Update File: f\n\
+                     @@\n-1\n+x\n*** End Patch";
+        let patch = json!({ "patch": patch }).to_string();
+        let linked = || {
+            let workspace = Workspace::new([("f", &b"1\n"[..])]);
+            std::os::unix::fs::symlink("f", workspace.at("link")).unwrap();
+            workspace
+        };
+        for fault in [Fault::Rename(0), Fault::Rename(1), Fault::Rename(2)] {
+            let workspace = linked();
+            let failure = super::super::run(&patch, &Failing::new(&workspace, [fault])).unwrap_err();
+            assert!(failure.text().ends_with("nothing was changed"), "{failure:?}");
+            assert_eq!(std::fs::read_link(workspace.at("link")).unwrap().to_str(), Some("f"), "{fault:?}");
+            assert_eq!((workspace.names().len(), workspace.get("f")), (2, b"1\n".to_vec()));
+        }
+        let workspace = linked();
+        super::super::run(&patch, &workspace).unwrap();
+        assert!(!workspace.at("link").is_symlink());
+        assert_eq!((workspace.get("link"), workspace.get("f")), (b"new\n".to_vec(), b"x\n".to_vec()));
+    }
+
+    #[test]
+    fn an_entry_that_is_not_there_is_no_empty_file() {
+        let failure = numbered(&mut [], 0, "f").map(drop).unwrap_err();
+        assert!(failure.text().contains("\"f\" was lost sight of"), "{failure:?}");
+    }
 }

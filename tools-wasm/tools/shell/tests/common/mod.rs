@@ -34,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         include_str!("../corpus/search.sh"),
         include_str!("../corpus/shell.sh"),
         include_str!("../corpus/files.sh"),
+        include_str!("../corpus/fast.sh"),
     ];
     let mut cases: Vec<Case> = Vec::new();
     for text in texts {

@@ -73,8 +73,15 @@ pub(super) fn of_use(used: &ToolUse) -> Class {
         | ToolOp::Chmod
         | ToolOp::Utimes
         | ToolOp::Truncate => used.op.change().map_or(class(FILE, 0, "Unknown"), of_operation),
-        ToolOp::Request => class(NETWORK, 1, "Open"),
-        ToolOp::Clock | ToolOp::Random | ToolOp::Env | ToolOp::Stdin | ToolOp::Socket => class(BASE, 99, "Tool Use"),
+        ToolOp::Request | ToolOp::Connect => class(NETWORK, 1, "Open"),
+        ToolOp::Moved => class(NETWORK, 6, "Traffic"),
+        ToolOp::Clock
+        | ToolOp::Random
+        | ToolOp::Env
+        | ToolOp::Stdin
+        | ToolOp::Args
+        | ToolOp::Socket
+        | ToolOp::Lookup => class(BASE, 99, "Tool Use"),
     };
     of.severity(if used.errno.is_some() { LOW } else { INFORMATIONAL })
 }

@@ -175,6 +175,7 @@ fn outlet() -> Vec<Body> {
         NetOpen { via: Via::Http, ..open.clone() }.into(),
         NetOpen { via: Via::Socks, ..open.clone() }.into(),
         NetOpen { via: Via::Wasi, addr: none(), ..open.clone() }.into(),
+        NetOpen { via: Via::WasiTcp, addr: none(), ..open.clone() }.into(),
         NetOpen { via: Via::Exchange, addr: none(), ..open.clone() }.into(),
         NetOpen { via: Via::Port, rules: Vec::new(), ..open.clone() }.into(),
         open.into(),
@@ -263,13 +264,13 @@ fn recorded() -> Vec<Body> {
 
 /// A use with what its operation must have.
 fn used(op: ToolOp) -> ToolUse {
-    let named = !matches!(op.of(), ToolUseOf::Net | ToolUseOf::Other);
+    let named = !matches!(op.of(), ToolUseOf::Net | ToolUseOf::Aside | ToolUseOf::Other);
     let other = matches!(op, ToolOp::Rename | ToolOp::Link | ToolOp::Symlink);
-    let asked = op == ToolOp::Request;
+    let asked = op.of() == ToolUseOf::Net || op == ToolOp::Moved;
     ToolUse {
         path: named.then(|| "a/b".into()),
         to: other.then(|| LogPath(b"a/\xff".to_vec())),
-        host: asked.then(|| TEXT.to_owned()),
+        host: (asked || op == ToolOp::Lookup).then(|| TEXT.to_owned()),
         port: asked.then_some(u16::MAX),
         fl: (op == ToolOp::Open).then(|| "RW|CREAT|EXCL".to_owned()),
         value: matches!(op, ToolOp::Chmod | ToolOp::Truncate).then_some(0),
@@ -292,7 +293,8 @@ fn tools() -> Vec<Body> {
     let mut bodies = vec![
         start(ToolFiles::None, ToolNet::None),
         start(ToolFiles::Read, ToolNet::Requests),
-        start(ToolFiles::Write, ToolNet::Requests),
+        start(ToolFiles::Write, ToolNet::Sockets),
+        start(ToolFiles::Write, ToolNet::Both),
         ToolEnd { why: None, cause: Cause::Exit, ..end.clone() }.into(),
         end.into(),
         ToolUse {
@@ -310,6 +312,8 @@ fn tools() -> Vec<Body> {
         ToolUse { errno: Some(13), below: Some(9), fl: None, ..used(ToolOp::Open) }.into(),
         ToolUse { errno: Some(13), fl: Some("R|CREAT".to_owned()), ..used(ToolOp::Open) }.into(),
         ToolUse { r: Some(9), times: Some(9), ..used(ToolOp::Random) }.into(),
+        ToolUse { r: Some(9), w: Some(0), times: Some(2), ..used(ToolOp::Moved) }.into(),
+        ToolUse { errno: Some(24), ..ToolUse::new(7, ToolOp::Connect) }.into(),
         ToolUse { errno: Some(i32::MAX), ..used(ToolOp::Request) }.into(),
         ToolUse { errno: Some(22), ..ToolUse::new(7, ToolOp::Request) }.into(),
         ToolUse { errno: Some(2), to: None, ..used(ToolOp::Symlink) }.into(),
@@ -347,6 +351,10 @@ fn a_use_has_what_its_operation_has() {
         ToolUse { value: None, ..used(ToolOp::Truncate) },
         ToolUse { port: None, ..used(ToolOp::Request) },
         ToolUse { path: Some("a".into()), ..used(ToolOp::Request) },
+        ToolUse { host: None, ..used(ToolOp::Connect) },
+        ToolUse { r: Some(1), ..used(ToolOp::Connect) },
+        ToolUse { port: Some(1), ..used(ToolOp::Lookup) },
+        ToolUse { path: Some("a".into()), below: Some(2), host: None, port: None, ..used(ToolOp::Moved) },
         ToolUse { path: Some("a".into()), ..used(ToolOp::Clock) },
         ToolUse { below: Some(2), ..used(ToolOp::Clock) },
     ] {

@@ -38,7 +38,7 @@ impl Asked {
             Via::Direct => true,
             // Several of these may come over one connection to the proxy.
             Via::Http | Via::Socks => false,
-            Via::Wasi | Via::Port | Via::Exchange => return,
+            Via::Wasi | Via::WasiTcp | Via::Port | Via::Exchange => return,
         };
         let Some(addr) = &open.addr else {
             findings.incomplete(LOG, n, "a connection from inside that does not say to which address it was made");

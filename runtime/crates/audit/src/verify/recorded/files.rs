@@ -124,7 +124,7 @@ impl Files {
     pub(super) fn used(&mut self, n: u64, used: ToolUse) {
         let changes = used.can_change();
         let ToolUse { op, path, path_h, to, to_h, ino, was, .. } = used;
-        if op.of() == ToolUseOf::Net || op.of() == ToolUseOf::Other {
+        if matches!(op.of(), ToolUseOf::Net | ToolUseOf::Aside | ToolUseOf::Other) {
             return;
         }
         self.count(n);
@@ -167,10 +167,14 @@ impl Files {
             | ToolOp::Readlink
             | ToolOp::Write
             | ToolOp::Request
+            | ToolOp::Connect
+            | ToolOp::Moved
+            | ToolOp::Lookup
             | ToolOp::Clock
             | ToolOp::Random
             | ToolOp::Env
             | ToolOp::Stdin
+            | ToolOp::Args
             | ToolOp::Socket => {}
         }
     }
