@@ -138,6 +138,12 @@ pub(crate) const DOORS: &[Door] = &[
     },
     Door {
         member: "runtime",
+        dependency: "rayon",
+        modules: &["backend"],
+        reason: "the threads that compile a component, started before their process may start none any more",
+    },
+    Door {
+        member: "runtime",
         dependency: "rcgen",
         modules: &["egress"],
         reason: "the authority of a session and its leaf certificates",
@@ -188,6 +194,12 @@ pub(crate) const DOORS: &[Door] = &[
         reason: "many connections on few threads, calls of tools that wait in one, and a protocol that answers meanwhile",
     },
     Door { member: "runtime", dependency: "tokio-rustls", modules: &["egress"], reason: "rustls on tokio" },
+    Door {
+        member: "runtime",
+        dependency: "tokio-util",
+        modules: &["egress"],
+        reason: "one stream that is either of two: a process' or a component's, plain or sealed",
+    },
     Door {
         member: "runtime",
         dependency: "tracing",

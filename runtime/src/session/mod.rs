@@ -205,10 +205,10 @@ impl Session {
     /// Runs the call, and keeps what it prints for the log.
     fn run(&self, logged: Logged, io: Io<'_>) -> Result<Run> {
         let mut number = None;
-        let mut began = |started: CallNumber, id: &CallId| {
-            number = Some(started);
+        let mut begins = |begun: CallNumber, id: &CallId| {
+            number = Some(begun);
             if let Some(recorder) = &self.recorder {
-                recorder.begin(started, id.clone());
+                recorder.begin(begun, id.clone());
             }
         };
         let Io { input, stdout, stderr, outside } = io;
@@ -216,13 +216,13 @@ impl Session {
         // Asked for each call: a secret may have been replaced since the last one.
         let Some(patterns) = self.secrets.as_ref().and_then(|secrets| secrets.vault.all_patterns()) else {
             let io = Io { input, stdout: &mut out, stderr: &mut err, outside };
-            let (id, ran) = self.wall.run(logged, io, &mut began)?;
+            let (id, ran) = self.wall.run(logged, io, &mut begins)?;
             return Ok(Run { id, number, ran, output: [self.keep(out)?, self.keep(err)?] });
         };
         let mut scrubbed = [&mut out, &mut err].map(|tee| Scrubbed::new(tee, Arc::clone(&patterns)));
         let [clean_out, clean_err] = &mut scrubbed;
         let io = Io { input, stdout: clean_out, stderr: clean_err, outside };
-        let (id, ran) = self.wall.run(logged, io, &mut began)?;
+        let (id, ran) = self.wall.run(logged, io, &mut begins)?;
         for (scrubbed, place) in scrubbed.into_iter().zip(["stdout", "stderr"]) {
             let (_, hits) = scrubbed.finish();
             self.journal.scribe().scrubbed(&id, told(hits, place))?;

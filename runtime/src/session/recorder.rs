@@ -104,11 +104,9 @@ impl Recorder {
         Ok(Self { shared, thread: Some(Thread { stop, handle }) })
     }
 
-    /// A call was started: what comes of it belongs to this one.
+    /// A call is about to start: what comes of it belongs to this one.
     pub(super) fn begin(&self, number: CallNumber, id: CallId) {
-        let mut state = self.shared.lock();
-        state.entries.hide(self.shared.vault.as_ref().and_then(|vault| vault.all_patterns()));
-        state.entries.begin(number, id, &mut |executable| hash(self.shared.events.executable(executable)?));
+        self.shared.lock().entries.begin(number, id);
     }
 
     /// A call has ended, with this report of its main process: everything of it is in the log when this returns.

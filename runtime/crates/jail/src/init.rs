@@ -271,7 +271,7 @@ impl Init {
             }
             match ready.recorder {
                 Due::Nothing => {}
-                Due::Ends => self.shared.processes_after_opens().reaped(),
+                Due::Ends => self.processes_that_ended().reaped(),
                 Due::Look if self.calls.is_empty() => self.look = None,
                 Due::Look => self.look = self.look.and_then(|last| self.shared.look(last)),
             }
@@ -402,7 +402,7 @@ impl Init {
             if self.tree_is_gone(call.main, call.process)? {
                 let call = self.calls.remove(position);
                 // What the recorder has of this call is in the ring before its end is said.
-                self.shared.processes_after_opens().settle(call.process);
+                self.processes_that_ended().settle(call.process);
                 report(call, main);
             } else {
                 position += 1;

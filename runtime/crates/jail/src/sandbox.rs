@@ -199,6 +199,19 @@ impl Sandbox {
     /// # Errors
     /// A command that cannot be passed on, no terminal, or a sandbox that is gone.
     pub fn spawn(&self, command: &Command, stdio: Stdio) -> Result<Running, JailError> {
+        self.spawn_announced(command, stdio, |_| ())
+    }
+
+    /// The same for whoever records: `announce` hears the call's number before anything of the call can happen.
+    ///
+    /// # Errors
+    /// As [`Sandbox::spawn`].
+    pub fn spawn_announced(
+        &self,
+        command: &Command,
+        stdio: Stdio,
+        announce: impl FnOnce(CallNumber),
+    ) -> Result<Running, JailError> {
         let (channel, theirs) = Channel::pair()?;
         let (streams, inner) = Streams::open(stdio, self.owner)?;
         let mut request = request(command, inner.request())?;
@@ -207,6 +220,7 @@ impl Sandbox {
         let line = Arc::new(Line::new(channel));
         let id = self.calls.add(&line);
         request.number = id;
+        announce(id);
         let began = Instant::now();
         self.watch.call_began(id);
         self.control.send(&Message::Spawn(request), &descriptors)?;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use stockade_jail::plan::{Plan, Record};
 use stockade_jail::recorder::{
-    Asked, Event, Events, Grade, Happened, How, NameChange, Origin, Peer, ProcessId, Property,
+    Asked, Event, Events, Grade, Happened, How, NameChange, Origin, Peer, ProcessId, Property, now_ns,
 };
 use stockade_jail::{Running, Sandbox, Status, Stdio};
 
@@ -387,6 +387,22 @@ fn a_full_ring_holds_the_guest_and_loses_nothing() {
     assert_eq!(output.ended.status, Status::Exited(0));
     check_lives(&events);
     assert_eq!(paths_opened(&events).len(), 6000);
+}
+
+#[test]
+fn a_call_is_announced_before_anything_of_it_happens() {
+    let scratch = Scratch::new();
+    let recorded = Recorded::start(&plan(scratch.path()));
+    let mut announced = None;
+    let announce = |number| {
+        std::thread::sleep(Duration::from_millis(50));
+        announced = Some((number, now_ns()));
+    };
+    let running = recorded.sandbox.spawn_announced(&command(&["true"]), Stdio::Pipes, announce).expect("it starts");
+    let (number, at_ns) = announced.expect("it was announced");
+    assert_eq!(number, running.number());
+    let (_, events) = recorded.take(running);
+    assert!(events.len() > 2 && events.iter().all(|event| event.at_ns > at_ns), "{at_ns}: {events:?}");
 }
 
 /// Killed while a file was made on its behalf, a process is not said to have ended before the file is told of.

@@ -230,17 +230,22 @@ impl ProcessWall {
         self.sandbox.exceeded(look)
     }
 
-    /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went. `began` is
-    /// told its number in the sandbox and its name as soon as it is started.
+    /// Runs a logged call to its end. The permit is used up: what comes back is the call's name and how it went. `begins`
+    /// is told its number in the sandbox and its name before anything of it can happen.
     ///
     /// # Errors
     /// Bug: the call is not a command. Host: the sandbox is gone, or its streams fail.
-    pub fn run(&self, logged: Logged, io: Io<'_>, began: &mut dyn FnMut(CallNumber, &CallId)) -> Result<(CallId, Ran)> {
-        let ran = self.run_to_its_end(&logged, io, began)?;
+    pub fn run(
+        &self,
+        logged: Logged,
+        io: Io<'_>,
+        begins: &mut dyn FnMut(CallNumber, &CallId),
+    ) -> Result<(CallId, Ran)> {
+        let ran = self.run_to_its_end(&logged, io, begins)?;
         Ok((logged.into_id(), ran))
     }
 
-    fn run_to_its_end(&self, logged: &Logged, io: Io<'_>, began: &mut dyn FnMut(CallNumber, &CallId)) -> Result<Ran> {
+    fn run_to_its_end(&self, logged: &Logged, io: Io<'_>, begins: &mut dyn FnMut(CallNumber, &CallId)) -> Result<Ran> {
         let Action::Command(asked) = logged.call().action() else {
             return Err(Error::bug("a call that is not a command reached the process wall"));
         };
@@ -253,11 +258,11 @@ impl ProcessWall {
         };
         let limit = |limit| logged.grounds().limits.get(limit);
         let start = Instant::now();
-        let mut running = match self.sandbox.spawn(&command, stdio) {
+        let announce = |number| begins(number, logged.id());
+        let mut running = match self.sandbox.spawn_announced(&command, stdio, announce) {
             Ok(running) => running,
             Err(error) => return not_started(error),
         };
-        began(running.number(), logged.id());
         let ends = ends(&mut running)?;
         let input = if asked.stdin() == Stdin::Stream { io.input } else { Input::Empty };
         let mut overseer = Watchman::new(&running, io.outside, start, limit(Limit::WallS));

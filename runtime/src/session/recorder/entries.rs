@@ -4,7 +4,7 @@
 use super::words::{self, Name};
 use crate::secrets::scrub::{Hit, Patterns};
 use crate::session::{names, records};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use stockade_audit::disclose::Disclosed;
 use stockade_audit::record::{
@@ -61,7 +61,7 @@ struct End {
     at_ns: Option<u64>,
 }
 
-/// A call that was started.
+/// A call that was begun.
 #[derive(Debug)]
 struct Call {
     id: CallId,
@@ -80,8 +80,6 @@ pub(super) struct Entries {
     /// Processes that have ended, and whose call has not: a child may be told of after the end of who made it.
     past: HashMap<ProcessId, CallNumber>,
     hashes: HashMap<Executable, Digest>,
-    /// Events that came before anybody said which call they are of.
-    early: VecDeque<Event>,
     folded: usize,
     /// When that happened which is written down now; `None` for now.
     at_ns: Option<u64>,
@@ -97,7 +95,6 @@ impl Entries {
             processes: HashMap::new(),
             past: HashMap::new(),
             hashes: HashMap::new(),
-            early: VecDeque::new(),
             folded: 0,
             at_ns: None,
             out: Vec::new(),
@@ -109,26 +106,13 @@ impl Entries {
         self.patterns = patterns;
     }
 
-    /// A call was started. What came of it before is looked at now.
-    pub(super) fn begin(
-        &mut self,
-        number: CallNumber,
-        id: CallId,
-        hash: &mut dyn FnMut(&Executable) -> Option<Digest>,
-    ) {
+    /// A call is about to start.
+    pub(super) fn begin(&mut self, number: CallNumber, id: CallId) {
         self.calls.insert(number, Call { id, main: None, processes: 0 });
-        for event in std::mem::take(&mut self.early) {
-            self.take(event, hash);
-        }
     }
 
     /// An event. `hash` is asked for each program once.
     pub(super) fn take(&mut self, event: Event, hash: &mut dyn FnMut(&Executable) -> Option<Digest>) {
-        let unknown = matches!(&event.what, Happened::Started { origin: Origin::Call(call), .. } if !self.calls.contains_key(call));
-        if unknown || !self.early.is_empty() {
-            self.early.push_back(event);
-            return;
-        }
         let Event { process: id, how, what, at_ns, .. } = event;
         self.at_ns = Some(at_ns);
         match what {
@@ -213,10 +197,6 @@ impl Entries {
     /// The sandbox has ended, and all that was in it: what is left has no end that anybody saw.
     pub(super) fn close(&mut self) {
         self.end_all(|_| true, None);
-        let early = std::mem::take(&mut self.early);
-        if !early.is_empty() {
-            self.out.push(Entry::Gap(early.len() as u64, "they are of a call that nobody started"));
-        }
     }
 
     /// What came of all that, in order.

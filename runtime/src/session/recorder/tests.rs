@@ -64,7 +64,7 @@ fn call_id(n: u64) -> CallId {
 /// A session whose workspace is at `/w`, its first call begun.
 fn session() -> Entries {
     let mut entries = Entries::new(b"/w".to_vec());
-    entries.begin(CallNumber(1), call_id(1), &mut |_| None);
+    entries.begin(CallNumber(1), call_id(1));
     entries
 }
 
@@ -122,12 +122,11 @@ fn each_record_belongs_to_its_call_and_names_its_process() {
 }
 
 #[test]
-fn what_comes_before_the_call_is_named_waits_for_it() {
+fn what_is_of_no_call_that_was_begun_is_a_gap() {
     let mut entries = Entries::new(b"/w".to_vec());
-    take(&mut entries, [main(1, 1), executed(1, "/bin/sh", ""), opened(1, "/w/a", false)]);
-    assert!(records(&mut entries).is_empty());
-    entries.begin(CallNumber(1), call_id(1), &mut |_| None);
-    assert_eq!(kinds(&records(&mut entries)), ["proc.start", "proc.exec", "fs.open"]);
+    take(&mut entries, [main(1, 1), opened(1, "/w/a", false)]);
+    let gaps = entries.drain().filter(|entry| matches!(entry, Entry::Gap(1, "it is of a call that nobody started")));
+    assert_eq!(gaps.count(), 2);
 }
 
 #[test]
@@ -208,7 +207,7 @@ fn a_daemon_is_told_of_behind_the_end_of_its_call() {
     take(&mut entries, [main(1, 1), child(2, 1), ended(1, 0)]);
     entries.settle(CallNumber(1), Some(&report(1)));
     assert_eq!(kinds(&records(&mut entries)), ["proc.start", "proc.start", "proc.exit"]);
-    entries.begin(CallNumber(2), call_id(2), &mut |_| None);
+    entries.begin(CallNumber(2), call_id(2));
     take(&mut entries, [main(3, 2), opened(2, "/w/late", true), child(4, 2), ended(2, 0)]);
     let late = records(&mut entries);
     assert_eq!(kinds(&late), ["proc.start", "fs.open", "proc.start", "proc.exit"]);
@@ -293,7 +292,7 @@ fn a_secret_in_an_argument_or_a_name_does_not_reach_the_log() {
     let patterns = Arc::new(crate::secrets::scrub::Patterns::new([("key", &b"correct horse battery"[..])]));
     let mut entries = Entries::new(b"/w".to_vec());
     entries.hide(Some(patterns));
-    entries.begin(CallNumber(1), call_id(1), &mut |_| None);
+    entries.begin(CallNumber(1), call_id(1));
     take(&mut entries, [main(1, 1), executed(1, "/bin/sh", "sh\0--key=correct horse battery\0")]);
     take(&mut entries, [renamed(1, "/w/correct horse battery", "/w/b")]);
     let mode = Happened::Property { property: Property::Mode, path: bounded("/w/b"), value: Some(0o600) };

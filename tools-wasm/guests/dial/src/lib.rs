@@ -61,6 +61,7 @@ fn said(step: &Value, held: &mut Vec<TcpStream>) -> String {
 }
 
 /// With the variable that the call was given in the place of its name.
+#[expect(clippy::disallowed_methods, reason = "a guest: its environment is what it was granted")]
 fn filled(text: &str) -> String {
     text.replace("{API_KEY}", &std::env::var("API_KEY").unwrap_or_default())
 }

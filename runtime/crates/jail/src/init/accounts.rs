@@ -3,10 +3,11 @@
 
 use super::{Init, Phase};
 use crate::error::JailError;
-use crate::recorder::{Done, ProcessId, status};
+use crate::recorder::{Done, ProcessId, Processes, status};
 use crate::wire::{EXITS_MAX, ProcessExit};
 use crate::{sys, tree};
 use rustix::io::Errno;
+use std::sync::MutexGuard;
 
 /// What is known of whose a process was.
 struct Owner {
@@ -24,6 +25,11 @@ impl Init {
                 Err(errno) => return Err(JailError::os("read", "child signals", errno.raw_os_error())),
             }
         }
+    }
+
+    /// The processes, to say that some of them ended. Who is traced has nothing opened on its behalf.
+    pub(super) fn processes_that_ended(&self) -> MutexGuard<'_, Processes> {
+        if self.desk.is_some() { self.shared.processes() } else { self.shared.processes_after_opens() }
     }
 
     /// Reaps everything that has ended. `true`: there is no child left.
@@ -54,7 +60,7 @@ impl Init {
         let call = processes.call_of(process);
         drop(processes);
         let Some(reaped) = sys::reap(Some(pid), libc::WNOHANG)? else { return Ok(false) };
-        self.shared.processes_after_opens().end(process, Some(status(reaped.status)));
+        self.processes_that_ended().end(process, Some(status(reaped.status)));
         self.account(&reaped, process, Owner { call, session });
         Ok(true)
     }

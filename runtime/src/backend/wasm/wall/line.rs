@@ -158,7 +158,8 @@ impl Line {
             if self.read(buffer) {
                 return true;
             }
-            std::hint::spin_loop();
+            // Whoever else can use the processor has it first: it may be the one that is waited for.
+            std::thread::yield_now();
         }
         false
     }

@@ -383,7 +383,8 @@ fn soon(channel: &UnixDatagram, buffer: &mut Vec<u8>, look_for: Duration) -> Res
         if let Some(incoming) = channel::try_receive::<ToWorker>(channel, buffer)? {
             return Ok(Some(incoming));
         }
-        std::hint::spin_loop();
+        // Whoever else can use the processor has it first: it may be the one that is waited for.
+        std::thread::yield_now();
     }
     Ok(None)
 }
