@@ -112,16 +112,28 @@ pub(super) fn run(work: &Work, proc: &Proc) -> Result<(), JailError> {
             return Ok(());
         }
         match sys::reap(None, libc::__WALL | libc::WUNTRACED) {
-            Ok(Some(told)) => {
-                // Nobody is made meanwhile.
-                let _passing = work.shared.gate().pass();
-                tracer.hear(told);
+            Ok(Some(first)) => {
+                for told in turn(first) {
+                    // Nobody is made meanwhile.
+                    let _passing = work.shared.gate().pass();
+                    tracer.hear(told);
+                }
             }
             Ok(None) | Err(Errno::INTR) => {}
             Err(Errno::CHILD) => work.desk.is_idle(made),
             Err(errno) => return Err(JailError::os("wait for", "guests", errno.raw_os_error())),
         }
     }
+}
+
+/// Everybody who waits, before any of them goes on: the kernel names the first that it finds, and one that stops again at
+/// once would be the first each time.
+fn turn(first: Reaped) -> Vec<Reaped> {
+    let mut turn = vec![first];
+    while let Ok(Some(next)) = sys::reap(None, libc::__WALL | libc::WUNTRACED | libc::WNOHANG) {
+        turn.push(next);
+    }
+    turn
 }
 
 impl Tracer<'_> {
