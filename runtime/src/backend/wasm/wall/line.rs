@@ -158,8 +158,7 @@ impl Line {
             if self.read(buffer) {
                 return true;
             }
-            // Whoever else can use the processor has it first: it may be the one that is waited for.
-            std::thread::yield_now();
+            std::hint::spin_loop();
         }
         false
     }

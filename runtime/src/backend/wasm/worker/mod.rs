@@ -383,8 +383,7 @@ fn soon(channel: &UnixDatagram, buffer: &mut Vec<u8>, look_for: Duration) -> Res
         if let Some(incoming) = channel::try_receive::<ToWorker>(channel, buffer)? {
             return Ok(Some(incoming));
         }
-        // Whoever else can use the processor has it first: it may be the one that is waited for.
-        std::thread::yield_now();
+        std::hint::spin_loop();
     }
     Ok(None)
 }
