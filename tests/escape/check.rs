@@ -6,6 +6,7 @@ use crate::table::{Attack, Confined, Control, Prop, SHELL_RAN, Telling};
 use libtest_mimic::{Completion, Failed};
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use stockade_tests::binaries::under_test;
 use stockade_tests::people::Person;
@@ -28,6 +29,7 @@ pub(crate) fn stage(person: Person) -> Result<Scene, String> {
     let mut scene = Scene::new(person, &programs).map_err(|e| format!("stage: {e}"))?;
     let canary = format!("canary{}x", scene.fill("{root}").replace('/', "-"));
     scene.name("canary", &canary);
+    scene.name("inside_port", &port_of_its_own().to_string());
     scene.name("interface", &address_of_an_interface().unwrap_or_else(|| "no interface".to_owned()));
     // In two parts, so that a probe's own words do not hold what it looks for.
     let state = scene.fill("{state}");
@@ -36,6 +38,20 @@ pub(crate) fn stage(person: Person) -> Result<Scene, String> {
     scene.name("state_head", &head);
     scene.name("state_tail", &tail);
     Ok(scene)
+}
+
+/// A loopback port that nobody else has: no other attack of this run, no listener, and nothing to which the kernel
+/// gives ports (who knocks at one of those can meet itself, RFC 9293 section 3.5).
+fn port_of_its_own() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let mut ports = std::iter::repeat_with(|| FIRST + TAKEN.fetch_add(1, Ordering::Relaxed) % COUNT);
+    ports
+        .by_ref()
+        .take(COUNT.into())
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap_or(FIRST)
 }
 
 /// An address of this machine that is not the loopback's: asked of the routing table, no packet leaves.

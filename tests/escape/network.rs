@@ -149,15 +149,15 @@ fn families() -> Vec<Attack> {
 /// The other way: what listens inside must not be found on the host.
 fn inbound() -> Vec<Attack> {
     vec![
-        Attack::probe("63", "a_listener_inside_is_not_found_on_the_host", &["listen-everywhere", "38517"])
-            .aimed_at(&["host-visitor", "38517"])
+        Attack::probe("63", "a_listener_inside_is_not_found_on_the_host", &["listen-everywhere", "{inside_port}"])
+            .aimed_at(&["host-visitor", "{inside_port}"])
             .harmless(),
         Attack::shell(
             "63",
             "a_web_server_inside_is_not_found_on_the_host",
-            "timeout 2 /usr/bin/python3 -m http.server 38518 >/dev/null 2>&1; true",
+            "timeout 2 /usr/bin/python3 -m http.server {inside_port} >/dev/null 2>&1; true",
         )
-        .aimed_at(&["host-visitor", "38518"])
+        .aimed_at(&["host-visitor", "{inside_port}"])
         .where_possible(),
     ]
 }
