@@ -1,6 +1,7 @@
 //! A control group for one session: version 2 where a subtree is ours, version 1 where we may write to it.
-//! It never touches a group that it did not make, and never leaves one behind that it could empty.
+//! It never changes a group that it did not make, and never leaves one behind that it could empty.
 
+mod container;
 mod files;
 mod locate;
 mod room;
@@ -35,8 +36,18 @@ pub struct Group {
     cpu: Option<PathBuf>,
     freezer: Option<PathBuf>,
     counters: Counters,
-    /// What the limit of processes was set to.
+    /// What the limit of processes was set to; `None` also where it is not ours to change.
     room: Mutex<Option<u64>>,
+    maker: Maker,
+}
+
+/// Who made a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// We did.
+    Ours,
+    /// A container's engine, which bounds it and removes it.
+    Engine,
 }
 
 /// Counters that are read twice for every call: kept open, since opening a file here costs many times what reading does.
@@ -225,6 +236,7 @@ impl Group {
             freezer: None,
             counters: Counters::default(),
             room: Mutex::new(limits.pids),
+            maker: Maker::Ours,
         };
         // From here on dropping `group` removes the directory again.
         if let Some(bytes) = limits.memory_mib.map(|mib| mib.saturating_mul(BYTES_PER_MIB)) {
@@ -252,6 +264,7 @@ impl Group {
             freezer: None,
             counters: Counters::default(),
             room: Mutex::new(limits.pids),
+            maker: Maker::Ours,
         };
         let mut refusals = Vec::new();
         let below = |controller: &str, refusals: &mut Vec<String>| {
@@ -341,6 +354,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        if self.maker == Maker::Engine {
+            return;
+        }
         // Dropping cannot fail; a group that could not be emptied is swept by the next one (see `sweep`).
         let _swept_later = self.kill();
         let deadline = Instant::now() + EMPTY_WAIT;

@@ -43,6 +43,8 @@ pub enum Layer {
     Descriptors,
     /// Everything ends with the session.
     Lifetime,
+    /// An engine's container around everything else: of an image by its digest, hardened, read back.
+    Container,
     /// Bound on memory.
     MemoryLimit,
     /// Bound on processes and threads.
@@ -224,6 +226,7 @@ impl fmt::Display for Layer {
             Self::Outlet => "outlet",
             Self::Descriptors => "descriptors",
             Self::Lifetime => "lifetime",
+            Self::Container => "container",
             Self::MemoryLimit => "memory-limit",
             Self::PidsLimit => "pids-limit",
             Self::CpuLimit => "cpu-limit",

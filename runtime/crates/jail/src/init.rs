@@ -1,33 +1,36 @@
 //! The init of a session: the first process inside, which starts calls, reaps everything and ends what outlives its call.
 //! It never talks to a guest, and never runs on when the supervisor is gone.
 
-use crate::cgroup::{self, victims::Victims};
+use crate::cgroup::victims::Victims;
 use crate::channel::{Channel, protocol};
 use crate::child::{Prepared, Steps, Terminal};
 use crate::enforced::{Layer, LayerState};
-use crate::error::{ErrorKind, JailError};
-use crate::heap;
-use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
-use crate::plan::{Plan, SessionStep, Wall};
+use crate::error::JailError;
+use crate::idmap::Ids;
+use crate::plan::{Plan, Wall};
 use crate::probe;
 use crate::pty;
 use crate::recorder::{Desk, Installed, LOOK_FIRST, ProcessId, Shared};
-use crate::setup::{self, Built, Sources};
-use crate::sys::{self, Side};
+use crate::setup::{self, Built};
+use crate::sys::{self};
 use crate::tree;
 use crate::wire::{Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
+use crate::{container, heap};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod accounts;
 mod answers;
+mod begin;
 mod entrance;
+mod keeper;
 
 use answers::{make_socket, refuse, report, tell};
+pub(crate) use begin::take_control;
+use begin::{Next, set_up};
 use entrance::Entrance;
 
 /// `argv[0]` of a process that is to be an init.
@@ -37,15 +40,6 @@ const NOT_AN_INIT: i32 = 125;
 /// How often a tree that does not die at once is looked at again.
 const SWEEP: Duration = Duration::from_millis(5);
 
-/// All namespaces of a session but the net namespace (see `netns`). In one clone: each comes up inside the new user
-/// namespace.
-const NAMESPACES: i32 = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
-
 /// Becomes the init of a session if this process was started as one; else returns. Must come first in `main`, before
 /// any thread is started.
 pub fn run_as_init_if_asked() {
@@ -53,6 +47,9 @@ pub fn run_as_init_if_asked() {
     let name = arguments.next();
     if name.as_ref().is_some_and(|name| name == NAME) {
         sys::exit_now(helper());
+    }
+    if name.as_ref().is_some_and(|name| name == container::PROGRAM) {
+        sys::exit_now(keeper::run());
     }
     if name.is_some_and(|name| name == probe::helper::NAME) {
         sys::exit_now(probe::helper::run(arguments.next().as_deref()));
@@ -64,7 +61,7 @@ fn helper() -> i32 {
     heap::keep_one_heap();
     let Ok(control) = take_control(c"stockade-init") else { return NOT_AN_INIT };
     match set_up(&control) {
-        Ok(Next::Helper) => 0,
+        Ok(Next::Helper | Next::Keeper(_)) => 0,
         Ok(Next::Init(init)) => match init.serve(&control) {
             Ok(()) => 0,
             Err(_) => NOT_AN_INIT,
@@ -72,93 +69,6 @@ fn helper() -> i32 {
         // Where even this cannot be said, the supervisor sees the channel close.
         Err(error) => i32::from(control.send(&Message::Failed(error), &[]).is_err()) + 1,
     }
-}
-
-/// Moves the control channel away from descriptor 0 and closes everything else that was inherited. 0, 1 and 2 are
-/// `/dev/null` afterwards, so that no descriptor of ours ever has one of these numbers.
-pub(crate) fn take_control(name: &CStr) -> Result<Channel, Errno> {
-    sys::close_range(3, 0)?;
-    let inherited = std::io::stdin();
-    let control = rustix::io::fcntl_dupfd_cloexec(&inherited, 3)?;
-    let null = std::io::stdout();
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    sys::default_signals();
-    rustix::thread::set_name(name)?;
-    Ok(Channel::new(control))
-}
-
-/// What this process is after the set-up.
-enum Next {
-    /// The helper, which forked the init and has nothing left to do.
-    Helper,
-    /// The init.
-    Init(Box<Init>),
-}
-
-fn set_up(control: &Channel) -> Result<Next, JailError> {
-    let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the plan"))?;
-    let Message::Setup(json) = received.message else { return Err(protocol("a message before the plan")) };
-    let plan: Plan = serde_json::from_slice(&json).map_err(|_| protocol("a plan that does not parse"))?;
-    // Set-up makes what the plan says; calls begin with the caller's mask, yet nothing is everybody's to write unasked.
-    let callers = rustix::process::umask(rustix::fs::Mode::empty());
-    let ids = plan.session.iter().find_map(|step| {
-        if let SessionStep::Namespaces { guest_uid, guest_gid } = step { Some((*guest_uid, *guest_gid)) } else { None }
-    });
-    let next = match (plan.wall, ids) {
-        (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?),
-        (Wall::Landlock, None) => {
-            enter_groups(control)?;
-            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-                .map_err(|errno| JailError::os("adopt", "orphans", errno.raw_os_error()))?;
-            let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
-            control.send(&Message::Forked(pid), &[])?;
-            let victims = Victims::of_this_process();
-            let built = setup::carry_out(&plan, None, Sources::default())?;
-            Init::new(control, &plan, None, built, victims).map(|init| Next::Init(Box::new(init)))
-        }
-        (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
-            Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
-        }
-    };
-    rustix::process::umask(callers | rustix::fs::Mode::WOTH);
-    next
-}
-
-fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailError> {
-    let early = match ids.starter {
-        Starter::Root => Some(Sources::open(plan, &ids)?),
-        Starter::Ordinary => None,
-    };
-    enter_groups(control)?;
-    ids.irrevocably_take()?;
-    // The init becomes the supervisor's child (CLONE_PARENT), which can so wait for it; this helper then ends.
-    // SAFETY: this process was executed a moment ago and has one thread; the flags are without CLONE_VM.
-    let side = unsafe { sys::fork(NAMESPACES | libc::CLONE_PARENT) }.map_err(|errno| {
-        JailError::os("make", "namespaces", errno.raw_os_error())
-            .kind(ErrorKind::NamespacesRefused)
-            .hint(USER_NAMESPACE_HINT)
-    })?;
-    if let Side::Parent(pid) = side {
-        control.send(&Message::Forked(pid.unsigned_abs()), &[])?;
-        idmap::reap_all();
-        return Ok(Next::Helper);
-    }
-    ids.write_maps()?;
-    let sources = match early {
-        Some(sources) => sources,
-        None => Sources::open(plan, &ids)?,
-    };
-    let victims = Victims::of_this_process();
-    let built = setup::carry_out(plan, Some(&ids), sources)?;
-    Init::new(control, plan, Some(&ids), built, victims).map(|init| Next::Init(Box::new(init)))
-}
-
-/// Waits for the word to go on, and joins the session's groups, where it has any to join by itself.
-fn enter_groups(control: &Channel) -> Result<(), JailError> {
-    let received = control.receive()?.ok_or_else(|| protocol("a channel closed before the word to go on"))?;
-    let Message::Enter = received.message else { return Err(protocol("a message instead of the word to go on")) };
-    received.descriptors.into_iter().try_for_each(cgroup::enter)
 }
 
 /// A running call.

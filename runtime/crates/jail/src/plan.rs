@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+mod container;
 mod display;
 mod outlet;
 mod path_text;
 
+pub use container::{Container, Shown};
 pub use outlet::{Content, Cover, OUTLET_SOCKETS_MAX, OutletSocket};
 
 /// Everything that will be done for one session, in order: by the supervisor, by the init of the session, and by
@@ -26,6 +28,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The session's limits.
+    pub fn limits(&self) -> Limits {
+        let limits = |step: &HostStep| if let HostStep::Limits(limits) = step { Some(*limits) } else { None };
+        self.host.iter().find_map(limits).unwrap_or_default()
+    }
+
     /// What is recorded.
     pub fn record(&self) -> Record {
         let step = |step: &SessionStep| if let SessionStep::Recorder(record) = step { Some(*record) } else { None };
@@ -47,6 +55,8 @@ pub enum Wall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostStep {
+    /// Have an engine start a container, in which the session's steps are then carried out.
+    Container(Container),
     /// Bound the session with a control group where there is one, else with the watcher.
     Limits(Limits),
 }

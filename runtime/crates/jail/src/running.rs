@@ -3,7 +3,7 @@
 
 use crate::channel::{Channel, protocol};
 use crate::error::{ErrorKind, Fault, JailError};
-use crate::plan::{CallStep, HostStep, Limits, Plan, Rlimit};
+use crate::plan::{CallStep, Limits, Plan, Rlimit};
 use crate::pty;
 use crate::recorder::{CallNumber, ProcessId};
 use crate::sandbox::{Handle, Stdio, lost, wait_readable};
@@ -82,7 +82,7 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let limits = plan.host.iter().map(|HostStep::Limits(limits)| *limits).next().unwrap_or_default();
+        let limits = plan.limits();
         let file_bytes = plan.call.iter().find_map(|step| match step {
             CallStep::Rlimit { resource: Rlimit::FileSize, value } => Some(*value),
             CallStep::Rlimit { .. } | CallStep::OwnSession | CallStep::CloseDescriptors | CallStep::Seccomp { .. } => {
@@ -346,6 +346,8 @@ impl Running {
             None => self.without_report(hits),
             Some(
                 Message::Setup(_)
+                | Message::Look(_)
+                | Message::Seen(_)
                 | Message::Enter
                 | Message::Spawn(_)
                 | Message::Socket(_)

@@ -3,13 +3,14 @@
 
 use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
-use crate::enforced::Enforced;
+use crate::container::Inside;
+use crate::enforced::{Enforced, LayerState};
 use crate::error::{ErrorKind, Fault, JailError};
 use crate::plan::{Limits, Plan, SessionStep, Wall};
 use crate::recorder::{CallNumber, Events, Handed};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
 use crate::watch::{LimitHit, Scope, Watch};
-use crate::wire::{self, Message, Ready, SpawnRequest};
+use crate::wire::{self, Message, SpawnRequest};
 use crate::worker::{Flock, Task};
 use crate::{spawner::Helper, wire::DESCRIPTORS_USUAL_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -19,12 +20,14 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 mod inside;
+mod starting;
+
+use starting::{Parent, Starting};
 
 const _: () = assert!(4 < DESCRIPTORS_USUAL_MAX, "a channel and three streams come with a call, and a memfd");
 
@@ -154,21 +157,61 @@ impl Sandbox {
     /// As [`Sandbox::start`].
     pub fn start_in(helper: Helper, plan: &Plan, options: &Options) -> Result<Self, JailError> {
         let deadline = Instant::now() + options.start_limit;
-        let bounds = Bounds::of(plan);
-        let limits = bounds.limits;
+        let limits = Bounds::of(plan).limits;
         let (control, helper) = helper.wait()?;
-        let mut starting = Starting::new(helper, plan.wall);
+        let id = helper.id();
+        let starting = Starting::new(Parent::Helper(helper), plan.wall);
         control.send(&Message::Setup(plan.whole_bytes()), &[])?;
         // While the helper comes up and opens what the plan names; it makes no init before it is told to.
         let ours = plan.record().threads_of_the_init();
         let counted = Limits { pids: limits.pids.map(|guests| guests.saturating_add(ours)), ..limits };
-        let (group, mut layers) = Group::create(&counted, &options.name);
+        let (group, layers) = Group::create(&counted, &options.name);
         let group = group.map(Arc::new);
-        let tasks = group.as_ref().map_or(Ok(Vec::new()), |group| group.admit(starting.helper.id()))?;
+        let tasks = group.as_ref().map_or(Ok(Vec::new()), |group| group.admit(id))?;
         match control.send(&Message::Enter, &tasks.iter().map(OwnedFd::as_fd).collect::<Vec<_>>()) {
             // A helper that ended has said why, and that is what is heard next.
             Ok(()) | Err(_) => drop(tasks),
         }
+        Self::begin(control, starting, plan, group, layers, deadline)
+    }
+
+    /// Carries out the plan's session steps in a container that waits for them, which an engine bounds. `outer` is what
+    /// that engine enforces.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`].
+    pub fn start_inside(
+        inside: Inside,
+        plan: &Plan,
+        options: &Options,
+        outer: Vec<LayerState>,
+    ) -> Result<Self, JailError> {
+        let deadline = Instant::now() + options.start_limit;
+        let Inside { control, first, first_process, owner } = inside;
+        let starting = Starting::new(Parent::Container(first), plan.wall);
+        control.send(&Message::Setup(plan.whole_bytes()), &[])?;
+        let (group, layers) = Group::of_container(first_process, &Bounds::of(plan).limits);
+        match control.send(&Message::Enter, &[]) {
+            // As above.
+            Ok(()) | Err(_) => {}
+        }
+        let layers = outer.into_iter().chain(layers).collect();
+        let mut sandbox = Self::begin(control, starting, plan, group.map(Arc::new), layers, deadline)?;
+        sandbox.owner = owner;
+        Ok(sandbox)
+    }
+
+    /// What follows once the init may be made.
+    fn begin(
+        control: Channel,
+        mut starting: Starting,
+        plan: &Plan,
+        group: Option<Arc<Group>>,
+        mut layers: Vec<LayerState>,
+        deadline: Instant,
+    ) -> Result<Self, JailError> {
+        let bounds = Bounds::of(plan);
+        let limits = bounds.limits;
         let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope =
@@ -320,110 +363,6 @@ fn private(plan: &Plan) -> Vec<PathBuf> {
         matches!(step, SessionStep::Dev { .. }).then(|| "/dev/shm".into())
     };
     plan.session.iter().filter_map(path).collect()
-}
-
-/// A sandbox that is being started; dropped before it is ready, it kills and reaps what there is of it.
-struct Starting {
-    helper: Child,
-    init: Option<Handle>,
-    init_pid: Option<u32>,
-    report: Option<(Ready, Vec<OwnedFd>)>,
-    wall: Wall,
-    outcome: Outcome,
-}
-
-/// Whether the started init has another owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Pending,
-    Started,
-}
-
-impl Starting {
-    fn new(helper: Child, wall: Wall) -> Self {
-        Self { helper, init: None, init_pid: None, report: None, wall, outcome: Outcome::Pending }
-    }
-
-    /// Waits for the init's id. Its report can come before, and is kept.
-    fn until_forked(&mut self, control: &Channel, deadline: Instant) -> Result<u32, JailError> {
-        loop {
-            if let Some(pid) = self.init_pid {
-                return Ok(pid);
-            }
-            self.next_message(control, deadline)?;
-        }
-    }
-
-    /// Waits for the init's report, and the sockets of the outlet that come with it.
-    fn until_ready(&mut self, control: &Channel, deadline: Instant) -> Result<(Ready, Vec<OwnedFd>), JailError> {
-        loop {
-            if let Some(report) = self.report.take() {
-                return Ok(report);
-            }
-            self.next_message(control, deadline)?;
-        }
-    }
-
-    fn next_message(&mut self, control: &Channel, deadline: Instant) -> Result<(), JailError> {
-        wait_readable(control.as_fd(), Some(deadline))?;
-        let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
-        match received.message {
-            Message::Forked(pid) if self.init_pid.is_none() => {
-                self.init = Some(Handle { init: open_handle(pid)?, flock: Mutex::default() });
-                self.init_pid = Some(pid);
-                Ok(())
-            }
-            Message::Ready(report) if self.report.is_none() => {
-                self.report = Some((report, received.descriptors));
-                Ok(())
-            }
-            Message::Failed(error) => Err(error),
-            Message::Setup(_)
-            | Message::Enter
-            | Message::Spawn(_)
-            | Message::Socket(_)
-            | Message::Enquire
-            | Message::Insides(_)
-            | Message::Task(_)
-            | Message::Confined(_)
-            | Message::Made
-            | Message::InMemory(_)
-            | Message::Signal(_)
-            | Message::Kill
-            | Message::Forked(_)
-            | Message::Ready(_)
-            | Message::Started(_)
-            | Message::Refused(..)
-            | Message::Ended(_) => Err(protocol("a message out of turn from the init")),
-        }
-    }
-
-    /// The started init. The helper, where it is another process, has ended or is about to.
-    fn finish(mut self) -> Result<Handle, JailError> {
-        if self.wall == Wall::Namespaces {
-            self.helper.wait().map_err(|error| JailError::io("wait for", "the helper", &error))?;
-        }
-        let init = self.init.take().ok_or_else(|| lost("it never said who it is"))?;
-        self.outcome = Outcome::Started;
-        Ok(init)
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        if self.outcome == Outcome::Started {
-            return;
-        }
-        if let (Some(init), Wall::Namespaces) = (&self.init, self.wall) {
-            init.kill();
-            reap(&init.init);
-        }
-        // Without namespaces the helper is the init. Killing it takes its children too: it has none before it is ready.
-        match self.helper.kill().and_then(|()| self.helper.wait()) {
-            // Ended by itself, which is what was wanted.
-            Ok(_) | Err(_) => {}
-        }
-    }
 }
 
 pub(crate) fn open_handle(pid: u32) -> Result<OwnedFd, JailError> {

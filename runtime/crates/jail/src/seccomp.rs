@@ -11,6 +11,7 @@
 //! the program for them (seccomp_cache_prepare in Linux ≥ 5.11).
 
 mod arguments;
+mod engine;
 #[cfg(test)]
 mod interpreter;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use sha2::{Digest, Sha256};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use table::{Case, Condition, Entry, Half, Verdict};
 
+pub use engine::{engine_profile, engine_profile_sha256};
 pub(crate) use recorded::{REMOVEXATTRAT, SETXATTRAT, WRITING, name, number_of as number};
 pub(crate) use table::Answer;
 pub use traced::of_guests as compile_traced;

@@ -4,13 +4,18 @@
 use crate::bytes::Reader;
 use crate::enforced::LayerState;
 use crate::error::{ErrorKind, JailError};
+use crate::look::Seen;
 use crate::plan::OUTLET_SOCKETS_MAX;
 use crate::recorder::{CallNumber, Grade, ProcessId};
 use crate::worker::{Insides, Task};
 use serde::{Deserialize, Serialize};
 
+mod codec;
+
+use codec::Writer;
+
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
@@ -154,6 +159,10 @@ pub enum Family {
 pub enum Message {
     /// Supervisor to helper: the plan, as JSON.
     Setup(Vec<u8>),
+    /// Supervisor to helper, before the plan: what is at this path?
+    Look(Vec<u8>),
+    /// Helper to supervisor: this is.
+    Seen(Seen),
     /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along.
     Enter,
     /// Supervisor to init: start a call.
@@ -171,7 +180,8 @@ pub enum Message {
     Signal(i32),
     /// Supervisor to init, on a call's channel: end the call's whole tree.
     Kill,
-    /// Helper to supervisor: the init's process id, in the supervisor's namespace.
+    /// Helper to supervisor: the init's process id, in the helper's pid namespace. Where that is a container's, the init's
+    /// handle comes along.
     Forked(u32),
     /// Init to supervisor: ready.
     Ready(Ready),
@@ -212,6 +222,8 @@ mod kind {
     pub(super) const INSIDES: u8 = 16;
     pub(super) const TASK: u8 = 17;
     pub(super) const CONFINED: u8 = 18;
+    pub(super) const LOOK: u8 = 19;
+    pub(super) const SEEN: u8 = 20;
 }
 
 const STAGES: [Stage; 9] = [
@@ -232,6 +244,8 @@ impl Message {
         match self {
             Self::Ready(_) | Self::Task(_) | Self::Insides(_) => DESCRIPTORS_MAX,
             Self::Setup(_)
+            | Self::Look(_)
+            | Self::Seen(_)
             | Self::Enter
             | Self::Spawn(_)
             | Self::Socket(_)
@@ -285,6 +299,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let mut out = Writer(vec![VERSION]);
     match message {
         Message::Setup(json) => out.byte(kind::SETUP).blob(json),
+        Message::Look(path) => out.byte(kind::LOOK).blob(path),
+        Message::Seen(seen) => out.byte(kind::SEEN).seen(seen),
         Message::Enter => out.byte(kind::ENTER),
         Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
         Message::Socket(family) => out.byte(kind::SOCKET).byte(family.number()),
@@ -321,6 +337,8 @@ fn parse(bytes: &[u8]) -> Option<Message> {
     }
     let message = match input.byte()? {
         kind::SETUP => Message::Setup(input.blob()?.to_vec()),
+        kind::LOOK => Message::Look(input.string()?),
+        kind::SEEN => Message::Seen(input.seen()?),
         kind::ENTER => Message::Enter,
         kind::SPAWN => Message::Spawn(input.spawn()?),
         kind::SOCKET => Message::Socket(Family::from_number(input.byte()?)?),
@@ -341,139 +359,6 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         _ => return None,
     };
     input.0.is_empty().then_some(message)
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn byte(&mut self, value: u8) -> &mut Self {
-        self.0.push(value);
-        self
-    }
-
-    fn u16(&mut self, value: u16) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn u32(&mut self, value: u32) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn i32(&mut self, value: i32) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn u64(&mut self, value: u64) -> &mut Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn length(&mut self, value: usize) -> &mut Self {
-        self.u32(u32::try_from(value).expect("what we send is far below 4 GiB"))
-    }
-
-    fn blob(&mut self, bytes: &[u8]) -> &mut Self {
-        self.length(bytes.len()).0.extend_from_slice(bytes);
-        self
-    }
-
-    fn json<T: Serialize>(&mut self, value: &T) -> &mut Self {
-        self.blob(&serde_json::to_vec(value).expect("plain data serialises to memory"))
-    }
-
-    fn strings(&mut self, list: &[Vec<u8>]) -> &mut Self {
-        self.length(list.len());
-        list.iter().for_each(|string| {
-            self.blob(string);
-        });
-        self
-    }
-
-    fn spawn(&mut self, request: &SpawnRequest) -> &mut Self {
-        match request.streams {
-            Streams::Descriptors => self.byte(0),
-            Streams::Terminal { rows, columns } => self.byte(1).u16(rows).u16(columns),
-        };
-        self.u64(request.number.0).strings(&request.argv).strings(&request.env).blob(&request.cwd)
-    }
-
-    fn exit(&mut self, exit: &ProcessExit) -> &mut Self {
-        let (how, value) = match exit.status {
-            Status::Exited(code) => (0, i32::from(code)),
-            Status::Signalled(signal) => (1, signal),
-        };
-        self.u64(exit.process.0).u32(exit.pid).byte(how).i32(value).u64(exit.cpu_us).u64(exit.max_rss_kib)
-    }
-
-    fn end(&mut self, end: &CallEnd) -> &mut Self {
-        self.exit(&end.main).u64(end.wall_us).u64(end.cpu_us).u64(end.max_rss_kib).u64(end.exits_unlisted);
-        self.length(end.exits.len());
-        end.exits.iter().for_each(|exit| {
-            self.exit(exit);
-        });
-        self
-    }
-}
-
-impl<'a> Reader<'a> {
-    fn length(&mut self) -> Option<usize> {
-        usize::try_from(self.u32()?).ok()
-    }
-
-    fn blob(&mut self) -> Option<&'a [u8]> {
-        let length = self.length()?;
-        self.take(length)
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
-        serde_json::from_slice(self.blob()?).ok()
-    }
-
-    /// A string that execve(2) and chdir(2) can take.
-    fn string(&mut self) -> Option<Vec<u8>> {
-        let bytes = self.blob()?;
-        (!bytes.contains(&0)).then(|| bytes.to_vec())
-    }
-
-    fn strings(&mut self) -> Option<Vec<Vec<u8>>> {
-        let count = self.length().filter(|count| *count <= STRINGS_MAX)?;
-        (0..count).map(|_| self.string()).collect()
-    }
-
-    fn spawn(&mut self) -> Option<SpawnRequest> {
-        let streams = match self.byte()? {
-            0 => Streams::Descriptors,
-            1 => Streams::Terminal { rows: self.u16()?, columns: self.u16()? },
-            _ => return None,
-        };
-        let number = CallNumber(self.u64()?);
-        let argv = self.strings().filter(|argv| !argv.is_empty())?;
-        Some(SpawnRequest { number, streams, argv, env: self.strings()?, cwd: self.string()? })
-    }
-
-    fn exit(&mut self) -> Option<ProcessExit> {
-        let process = ProcessId(self.u64()?);
-        let pid = self.u32()?;
-        let how = self.byte()?;
-        let value = self.i32()?;
-        let status = match how {
-            0 => Status::Exited(u8::try_from(value).ok()?),
-            1 => Status::Signalled(Some(value).filter(|signal| (1..=64).contains(signal))?),
-            _ => return None,
-        };
-        Some(ProcessExit { process, pid, status, cpu_us: self.u64()?, max_rss_kib: self.u64()? })
-    }
-
-    fn end(&mut self) -> Option<CallEnd> {
-        let main = self.exit()?;
-        let (wall_us, cpu_us, max_rss_kib, exits_unlisted) = (self.u64()?, self.u64()?, self.u64()?, self.u64()?);
-        let count = self.length().filter(|count| *count <= EXITS_MAX)?;
-        let exits = (0..count).map(|_| self.exit()).collect::<Option<_>>()?;
-        Some(CallEnd { main, wall_us, cpu_us, max_rss_kib, exits, exits_unlisted })
-    }
 }
 
 #[cfg(test)]

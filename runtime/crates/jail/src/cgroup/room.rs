@@ -2,7 +2,7 @@
 //! It never takes away what a guest holds: a lower limit ends nobody, it only refuses more.
 
 use super::files::{self, join};
-use super::{Group, Version};
+use super::{Group, Maker, Version};
 use crate::error::JailError;
 use std::fs::File;
 use std::io::Write as _;
@@ -17,9 +17,11 @@ impl Group {
     /// passes, which waits for an RCU grace period: 2 to 10 ms. A thread that moves itself needs none of it, since Linux
     /// 5.17; version 2 takes the lock all the same, as it moves whole processes only.
     pub(crate) fn admit(&self, helper: u32) -> Result<Vec<OwnedFd>, JailError> {
-        match self.version {
-            Version::Two => self.add(helper).map(|()| Vec::new()),
-            Version::One => self.directories().map(open_tasks).collect(),
+        match (self.maker, self.version) {
+            // A worker stays outside of a container's group, bounded by its own limits: the engine's is not ours to divide.
+            (Maker::Engine, _) => Ok(Vec::new()),
+            (Maker::Ours, Version::Two) => self.add(helper).map(|()| Vec::new()),
+            (Maker::Ours, Version::One) => self.directories().map(open_tasks).collect(),
         }
     }
 

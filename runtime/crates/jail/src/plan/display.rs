@@ -49,6 +49,7 @@ fn phase<S: fmt::Display>(f: &mut fmt::Formatter<'_>, heading: &str, steps: &[S]
 impl fmt::Display for HostStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Container(container) => write!(f, "{container}"),
             Self::Limits(limits) => write!(f, "limits: {limits}"),
         }
     }

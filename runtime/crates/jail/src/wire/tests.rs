@@ -16,6 +16,12 @@ fn samples() -> Vec<Message> {
     vec![
         Message::Setup(b"{}".to_vec()),
         Message::Enter,
+        Message::Look(b"/usr".to_vec()),
+        Message::Seen(Seen::Missing),
+        Message::Seen(Seen::Directory),
+        Message::Seen(Seen::File),
+        Message::Seen(Seen::Link { text: "usr/lib".into(), resolved: None }),
+        Message::Seen(Seen::Link { text: "usr/lib".into(), resolved: Some("/usr/lib".into()) }),
         Message::Spawn(SpawnRequest {
             number: CallNumber(3),
             streams: Streams::Terminal { rows: 24, columns: 80 },

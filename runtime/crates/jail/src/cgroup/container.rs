@@ -1,0 +1,81 @@
+//! The control group of a container: made and bounded by its engine, read here.
+//! It never changes anything in it.
+
+use super::files::{self, read};
+use super::locate::{self, Own};
+use super::{BYTES_PER_MIB, Counters, Group, Maker, Version, join, sampled};
+use crate::container::PROCESSES_OF_OURS_MAX;
+use crate::enforced::{Layer, LayerState};
+use crate::plan::Limits;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+impl Group {
+    /// The group that a container's first process is in, and how it holds these limits: as the kernel has them, whatever the
+    /// engine was asked for.
+    pub(crate) fn of_container(first_process: u32, limits: &Limits) -> (Option<Self>, Vec<LayerState>) {
+        match groups_of(first_process) {
+            Ok(own) => {
+                let group = Self::found(&own);
+                let layers = group.bounded(limits);
+                (Some(group), layers)
+            }
+            Err(why) => (None, sampled(limits, &format!("the container's control group cannot be read ({why})"))),
+        }
+    }
+
+    fn found(own: &Own) -> Self {
+        let of = |controller: &str| own.controllers.get(controller).map(|place| place.directory.clone());
+        let unified = own.unified.as_ref().map(|place| place.directory.clone());
+        // Where controllers are mounted one by one, the unified hierarchy counts nothing.
+        let (version, memory, pids, cpu) = match (of("memory"), of("pids"), unified) {
+            (None, None, Some(unified)) => (Version::Two, Some(unified.clone()), Some(unified.clone()), Some(unified)),
+            (memory, pids, _) => (Version::One, memory, pids, of("cpuacct")),
+        };
+        let counters = Counters::default();
+        let (freezer, room, maker) = (None, Mutex::new(None), Maker::Engine);
+        let mut group = Self { version, memory, pids, cpu, freezer, counters, room, maker };
+        group.open_counters();
+        // What cannot be read is not held, as far as we can tell.
+        group.memory = group.memory.take().filter(|_| group.counters.memory.is_some());
+        group.pids = group.pids.take().filter(|_| group.counters.pids.is_some());
+        group
+    }
+
+    /// The limits that are set, and whether the group has them.
+    fn bounded(&self, limits: &Limits) -> Vec<LayerState> {
+        let memory_file = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        };
+        let bytes = limits.memory_mib.map(|mib| mib.saturating_mul(BYTES_PER_MIB));
+        let memory = bytes.map(|bytes| held(Layer::MemoryLimit, self.memory.as_ref(), memory_file, bytes));
+        // The container's first process and our threads are counted along.
+        let pids = limits.pids.map(|pids| {
+            held(Layer::PidsLimit, self.pids.as_ref(), "pids.max", pids.saturating_add(PROCESSES_OF_OURS_MAX))
+        });
+        let cpu = limits.cpu_s.map(|_| match &self.counters.cpu {
+            Some(_) => LayerState::active(Layer::CpuLimit).detail("counted by the kernel, compared by the watcher"),
+            None => LayerState::degraded(Layer::CpuLimit, "the engine's group does not count it: sampled"),
+        });
+        [memory, pids, cpu].into_iter().flatten().collect()
+    }
+}
+
+fn held(layer: Layer, directory: Option<&PathBuf>, file: &str, limit: u64) -> LayerState {
+    let found = directory.and_then(|directory| files::count(&join(directory, file)));
+    match found {
+        Some(found) if found <= limit => {
+            LayerState::active(layer).detail(format!("the engine's control group: {file} is {found}"))
+        }
+        Some(found) => {
+            LayerState::degraded(layer, format!("the engine's control group has {file} {found}, not {limit}"))
+        }
+        None => LayerState::degraded(layer, format!("the engine's control group has no {file} that can be read")),
+    }
+}
+
+fn groups_of(process: u32) -> Result<Own, String> {
+    let text = |path: &str| read(Path::new(path)).map_err(|error| format!("{path}: {}", error.kind()));
+    Ok(locate::own(&text("/proc/self/mountinfo")?, &text(&format!("/proc/{process}/cgroup"))?))
+}
