@@ -206,6 +206,7 @@ fn options(scratch: &Path, name: &str) -> Result<Options> {
         user: User { uid: environment.uid, gid: environment.gid, name: "bench".to_owned() },
         variables: std::collections::BTreeMap::new(),
         rule_files: Vec::new(),
+        engine: None,
         via: "bench",
     })
 }

@@ -47,7 +47,7 @@ const PROFILES: &[Case] = &[
         code: 125,
         lines: &[
             "error: there is no profile \"nosuch\"",
-            "hint: built-in profiles are base, shell, git, rust-dev, node-dev, python-dev, review-only, ci, locked",
+            "hint: built-in profiles are base, shell, git, rust-dev, node-dev, python-dev, review-only, ci, container, locked",
         ],
     },
     Case {
@@ -66,7 +66,7 @@ const PROFILES: &[Case] = &[
         code: 125,
         lines: &[
             "error: profile \"{root}/own.toml\", line 4: unknown key \"colour\" in profile",
-            "hint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, ask, deny, protect, hold, limits, secret, tool",
+            "hint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, backend, image, runtime, grant, ask, deny, protect, hold, limits, secret, tool",
             "error: profile \"{root}/own.toml\", line 6: unknown key \"walls_s\" in limits",
             "hint: did you mean \"wall_s\"?",
         ],
@@ -356,8 +356,78 @@ const COMMANDS: &[Case] = &[
     },
 ];
 
+const WALLS: &[Case] = &[
+    Case {
+        name: "a_container_without_an_image",
+        arrange: nothing,
+        options: &["-p", "container"],
+        command: RAN,
+        code: 125,
+        lines: &[
+            "error: profile \"container.toml\", line 10: backend = \"container\" has no image",
+            "hint: --image NAME, or image = \"…\" in a profile",
+        ],
+    },
+    Case {
+        name: "a_container_that_nobody_named_an_image_for",
+        arrange: nothing,
+        options: &["--backend", "container"],
+        command: RAN,
+        code: 125,
+        lines: &["error: the container wall has no image", "hint: --image NAME, or image = \"…\" in a profile"],
+    },
+    Case {
+        name: "an_image_that_is_no_name",
+        arrange: nothing,
+        options: &["--image", "Debian"],
+        command: RAN,
+        code: 125,
+        lines: &[
+            "error: name of the image \"Debian\" has an upper-case letter",
+            "hint: names of images are in lower case; a tag may have upper case",
+        ],
+    },
+    Case {
+        name: "an_image_for_processes",
+        arrange: nothing,
+        options: &["--image", "debian:13", "--backend", "process"],
+        command: RAN,
+        code: 125,
+        lines: &[
+            "error: image belongs to the container wall, and the backend is \"process\"",
+            "hint: choose the backend \"container\", or name no image",
+        ],
+    },
+    Case {
+        name: "an_engine_for_processes",
+        arrange: nothing,
+        options: &["--engine", "podman"],
+        command: RAN,
+        code: 125,
+        lines: &[
+            "error: --engine \"podman\" is for containers, and the backend is \"process\"",
+            "hint: name an image: --image NAME, or a profile with backend = \"container\"",
+        ],
+    },
+    Case {
+        name: "an_image_that_a_project_chooses",
+        arrange: |stage| {
+            Ok(stage.scene.file("{ws}/stockade.toml", "profile = 1\nbackend = \"container\"\nimage = \"evil\"\n")?)
+        },
+        options: &[],
+        command: RAN,
+        code: 125,
+        lines: &[
+            "error: profile \"stockade.toml\", line 2: \"backend\" could widen the profile, a project cannot",
+            "hint: choose the wall with stockade run --backend …",
+            "error: profile \"stockade.toml\", line 3: \"image\" could widen the profile, a project cannot",
+            "hint: choose the image with stockade run --image …",
+        ],
+    },
+];
+
 pub(crate) fn stories() -> Vec<Story> {
-    let cases = [PROFILES, PLACES, COMMANDS].into_iter().flatten();
+    let cases = [PROFILES, PLACES, COMMANDS, WALLS].into_iter().flatten();
     let cases = cases
         .map(|case| Story::new(format!("refused::{}_is_not_passed_over", case.name), move |stage| tell(stage, case)));
     let others = [Story::new("refused::the_whole_host_is_not_a_workspace", |stage| {

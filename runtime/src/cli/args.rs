@@ -112,6 +112,46 @@ pub struct Confinement {
     /// How the workspace is given to the command.
     #[arg(short, long, value_enum, default_value_t = Mode::Review)]
     pub mode: Mode,
+    /// Which wall, where the profile's is not meant.
+    #[command(flatten)]
+    pub wall: WallArgs,
+}
+
+/// Which wall confines, over what the profile says.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WallArgs {
+    /// What confines: processes of this machine, or the same inside a container [default: the profile's].
+    #[arg(long, value_enum, value_name = "WALL")]
+    pub backend: Option<Backend>,
+    /// Image of the container: a name with tag or digest, or an id. Implies --backend container.
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
+    /// OCI runtime of the container, by the name that the engine has for it: runc, crun, runsc, kata…
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
+    /// Container engine: docker, podman, or its socket as unix:///PATH [default: the one that is there].
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+}
+
+/// What confines a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Processes of this machine, which see what is granted of its files.
+    Process,
+    /// A container, whose processes see what is granted of an image's files.
+    Container,
+}
+
+impl Backend {
+    /// As written in a profile.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Container => "container",
+        }
+    }
 }
 
 /// Arguments of `run`.

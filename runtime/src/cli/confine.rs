@@ -2,9 +2,9 @@
 //! It never starts anything.
 
 use crate::cli::Context;
-use crate::cli::args::{Confinement, Mode};
+use crate::cli::args::{Confinement, Mode, WallArgs};
 use crate::config::environment::Environment;
-use crate::config::profiles::{self, Sources};
+use crate::config::profiles::{self, Sources, WallWords};
 use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal};
@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use stockade_audit::record::SessionId;
 use stockade_jail::Helper;
+use stockade_policy::Backend;
 
 /// A session's options, and the texts of its profile.
 #[derive(Debug)]
@@ -72,8 +73,9 @@ pub(super) fn confined(
     let environment = &context.environment;
     let (log, layer, state) = (state.log(&id), state.layer(&id), state.root().to_owned());
     let workspace = workspace(args.workspace.as_deref())?;
-    let sources = Sources::gather(&args.profile, environment)?.in_workspace(&workspace)?;
+    let sources = Sources::gather(&args.profile, environment)?.in_workspace(&workspace)?.behind(words(&args.wall));
     let profile = profiles::placed(&sources.profile()?, &workspace, environment)?;
+    refuse_idle_engine(args.wall.engine.as_deref(), profile.backend())?;
     let bytes = |text: &std::ffi::OsString| text.as_bytes().to_vec();
     let options = Options {
         id,
@@ -83,9 +85,27 @@ pub(super) fn confined(
         user: user(environment),
         variables: environment.all().map(|(name, value)| (bytes(name), bytes(value))).collect(),
         rule_files: rule_files(&args.profile, &workspace),
+        engine: args.wall.engine.clone(),
         via,
     };
     Ok(Confined { options, sources })
+}
+
+/// What the command line says of the wall, to be kept with the profile's texts.
+fn words(args: &WallArgs) -> WallWords {
+    let backend = args.backend.map(|backend| backend.as_str().to_owned());
+    WallWords { backend, image: args.image.clone(), runtime: args.runtime.clone() }
+}
+
+/// Whoever names an engine expects a container; that there would be none must not come as a surprise.
+fn refuse_idle_engine(engine: Option<&str>, backend: &Backend) -> Result<()> {
+    match (engine, backend) {
+        (Some(engine), Backend::Process) => {
+            Err(Error::operator(format!("--engine \"{engine}\" is for containers, and the backend is \"process\""))
+                .hint("name an image: --image NAME, or a profile with backend = \"container\""))
+        }
+        (None, Backend::Process) | (_, Backend::Container(_)) => Ok(()),
+    }
 }
 
 /// The workspace, canonical.

@@ -4,7 +4,7 @@
 use crate::backend::wasm::command::Entry;
 use crate::backend::wasm::component::packed;
 use crate::backend::wasm::{CallGrant, Component, Files};
-use crate::cli::args::{Confinement, Mode, ToolCommand, ToolPlace};
+use crate::cli::args::{Backend, Confinement, Mode, ToolCommand, ToolPlace, WallArgs};
 use crate::cli::confine::{Confined, confined};
 use crate::cli::style::{Tone, visible};
 use crate::cli::{Context, print, print_json, tell};
@@ -49,8 +49,13 @@ struct Place {
 impl Place {
     fn of(place: &ToolPlace, context: &Context) -> Result<Self> {
         let state = State::open(&context.environment)?;
-        let confinement =
-            Confinement { profile: place.profile.clone(), workspace: place.workspace.clone(), mode: Mode::Review };
+        let confinement = Confinement {
+            profile: place.profile.clone(),
+            workspace: place.workspace.clone(),
+            mode: Mode::Review,
+            // What a tool asks for and is given is the same behind either wall, and no image need be named for it.
+            wall: WallArgs { backend: Some(Backend::Process), ..WallArgs::default() },
+        };
         let Confined { options, .. } = confined(&confinement, journal::new_session_id()?, &state, "cli", context)?;
         let registry = Registry::new(&options.paths.state, &options.paths.workspace, options.user.uid);
         let host = options.variables.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));

@@ -84,6 +84,8 @@ fn plan(name: &str, wall: Wall) -> String {
         workspace: AbsolutePath::parse(b"/home/user/project").expect("it is absolute"),
         variables: &variables,
     };
+    // An image's files are not on the picture: of a profile for containers, this is what it means without one.
+    let joined = joined.behind(&stockade_policy::WallChoice::Process).expect("it needs no image");
     let profile = joined.expand(&facts).expect("every path can be placed");
     let limits = grants::limits(profile.limits());
     let built = build(&grants::granted(&profile), limits, &site(wall), &Picture::parse(MACHINE));
@@ -124,6 +126,7 @@ golden! {
     review_only_does_what_it_did "review-only" Namespaces;
     ci_does_what_it_did "ci" Namespaces;
     locked_does_what_it_did "locked" Namespaces;
+    container_on_the_process_wall_does_what_it_did "container" Namespaces;
     shell_without_namespaces_does_what_it_did "shell" Landlock;
 }
 

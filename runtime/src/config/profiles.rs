@@ -11,11 +11,11 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use stockade_policy::{
     AbsolutePath, Diagnostics, ExpandedProfile, HostFacts, PROFILE_BYTES_MAX, Profile, ProfileFile, ProfileName,
-    SOURCES_MAX,
+    SOURCES_MAX, WallChoice,
 };
 
 /// The built-in profiles: name and text.
-pub const BUILT_IN: [(&str, &str); 9] = [
+pub const BUILT_IN: [(&str, &str); 10] = [
     ("base", include_str!("../../../sandbox-profiles/base.toml")),
     ("shell", include_str!("../../../sandbox-profiles/shell.toml")),
     ("git", include_str!("../../../sandbox-profiles/git.toml")),
@@ -24,6 +24,7 @@ pub const BUILT_IN: [(&str, &str); 9] = [
     ("python-dev", include_str!("../../../sandbox-profiles/python-dev.toml")),
     ("review-only", include_str!("../../../sandbox-profiles/review-only.toml")),
     ("ci", include_str!("../../../sandbox-profiles/ci.toml")),
+    ("container", include_str!("../../../sandbox-profiles/container.toml")),
     ("locked", include_str!("../../../sandbox-profiles/locked.toml")),
 ];
 
@@ -43,6 +44,30 @@ pub struct Sources {
     named: BTreeMap<String, Source>,
     /// The project's own file.
     project: Option<String>,
+    /// What the operator said of the wall, beside naming the profile.
+    #[serde(default, skip_serializing_if = "WallWords::are_none")]
+    wall: WallWords,
+}
+
+/// A command line's words about the wall.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WallWords {
+    /// Which wall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Image of a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// OCI runtime of a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+}
+
+impl WallWords {
+    fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One profile's text.
@@ -74,7 +99,13 @@ impl Sources {
                 named.insert(name.to_string(), source);
             }
         }
-        Ok(Self { first, named, project: None })
+        Ok(Self { first, named, project: None, wall: WallWords::default() })
+    }
+
+    /// The same, behind the wall that the operator named on the command line.
+    #[must_use]
+    pub fn behind(self, wall: WallWords) -> Self {
+        Self { wall, ..self }
     }
 
     /// The same, tightened by the project's own file when the workspace has one.
@@ -92,16 +123,24 @@ impl Sources {
         Ok(self)
     }
 
-    /// Joins the texts to a profile.
+    /// Joins the texts to a profile. The operator's words about the wall come last: no file can take them back.
     ///
     /// # Errors
-    /// Operator: mistakes in the texts, or a project's file that would widen the profile.
+    /// Operator: mistakes in the texts or words, or a project's file that would widen the profile.
     pub fn profile(&self) -> Result<Profile> {
         let mut lookup = |name: &ProfileName| self.named.get(name.as_str()).map(Source::parse_diagnosed).transpose();
         let profile = stockade_policy::resolve(&self.first.parse()?, &mut lookup)?;
-        let Some(project) = &self.project else { return Ok(profile) };
-        let project = stockade_policy::parse_project(PROJECT_FILE, project.as_bytes())?;
-        Ok(stockade_policy::tighten(&profile, &project)?)
+        let profile = match &self.project {
+            Some(project) => {
+                let project = stockade_policy::parse_project(PROJECT_FILE, project.as_bytes())?;
+                stockade_policy::tighten(&profile, &project)?
+            }
+            None => profile,
+        };
+        let WallWords { backend, image, runtime } = &self.wall;
+        let chosen = WallChoice::parse(backend.as_deref(), image.as_deref(), runtime.as_deref());
+        let behind = chosen.and_then(|choice| profile.behind(&choice));
+        behind.map_err(|flaw| Error::operator(flaw.what).hint(flaw.hint))
     }
 
     /// Keeps the texts in a session's directory.

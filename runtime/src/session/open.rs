@@ -1,6 +1,7 @@
 //! Opens a session: a layer for the workspace, a plan, a sandbox that carries it out, and the log that says so.
 //! It never opens one whose enforcement is below the profile's floor.
 
+use crate::backend;
 use crate::backend::process::grants::{self, ClosedPlace};
 use crate::backend::process::host::{Host as _, Seen, ThisHost};
 use crate::backend::process::layout::{Granted, Grants, Screens};
@@ -46,6 +47,8 @@ pub struct Options {
     pub variables: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Files of the workspace that say what is allowed: the profile itself.
     pub rule_files: Vec<PathBuf>,
+    /// The container engine that was named: `docker`, `podman`, or its socket.
+    pub engine: Option<String>,
     /// The wire that calls come over, as the log names it.
     pub via: &'static str,
 }
@@ -99,6 +102,7 @@ pub struct Prepared {
 /// Operator: something that the profile grants is not there, cannot be enforced, or the workspace cannot be used.
 /// Host: the layer cannot be made.
 pub fn prepare(options: &Options, wall: Wall, method: Method) -> Result<Prepared> {
+    backend::refuse_unbuilt(options.profile.backend())?;
     let blueprint = Blueprint::of(&options.profile)?;
     prepare_with(options, wall, method, blueprint.as_ref(), None)
 }
@@ -162,6 +166,7 @@ impl Session {
     /// # Errors
     /// As [`prepare`]; Host: the machine cannot enforce what the profile's floor asks for, or the log cannot be written.
     pub fn open(options: Options, helper: Helper, draft: impl FnOnce() -> Result<Draft>) -> Result<Self> {
+        backend::refuse_unbuilt(options.profile.backend())?;
         let blueprint = Blueprint::of(&options.profile)?;
         let secrets = Secrets::load(&options)?;
         let (prepared, mut wall) = start(&options, helper, blueprint.as_ref(), secrets.as_ref())?;

@@ -4,6 +4,7 @@
 //! The form is text: a first line with its version, then one line per statement, sorted bytewise. A line is a kind and
 //! fields `name=value`, separated by tabs; in values `\`, tab, line feed and carriage return are escaped with `\`.
 
+use crate::backend::Asked;
 use crate::component::ComponentRule;
 use crate::guard::Guard;
 use crate::path::RulePath;
@@ -75,6 +76,7 @@ impl<P: RulePath> Profile<P> {
         lines.push(Line::of("durability").with("durability", self.durability.as_str()));
         lines.push(Line::of("record").with("record", self.recording.as_str()));
         lines.push(Line::of("record_floor").with("record_floor", self.record_floor.as_str()));
+        lines.extend(wall(&self.wall));
         lines.sort();
         let mut out = VERSION.as_bytes().to_vec();
         for line in lines {
@@ -83,6 +85,16 @@ impl<P: RulePath> Profile<P> {
         }
         out
     }
+}
+
+/// What a profile says of its wall. Of the process wall nothing: that is what a profile means that does not speak of it.
+fn wall(wall: &Asked) -> Option<Line> {
+    let line = match wall {
+        Asked::Process => return None,
+        Asked::Container { .. } | Asked::Unnamed { .. } => Line::of("backend").with("backend", wall.name().as_str()),
+    };
+    let line = line.with_all("image", wall.image().map(|image| image.value.as_str()));
+    Some(line.with_all("runtime", wall.runtime().map(|runtime| runtime.value.as_str())))
 }
 
 fn said(line: Line, id: &crate::name::RuleId, reason: &str) -> Line {

@@ -1,6 +1,7 @@
 //! What changes between two profiles, and in which direction.
 //! It never weighs rules against each other: a grant that another one already covers still counts as wider.
 
+use crate::backend::Asked;
 use crate::canonical;
 use crate::diagnostic::Printable;
 use crate::limits::Limit;
@@ -20,7 +21,7 @@ pub enum Direction {
     Wider,
     /// Less is allowed.
     Tighter,
-    /// The same is allowed, for another reason.
+    /// The same is allowed, for another reason; or neither more nor less, of something else.
     Changed,
 }
 
@@ -89,6 +90,7 @@ pub fn diff<P: RulePath>(before: &Profile<P>, after: &Profile<P>) -> Vec<Differe
     stricter("durability", before.durability, after.durability, &mut out);
     stricter("record", before.recording, after.recording, &mut out);
     stricter("record_floor", before.record_floor, after.record_floor, &mut out);
+    walls(&before.wall, &after.wall, &mut out);
     out.sort_by_key(|difference| difference.direction);
     out
 }
@@ -97,6 +99,19 @@ pub fn diff<P: RulePath>(before: &Profile<P>, after: &Profile<P>) -> Vec<Differe
 fn stricter<T: Ord + fmt::Display>(key: &str, before: T, after: T, out: &mut Vec<Difference>) {
     let shown = |value: &T| Some(format!("{key} = \"{value}\""));
     ordered(before.cmp(&after), shown(&before), shown(&after), None, out);
+}
+
+/// Of two backends the container allows less; of two images, or runtimes, none does.
+fn walls(before: &Asked, after: &Asked, out: &mut Vec<Difference>) {
+    let backend = |wall: &Asked| Some(format!("backend = \"{}\"", wall.name().as_str()));
+    ordered(before.name().cmp(&after.name()), backend(before), backend(after), None, out);
+    let image = |wall: &Asked| wall.image().map(|image| format!("image = \"{}\"", image.value));
+    let runtime = |wall: &Asked| wall.runtime().map(|runtime| format!("runtime = \"{}\"", runtime.value));
+    for (before, after) in [(image(before), image(after)), (runtime(before), runtime(after))] {
+        if before != after {
+            out.push(Difference { direction: Direction::Changed, before, after, rule: None });
+        }
+    }
 }
 
 /// `order` is `Greater` when the new value allows more.

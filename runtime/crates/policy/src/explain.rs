@@ -88,6 +88,10 @@ impl<P: RulePath> Profile<P> {
             let from = rule.zip(source).map(|(rule, source)| (source.file.to_string(), rule.line()));
             lines.push(ExplainedLine { from, rule: rule.cloned(), ..plain(format!("{limit} = {value}")) });
         }
+        for (what, reason, line) in crate::backend::said(&self.wall) {
+            let from = line.map(|line| (line.file.to_string(), line.rule.line()));
+            lines.push(ExplainedLine { what, reason: reason.into(), from, rule: line.map(|line| line.rule.clone()) });
+        }
         lines.push(plain(format!("floor = \"{}\"", self.floor)));
         lines.push(plain(format!("durability = \"{}\"", self.durability)));
         lines.push(plain(format!("record = \"{}\"", self.recording)));

@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod backend;
 mod call;
 mod canonical;
 mod component;
@@ -23,6 +24,7 @@ mod explain;
 mod glob;
 mod guard;
 mod host;
+mod image;
 mod json;
 mod judge;
 mod limits;
@@ -35,6 +37,7 @@ mod resolve;
 mod rule;
 mod rule_text;
 
+pub use backend::{Backend, Container, WallChoice};
 pub use call::{
     ARGV_WORDS_MAX, Action, Argument, COMMAND_BYTES_MAX, Call, Command, ENV_MAX, GuestPath, Stdin, Terminal,
     WORD_BYTES_MAX, Word, arguments_json,
@@ -47,6 +50,7 @@ pub use explain::{ExplainedLine, Explanation, Section};
 pub use glob::{ArgvGlob, PathGlob, WordGlob};
 pub use guard::{Guard, Treatment, WorkspacePattern};
 pub use host::{HOST_BYTES_MAX, Host, HostName, HostPattern};
+pub use image::{IMAGE_BYTES_MAX, ImageReference, Pin, RuntimeName};
 pub use judge::{
     Answer, Approval, Approver, Ask, Asking, Decision, Denial, Door, Grounds, PRIVATE_TMP, Permit, Refusal,
 };

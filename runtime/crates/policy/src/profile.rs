@@ -1,6 +1,7 @@
 //! The profile: what resolving leaves, and what a wall reads. On one machine it is an `ExpandedProfile`.
 //! It never changes once made; only `resolve` and `tighten` make one, and only the latter from a project's file.
 
+use crate::backend::{Asked, Backend, WallChoice};
 use crate::component::ComponentRule;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::guard::{Guard, Treatment, treatment, treatment_as_leaf};
@@ -24,6 +25,7 @@ pub struct Profile<P = WrittenPath> {
     pub(crate) durability: Durability,
     pub(crate) recording: Recording,
     pub(crate) record_floor: RecordFloor,
+    pub(crate) wall: Asked,
     pub(crate) grants: Vec<Rule<Grant<P>>>,
     pub(crate) restrictions: Vec<Rule<Restriction<P>>>,
     pub(crate) secrets: Vec<Rule<Secret>>,
@@ -271,7 +273,8 @@ impl Profile<WrittenPath> {
     /// The profile on the machine of `facts`.
     ///
     /// # Errors
-    /// A path that cannot be placed there: a variable that holds no absolute path, or one that comes out as `/`.
+    /// A path that cannot be placed there: a variable that holds no absolute path, or one that comes out as `/`. A container
+    /// of which nobody has said which image it has.
     pub fn expand(&self, facts: &HostFacts<'_>) -> Result<ExpandedProfile, Diagnostics> {
         let mut findings = Findings::default();
         let grants = place_all(&self.grants, &mut findings, |grant| place_grant(grant, facts));
@@ -286,6 +289,7 @@ impl Profile<WrittenPath> {
             durability: self.durability,
             recording: self.recording,
             record_floor: self.record_floor,
+            wall: self.wall.clone(),
             grants,
             restrictions,
             secrets: self.secrets.clone(),
@@ -295,7 +299,17 @@ impl Profile<WrittenPath> {
             protect: self.protect.clone(),
             hold: self.hold.clone(),
         };
-        findings.finish(Some(ExpandedProfile { profile, home: facts.home.clone(), workspace: facts.workspace.clone() }))
+        let backend = self.wall.complete(&mut findings);
+        let (home, workspace) = (facts.home.clone(), facts.workspace.clone());
+        findings.finish(backend.map(|backend| ExpandedProfile { profile, backend, home, workspace }))
+    }
+
+    /// The profile behind the wall that somebody who starts a session chose. A project's own file has no such choice.
+    ///
+    /// # Errors
+    /// A container that no image is named for, here or in the profile.
+    pub fn behind(&self, choice: &WallChoice) -> Result<Self, Flaw> {
+        Ok(Self { wall: self.wall.choose(choice)?, ..self.clone() })
     }
 }
 
@@ -348,6 +362,8 @@ fn place_matter(matter: &Matter<WrittenPath>, facts: &HostFacts<'_>) -> Result<M
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpandedProfile {
     pub(crate) profile: Profile<AbsolutePath>,
+    /// What the profile's wall came to; made of it, and only by `expand`.
+    backend: Backend,
     pub(crate) home: AbsolutePath,
     pub(crate) workspace: AbsolutePath,
 }
@@ -356,6 +372,11 @@ impl ExpandedProfile {
     /// The profile, its paths absolute.
     pub const fn profile(&self) -> &Profile<AbsolutePath> {
         &self.profile
+    }
+
+    /// What its sessions run behind.
+    pub const fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// Home directory of the user who starts the session.

@@ -1,6 +1,7 @@
 //! Joins a profile with what it extends, and with a project's own file.
 //! It never looks for a file (the caller's lookup does), and no order of files makes the result weaker.
 
+use crate::backend::Walls;
 use crate::component::ComponentRule;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::guard::Guard;
@@ -22,7 +23,8 @@ pub const EXTENDS_DEPTH_MAX: usize = 8;
 pub const SOURCES_MAX: usize = 64;
 
 /// Joins `file` with the profiles it names. Grants, restrictions and guards add up; of two limits, floors,
-/// durabilities or recordings the stricter holds. `lookup` finds a profile by name: `Ok(None)` when there is none.
+/// durabilities, recordings or backends the stricter holds; a file's own image and runtime hold against those of what it
+/// extends. `lookup` finds a profile by name: `Ok(None)` when there is none.
 ///
 /// # Errors
 /// Unknown profiles, cycles, what `lookup` reports, and what only shows when files are joined.
@@ -33,8 +35,9 @@ pub fn resolve(
     let mut joiner =
         Joiner { lookup, path: Vec::new(), seen: Vec::new(), joined: Joined::default(), findings: Findings::default() };
     joiner.visit(file, Take::All);
-    let Joiner { joined, mut findings, .. } = joiner;
+    let Joiner { mut joined, mut findings, .. } = joiner;
     check_names(&joined, &mut findings);
+    let wall = core::mem::take(&mut joined.walls).asked(&file.name, &mut findings);
     let record_floor = joined.record_floor.as_ref().map_or(RecordFloor::OutcomeOnly, |(_, at)| at.value);
     let recording = joined.recording.unwrap_or(Recording::Changes);
     if let Some((file, at)) = &joined.record_floor {
@@ -49,6 +52,7 @@ pub fn resolve(
         durability: joined.durability.unwrap_or(Durability::Group),
         recording,
         record_floor,
+        wall,
         grants: joined.grants,
         restrictions: joined.restrictions,
         secrets: joined.secrets,
@@ -77,6 +81,7 @@ struct Joined {
     recording: Option<Recording>,
     /// With the file that demands it.
     record_floor: Option<(Arc<str>, At<RecordFloor>)>,
+    walls: Walls,
     grants: Vec<Rule<Grant<WrittenPath>>>,
     restrictions: Vec<Rule<Restriction<WrittenPath>>>,
     secrets: Vec<Rule<Secret>>,
@@ -118,6 +123,7 @@ impl Joiner<'_> {
         }
         if take == Take::All {
             self.joined.take_grants(file);
+            self.joined.walls.take(file, &mut self.findings);
         }
         self.seen.retain(|(name, _)| *name != file.name);
         self.seen.push((file.name.clone(), take));

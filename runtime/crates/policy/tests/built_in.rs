@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use stockade_policy::{
     AbsolutePath, Access, Action, Answer, Call, Command, ExpandedProfile, Files, Floor, GuestPath, HostFacts, Limit,
-    Profile, ProfileName, ToolName, Treatment, parse, resolve,
+    Profile, ProfileName, ToolName, Treatment, WallChoice, parse, resolve,
 };
 
-const NAMES: [&str; 9] = ["base", "shell", "rust-dev", "node-dev", "python-dev", "git", "review-only", "ci", "locked"];
+const NAMES: [&str; 10] =
+    ["base", "shell", "rust-dev", "node-dev", "python-dev", "git", "review-only", "ci", "container", "locked"];
 
 fn text(name: &str) -> Option<Vec<u8>> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../sandbox-profiles");
@@ -42,7 +43,13 @@ fn at_home(name: &str) -> ExpandedProfile {
         workspace: AbsolutePath::parse(b"/home/ada/work").expect("a clean path"),
         variables: &variables,
     };
-    load(name).expand(&facts).unwrap_or_else(|all| panic!("\n{all}"))
+    // `container` has no image of its own.
+    let wall = match load(name).expand(&facts) {
+        Ok(expanded) => return expanded,
+        Err(_) => WallChoice::parse(None, Some("debian:13"), None).expect("an image"),
+    };
+    let named = load(name).behind(&wall).expect("an image is named");
+    named.expand(&facts).unwrap_or_else(|all| panic!("\n{all}"))
 }
 
 #[track_caller]
@@ -141,7 +148,7 @@ fn each_profile_is_useful_as_it_is() {
         check(name, run(&["/bin/sh", "-c", "true"]), "allowed");
         check(name, read("src/main.rs"), "allowed");
     }
-    for name in ["shell", "git", "rust-dev", "node-dev", "python-dev", "ci"] {
+    for name in ["shell", "git", "rust-dev", "node-dev", "python-dev", "ci", "container"] {
         check(name, write("src/main.rs"), "allowed");
         check(name, run(&["./configure"]), "allowed");
     }

@@ -145,7 +145,7 @@ fn bytes_that_are_no_text() {
     );
     check(
         "\"a\\u001b[31m\" = 1\n",
-        "error: profile \"web.toml\", line 3: unknown key \"a\\u{1b}[31m\" in profile\nhint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, grant, ask, deny, protect, hold, limits, secret, tool",
+        "error: profile \"web.toml\", line 3: unknown key \"a\\u{1b}[31m\" in profile\nhint: known keys: profile, name, description, extends, guard, floor, durability, record, record_floor, backend, image, runtime, grant, ask, deny, protect, hold, limits, secret, tool",
     );
     check_whole(
         &vec![b'#'; PROFILE_BYTES_MAX + 1],

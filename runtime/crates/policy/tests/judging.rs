@@ -381,7 +381,7 @@ fn an_explanation_names_reason_file_and_line() {
     let text = profile(&format!("protect = [\"/x\"]\n{WORK}[limits]\npids = 5\n")).explain().to_string();
     assert_eq!(
         text,
-        "profile p\n\nmay read and write\n  write .  [p.toml:8]\n      work\n\nmay read and execute\n  exec /usr  [p.toml:5]\n      programs\n\nprotected files of the workspace\n  /x  [p.toml:3]\n\nlimits\n  pids = 5  [p.toml:12]\n  floor = \"full\"\n  durability = \"group\"\n  record = \"changes\"\n  record_floor = \"outcome-only\"\n"
+        "profile p\n\nmay read and write\n  write .  [p.toml:8]\n      work\n\nmay read and execute\n  exec /usr  [p.toml:5]\n      programs\n\nprotected files of the workspace\n  /x  [p.toml:3]\n\nlimits\n  pids = 5  [p.toml:12]\n  backend = \"process\"\n  floor = \"full\"\n  durability = \"group\"\n  record = \"changes\"\n  record_floor = \"outcome-only\"\n"
     );
 }
 

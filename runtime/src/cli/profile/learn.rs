@@ -4,7 +4,7 @@
 use super::observed::Observed;
 use super::propose::{Facts, Title, propose};
 use crate::backend::process::{Input, Io, Ran, Sink};
-use crate::cli::args::{Confinement, LearnArgs, Mode};
+use crate::cli::args::{Backend, Confinement, LearnArgs, Mode, WallArgs};
 use crate::cli::confine::{Started, start};
 use crate::cli::terminal::Signals;
 use crate::cli::{Context, print, tell};
@@ -39,8 +39,13 @@ pub(super) fn learn(args: &LearnArgs, context: &Context) -> Result<u8> {
     let state = State::open(&context.environment)?;
     let mut signals = Signals::block()?;
     let wide = Wide::write(&state, args.from.as_deref())?;
-    let confinement =
-        Confinement { profile: wide.0.display().to_string(), workspace: args.workspace.clone(), mode: Mode::Discard };
+    let confinement = Confinement {
+        profile: wide.0.display().to_string(),
+        workspace: args.workspace.clone(),
+        mode: Mode::Discard,
+        // What is learned is what a program needs of this machine's files.
+        wall: WallArgs { backend: Some(Backend::Process), ..WallArgs::default() },
+    };
     let Started { mut session, id, log } = start(&confinement, "cli", context)?;
     let workspace = args.workspace.as_deref().unwrap_or_else(|| Path::new("."));
     let workspace = workspace.canonicalize().map_err(|e| Error::io("find", workspace, &e))?;

@@ -7,10 +7,12 @@ mod net;
 mod place;
 mod rules;
 
+use crate::backend::{BackendName, WallWords};
 use crate::component::ComponentRule;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::document::{self, Entry, Item, Node};
 use crate::guard::{Guard, WorkspacePattern};
+use crate::image::{ImageReference, RuntimeName};
 use crate::limits::{Durability, Floor, LIMIT_MAX, Limit, RecordFloor, Recording};
 use crate::name::{Flaw, ProfileName, RuleId, TEXT_BYTES_MAX, plain};
 use crate::path::WrittenPath;
@@ -46,6 +48,7 @@ pub struct ProfileFile {
     pub(crate) durability: Option<Durability>,
     pub(crate) recording: Option<Recording>,
     pub(crate) record_floor: Option<At<RecordFloor>>,
+    pub(crate) wall: WallWords,
     pub(crate) grants: Vec<Rule<Grant<WrittenPath>>>,
     pub(crate) secrets: Vec<Rule<Secret>>,
     pub(crate) components: Vec<Rule<ComponentRule>>,
@@ -128,6 +131,7 @@ fn read_profile(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
     let durability = durability(&mut fields).map(|at| at.value);
     let recording = recording(&mut fields).map(|at| at.value);
     let record_floor = record_floor(&mut fields);
+    let wall = wall(&mut fields);
     let mut scribe = Scribe { file: file.into(), source, on_line: BTreeMap::new(), rules: 0 };
     let grants = rules::grants(&mut fields, &mut scribe);
     let tightening = tightening(&mut fields, &mut scribe);
@@ -145,6 +149,7 @@ fn read_profile(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
         durability,
         recording,
         record_floor,
+        wall,
         grants,
         secrets,
         components,
@@ -162,6 +167,9 @@ fn read_project(file: &str, bytes: &[u8], findings: &mut Findings) -> Option<Pro
         ("tool", "components belong into the profile of the person who starts the session"),
         ("extends", "choose the profile with stockade run --profile …"),
         ("guard", "copy the patterns into protect and hold"),
+        ("backend", "choose the wall with stockade run --backend …"),
+        ("image", "choose the image with stockade run --image …"),
+        ("runtime", "choose the runtime with stockade run --runtime …"),
     ] {
         if let Some(entry) = fields.take(key) {
             fields.note(entry.line, format!("\"{key}\" could widen the profile, a project cannot"), hint);
@@ -266,6 +274,24 @@ fn recording(fields: &mut Fields<'_>) -> Option<At<Recording>> {
 fn record_floor(fields: &mut Fields<'_>) -> Option<At<RecordFloor>> {
     let values = [RecordFloor::Performed, RecordFloor::Observed, RecordFloor::Traced, RecordFloor::OutcomeOnly];
     one_of(fields, "record_floor", &values, RecordFloor::as_str)
+}
+
+fn wall(fields: &mut Fields<'_>) -> WallWords {
+    let backend = one_of(fields, "backend", &BackendName::ALL, BackendName::as_str);
+    let image = placed(fields, "image", ImageReference::parse);
+    let runtime = placed(fields, "runtime", RuntimeName::parse);
+    let words = WallWords { backend, image, runtime };
+    if let Some((line, flaw)) = words.contradiction() {
+        fields.note(line, flaw.what, flaw.hint);
+    }
+    words
+}
+
+/// A string, read by `parse`, with its line.
+fn placed<T>(fields: &mut Fields<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, Flaw>) -> Option<At<T>> {
+    let text = fields.text(key)?;
+    let value = fields.check(text.line, parse(&text.text))?;
+    Some(At { line: text.line, value })
 }
 
 fn tightening(fields: &mut Fields<'_>, scribe: &mut Scribe) -> Tightening {
