@@ -226,5 +226,6 @@ fn opening(options: &Options) -> SessionOpen {
         mode: log::Mode::Review,
         durability: log::Durability::Group,
         recorder: None,
+        container: None,
     }
 }

@@ -83,6 +83,56 @@ fn the_otlp_export_parses_as_the_protocol_and_its_spans_fit_together() {
 }
 
 #[test]
+fn a_container_is_in_every_export_by_the_names_that_its_schema_has() {
+    let state = State::contained(End::Closed);
+    let [image_id, digest] = ["5e", "6f"].map(|byte| format!("sha256:{}", byte.repeat(32)));
+    let ocsf = state.answer(&["log", "export", "last", "--ocsf"]);
+    let events = ocsf.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let mut processes = 0;
+    for event in events {
+        let container = event.pointer("/device/container").or_else(|| event.pointer("/process/container"));
+        if event["class_uid"] != 2004 {
+            let container = container.unwrap_or_else(|| panic!("no container: {event}"));
+            assert_eq!(container["uid"], "4d".repeat(32));
+            assert_eq!(container["runtime"], "runsc");
+            assert_eq!(container["image"]["uid"], image_id.as_str());
+            assert_eq!(container["image"]["name"], "ghcr.io:443/acme/build");
+            assert_eq!(container["image"]["tag"], "1.2");
+        }
+        processes += usize::from(event.pointer("/process/container").is_some());
+    }
+    assert!(processes > 10, "each process is in it");
+    if let Some(said) = validated("ocsf", &ocsf, &state) {
+        assert!(said.contains("of OCSF 1.8.0 are valid"), "{said}");
+    }
+    let otlp = state.answer(&["log", "export", "last", "--otlp"]);
+    for (key, value) in [
+        ("container.id", format!(r#"{{"stringValue":"{}"}}"#, "4d".repeat(32))),
+        ("container.runtime.name", r#"{"stringValue":"docker"}"#.to_owned()),
+        ("container.runtime.version", r#"{"stringValue":"28.2.2"}"#.to_owned()),
+        ("container.image.id", format!(r#"{{"stringValue":"{image_id}"}}"#)),
+        ("container.image.name", r#"{"stringValue":"ghcr.io:443/acme/build"}"#.to_owned()),
+        ("container.image.tags", r#"{"arrayValue":{"values":[{"stringValue":"1.2"}]}}"#.to_owned()),
+        (
+            "container.image.repo_digests",
+            format!(r#"{{"arrayValue":{{"values":[{{"stringValue":"ghcr.io:443/acme/build@{digest}"}}]}}}}"#),
+        ),
+    ] {
+        let attribute = format!(r#"{{"key":"{key}","value":{value}}}"#);
+        assert!(otlp.lines().all(|line| line.contains(&attribute)), "{key}");
+    }
+    if let Some(said) = validated("otlp", &otlp, &state) {
+        assert!(said.contains("26 spans"), "{said}");
+    }
+    let page = state.answer(&["log", "report", "last"]);
+    for words in
+        ["container wall", "docker 28.2.2 (rootless, interface 1.50), runtime runsc, user 1000:100", &digest, &image_id]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[test]
 fn an_export_of_a_session_that_was_not_closed_is_whole_up_to_its_end() {
     let state = State::new(End::Interrupted);
     for format in ["--jsonl", "--ocsf", "--otlp"] {

@@ -60,8 +60,22 @@ impl State {
         })
     }
 
+    /// The same session, inside a container.
+    pub(crate) fn contained(end: End) -> Self {
+        Self::behind(&contained, end, &|log| {
+            build(log);
+            download(log);
+            refused(log);
+            edited(log);
+        })
+    }
+
     /// A session whose records are the caller's.
     pub(crate) fn with(end: End, fill: &dyn Fn(&SessionLog)) -> Self {
+        Self::behind(&opening, end, fill)
+    }
+
+    fn behind(opening: &dyn Fn(&SessionId) -> SessionOpen, end: End, fill: &dyn Fn(&SessionLog)) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("reading-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -150,7 +164,26 @@ fn opening(sid: &SessionId) -> SessionOpen {
             scope: RecorderScope::Changes,
             why: String::new(),
         }),
+        container: None,
     }
+}
+
+fn contained(sid: &SessionId) -> SessionOpen {
+    let container = Container {
+        engine: "docker".into(),
+        engine_v: "28.2.2".into(),
+        api: "1.50".into(),
+        rights: EngineRights::Rootless,
+        runtime: "runsc".into(),
+        id: ContainerId(Digest([0x4d; 32])),
+        image: "ghcr.io:443/acme/build:1.2".into(),
+        image_id: Digest([0x5e; 32]),
+        repo_digest: Some(format!("ghcr.io:443/acme/build@sha256:{}", Digest([0x6f; 32]))),
+        uid: 1000,
+        gid: 100,
+        spec_h: Digest([0x70; 32]),
+    };
+    SessionOpen { wall: "container".into(), container: Some(container), ..opening(sid) }
 }
 
 /// Writes the records of one call.

@@ -306,7 +306,8 @@ def anew(place, origin):
 def vectors(document):
     """What section 12 says, against our own writing and reading of it; the words of what differs."""
     text = document.read_text().partition("\n## 12.")[2]
-    keys, records, sealed, openings, first = (block.split("\n") for block in re.findall(r"```\n(.*?)\n```", text, re.S))
+    blocks = (block.split("\n") for block in re.findall(r"```\n(.*?)\n```", text, re.S))
+    keys, records, contained, sealed, openings, first = blocks
     raws, hashes, seeds = [r.encode() for r in records[::2]], records[1::2], (forge.LEDGER_SEED, forge.SESSION_SEED)
     merkle, bad = forge.tree(raws), []
     root, note = bytes.fromhex(sealed[0]), ("\n".join(sealed[2:]) + "\n").encode()
@@ -314,6 +315,8 @@ def vectors(document):
     for name, good in {
         "vkeys": keys == [forge.vkey(name, seed) for name, seed in zip((forge.LEDGER, forge.SESSION), seeds)],
         "leaves": [parse_leaf(raw)["n"] for raw in raws] == list(range(7)),
+        "container": parse_leaf(contained[0].encode())["o"]["wall"] == "container",
+        "its hash": forge.tree([contained[0].encode()]).rows[0][0].hex() == contained[1],
         "hashes": [node.hex() for node in merkle.rows[0]] == hashes,
         "root": merkle.root(7) == root,
         "checkpoint": note == forge.note(forge.SESSION, forge.SESSION_SEED, 7, root),

@@ -121,10 +121,12 @@ def close(records, lost=0, **changed):
     return {"cause": "exit", "status": 0, "counts": {k: kinds.count(k) for k in sorted(set(kinds))}, "lost": lost, **changed}
 
 
-def write_state(state, records, after=(), course=None, closing=None, edit=None, ends=None, split=None, v=1, recorder=None):
+def write_state(state, records, after=(), course=None, closing=None, edit=None, ends=None, split=None, v=1, recorder=None,
+                opening=None):
     """`records` are (kind, o, tc), or (kind, o, tc, ev), between open and close; `edit` changes the leaves before they are
-    hashed; `ends` is the leaf for the close, `course` the leaves of the ledger behind its open, from (size, root)."""
-    leaves = [("session.open", {**OPEN, **({"recorder": recorder} if recorder else {})}, None), *records]
+    hashed; `ends` is the leaf for the close, `opening` what its open has beside or instead, `course` the leaves of the ledger
+    behind its open, from (size, root)."""
+    leaves = [("session.open", {**OPEN, **({"recorder": recorder} if recorder else {}), **(opening or {})}, None), *records]
     if closing is not False:
         leaves.append(("session.close", closing or close(records), None))
     made = [leaf(n, *one) for n, one in enumerate(leaves)]

@@ -185,6 +185,10 @@ TYPES = {
     "lines": is_object("add:num del:num"),
     "change": is_change, "bits": number(0o10000),
     "recorder": is_object("grade:grade scope:scope why?:text"), "grade": one_of("notify+addfd notify trace outcome-only"),
+    "container": is_object("engine:word engine_v:word api:word rights:rights runtime:word id:hex image:image image_id:hex"
+                           " repo_digest?:repo uid:num32 gid:num32 spec_h:hex"),
+    "word": matches("[!-~]{1,128}"), "rights": one_of("rootful rootless"), "image": matches("[!-~]{1,512}"),
+    "repo": lambda v: matches("[!-?A-~]+@sha256:[0-9a-f]{64}")(v) and len(v) <= 512,
     "scope": one_of("changes all-opens off"), "times": number(2**64, 2), "cut1": number(2, 1), "cut2": number(3, 1), "cut4": number(5, 1),
     "inode": lambda v: type(v) is list and len(v) == 2 and all(map(NUM, v)),
     "args": lambda v: type(v) is list and len(v) <= 3 and all(map(NUM, v)), "absent": one_of("absent"),
@@ -197,7 +201,7 @@ TYPES = {
 }
 KINDS = {
     "session.open": "sid:sid tool:str kernel:str wall:str grade:str layers:[layer] profile:str profile_h:hex plan_h:hex"
-                    " filter_h?:hex mode:mode durability:durability recorder?:recorder",
+                    " filter_h?:hex mode:mode durability:durability recorder?:recorder container?:container",
     "session.close": "cause:cause status:int counts:counts lost:num",
     "call": "tool:str via:str in?:blob", "permit": "rules:[str]", "deny": "rule:str reason:str",
     "result": "cause:cause status:int wall_us:num cpu_us:num p?:num t?:num out?:stream err?:stream",
@@ -231,6 +235,8 @@ LEVELS = one_of("claimed observed confirmed performed outcome")
 SESSION_KINDS = list(KINDS)[:list(KINDS).index("gap") + 1]
 OBJECTS = {kind: is_object(spec) if spec else TYPES["act"] for kind, spec in KINDS.items()}
 OBJECTS["fs.outcome"] = is_change
+# A container is behind the wall of that name, and behind no other.
+OBJECTS["session.open"] = lambda v, form=OBJECTS["session.open"]: form(v) and (v["wall"] == "container") == ("container" in v)
 # Only a name that is there, and cut, has a hash of the whole.
 for kind in ("fs.open", "fs.change"):
     OBJECTS[kind] = lambda v, form=OBJECTS[kind]: (

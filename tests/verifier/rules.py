@@ -82,11 +82,38 @@ CLOSE = ("ledger.close", {"sid": SID, "size": "SIZE", "root": "ROOT", "cause": "
 ELSE = "01HF7YAT00040G2081040G2082"
 RECOVERY = {"size": 1, "root": HASH, "kept": 0, "dropped": 0}
 
+CONTAINER = {"engine": "docker", "engine_v": "28.2.2", "api": "1.50", "rights": "rootless", "runtime": "runc", "id": HASH,
+             "image": "debian:13", "image_id": OTHER, "repo_digest": f"docker.io/library/debian@sha256:{HASH}", "uid": 1000,
+             "gid": 1000, "spec_h": OTHER}
+
+
+def contained(wall="container", **changed):
+    """A session in a container; None leaves a member out."""
+    container = {k: v for k, v in {**CONTAINER, **changed}.items() if v is not None}
+    return {"records": GOOD, "opening": {"wall": wall, "container": container}}
+
+
 RULES = [
     ("nothing is wrong", {"records": GOOD}, 0),
     ("two segments", {"records": GOOD, "split": 3}, 0),
     ("an act follows", {"records": GOOD, "after": ACT}, 0),
     ("no calls at all", {"records": []}, 0),
+    ("a container", contained(), 0),
+    ("a container of no registry's image", contained(repo_digest=None, image=f"sha256:{OTHER}"), 0),
+    ("a container of an engine with root's rights", contained(rights="rootful", uid=0, gid=2**32 - 1), 0),
+    ("a container with the longest words", contained(engine="e" * 128, image="i" * 512, runtime="~!" * 64), 0),
+    ("layers that nobody has heard of", {"records": GOOD, "opening": {"layers": [{"name": "image", "state": "active"}]}}, 0),
+    ("a container behind another wall", contained("process"), 2),
+    ("a container behind no wall that there is", contained("Container"), 2),
+    ("the wall of a container without one", {"records": GOOD, "opening": {"wall": "container"}}, 2),
+    ("a container that is nothing", {"records": GOOD, "opening": {"wall": "container", "container": None}}, 2),
+    *[(f"a container without {name}", contained(**{name: None}), 2) for name in CONTAINER if name != "repo_digest"],
+    *[(f"a container with {name} {str(value)[:20]!r}", contained(**{name: value}), 2) for name, value in (
+        ("engine", ""), ("engine", "docker engine"), ("engine_v", "v" * 129), ("api", "1.50\n"), ("runtime", "r\u00fcnc"),
+        ("rights", "root"), ("id", HASH[:62]), ("id", HASH.upper().replace("0", "A")), ("image", ""), ("image", "i" * 513),
+        ("image", "a\u202eb"), ("image_id", f"sha256:{OTHER}"), ("repo_digest", ""), ("repo_digest", "debian:13"),
+        ("repo_digest", f"@sha256:{HASH}"), ("repo_digest", f"a@b@sha256:{HASH}"), ("repo_digest", f"a@sha256:{HASH}0"),
+        ("repo_digest", "r" * 441 + f"@sha256:{HASH}"), ("uid", -1), ("gid", 2**32), ("uid", "1000"), ("spec_h", ""), ("more", 1))],
     ("a denied call", {"records": [("call", CALL, "c1"), ("deny", DENY, "c1")]}, 0),
     ("a heartbeat", {"records": [*GOOD, ("heartbeat", {"running": 0, "lost": 0}, None)]}, 0),
     ("a request", net(*range(6)), 0),

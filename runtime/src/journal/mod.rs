@@ -139,6 +139,7 @@ pub fn trial(state: &Path, tool: &str) -> Result<Journal> {
         mode: log::Mode::Review,
         durability: log::Durability::Group,
         recorder: None,
+        container: None,
     };
     let logs = state.join("logs");
     std::fs::create_dir(&logs).map_err(|e| Error::io("make the directory", &logs, &e))?;

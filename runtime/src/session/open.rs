@@ -336,6 +336,7 @@ fn opening(options: &Options, plan: &Plan, wall: &ProcessWall, watched: log::Rec
             Mode::Discard => log::Mode::Discard,
         },
         recorder: Some(watched),
+        container: None,
         durability: match options.profile.durability() {
             stockade_policy::Durability::Group => log::Durability::Group,
             stockade_policy::Durability::BeforeResult => log::Durability::BeforeResult,

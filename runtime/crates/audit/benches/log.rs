@@ -47,6 +47,7 @@ fn session(root: &Path, n: u8) -> (PathBuf, SessionLog) {
         mode: Mode::Review,
         durability: Durability::Group,
         recorder: None,
+        container: None,
     };
     let log = SessionLog::create(&dir, Arc::new(ledger.expect("ledger")), open).expect("session");
     (dir, log)

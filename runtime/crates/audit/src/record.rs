@@ -2,6 +2,7 @@
 //! It never writes a leaf that its own parser would refuse, and the parser accepts no member it does not know.
 
 mod body;
+mod container;
 mod files;
 mod fit;
 mod glance;
@@ -17,6 +18,7 @@ mod tool;
 mod values;
 
 pub use body::*;
+pub use container::*;
 pub use files::*;
 pub use fit::{PATH_BYTES_MAX, TARGET_BYTES_MAX};
 pub(crate) use glance::Glance;

@@ -7,9 +7,10 @@ use crate::cli::style::Tone;
 use std::collections::HashMap;
 use stockade_audit::disclose::{Disclosed, Value};
 use stockade_audit::record::{
-    Act, Apply, Body, Call, Cause, Discard, FileState, FsChange, FsOp, FsOpen, FsOutcome, Leaf, LogPath, Mode,
-    NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, Outcome, ProcCall, ProcExec, ProcExit, ProcStart,
-    RecorderGrade, RecorderScope, Redact, SecretCanary, SecretRotate, SecretScrub, SecretUse, SessionOpen, Undo, Was,
+    Act, Apply, Body, Call, Cause, Container, Discard, FileState, FsChange, FsOp, FsOpen, FsOutcome, Leaf, LogPath,
+    Mode, NetClose, NetName, NetOpen, NetRefuse, NetReply, NetRequest, Outcome, ProcCall, ProcExec, ProcExit,
+    ProcStart, RecorderGrade, RecorderScope, Redact, SecretCanary, SecretRotate, SecretScrub, SecretUse, SessionOpen,
+    Undo, Was,
 };
 use stockade_audit::text::printable;
 
@@ -194,7 +195,23 @@ fn opened(open: &SessionOpen) -> String {
         Mode::Discard => "discard",
     };
     let (profile, wall, grade) = (printable(&open.profile), printable(&open.wall), printable(&open.grade));
-    format!("profile {profile}, wall {wall}, grade {grade}, mode {mode}, recorder {}", recorder(open))
+    let container = open.container.as_ref();
+    let container = container.map_or_else(String::new, |of| format!(", image {}, {}", image(of), said_of(of)));
+    format!("profile {profile}, wall {wall}, grade {grade}, mode {mode}, recorder {}{container}", recorder(open))
+}
+
+/// What a container is made of: what was asked for, and what that was.
+pub(super) fn image(container: &Container) -> String {
+    let found = container.repo_digest.as_ref().map(|digest| format!(", {}", printable(digest))).unwrap_or_default();
+    format!("{} (sha256:{}{found})", printable(&container.image), container.image_id)
+}
+
+/// What holds a container, and whose processes are in it.
+pub(super) fn said_of(container: &Container) -> String {
+    let Container { engine, engine_v, rights, runtime, api, uid, gid, .. } = container;
+    let (engine, engine_v) = (printable(engine), printable(engine_v));
+    let (runtime, api, rights) = (printable(runtime), printable(api), rights.word());
+    format!("{engine} {engine_v} ({rights}, interface {api}), runtime {runtime}, user {uid}:{gid}")
 }
 
 /// What watches the processes of a session.

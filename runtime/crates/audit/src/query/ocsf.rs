@@ -2,6 +2,7 @@
 //! It never says that something happened for which there is no record; each event carries its record as `raw_data`.
 
 mod classes;
+mod container;
 mod tools;
 
 use super::export::{endpoint, object, opened, text};
@@ -81,6 +82,8 @@ struct Exporter<'a> {
     origin: &'a str,
     /// The session as a device.
     sandbox: Json,
+    /// The container that it is; null where it is none.
+    container: Json,
     processes: HashMap<u64, Known>,
     /// Method, host, port and path by number of the request.
     requests: HashMap<u64, (String, String, u16, String)>,
@@ -111,7 +114,15 @@ impl Exporter<'_> {
         if let Body::SessionOpen(open) = &leaf.body {
             let os = json!({ "name": "Linux", "type_id": 200, "kernel_release": open.kernel });
             let name = format!("stockade {} sandbox", open.wall);
-            self.sandbox = json!({ "type_id": 6, "type": "Virtual", "uid": open.sid, "name": name, "os": os });
+            self.container = open.container.as_ref().map_or(Json::Null, container::of_container);
+            self.sandbox = object([
+                ("type_id", json!(6)),
+                ("type", json!("Virtual")),
+                ("uid", json!(open.sid)),
+                ("name", json!(name)),
+                ("os", os),
+                ("container", self.container.clone()),
+            ]);
         } else if let Body::ProcStart(start) = &leaf.body {
             let known = self.processes.entry(start.p).or_default();
             known.pid = Some(start.pid);
@@ -155,6 +166,7 @@ impl Exporter<'_> {
             ("cmd_line", json!(known.argv)),
             ("working_directory", json!(known.cwd)),
             ("parent_process", json!(parent)),
+            ("container", self.container.clone()),
         ])
     }
 
@@ -185,12 +197,17 @@ impl Exporter<'_> {
     }
 
     fn metadata(&self, leaf: &Leaf, bytes: &[u8]) -> Json {
+        let profiles = if self.container.is_null() {
+            json!(["host", "security_control"])
+        } else {
+            json!(["host", "security_control", "container"])
+        };
         object([
             ("version", json!(VERSION)),
             ("product", product()),
             ("uid", json!(Digest(leaf_hash(bytes)).to_string())),
             ("sequence", json!(leaf.n)),
-            ("profiles", json!(["host", "security_control"])),
+            ("profiles", profiles),
             ("log_name", json!(self.origin)),
             ("event_code", json!(leaf.body.kind())),
             ("correlation_uid", json!(leaf.call.as_ref().map(CallId::as_str))),

@@ -75,6 +75,10 @@ fn int(number: impl std::fmt::Display) -> Option<Json> {
     Some(json!({ "intValue": number.to_string() }))
 }
 
+fn list(texts: &[&str]) -> Json {
+    json!({ "arrayValue": { "values": texts.iter().map(|text| json!({ "stringValue": text })).collect::<Vec<_>>() } })
+}
+
 fn attributes<const N: usize>(list: [Option<Json>; N]) -> Vec<Json> {
     list.into_iter().flatten().collect()
 }
@@ -154,7 +158,7 @@ impl Story<'_> {
 
     fn resource(&self) -> Json {
         let open = self.open.as_ref().map(|(_, open)| open);
-        json!({ "attributes": attributes([
+        let mut own = attributes([
             attribute("service.name", string("stockade")),
             attribute("service.version", string(env!("CARGO_PKG_VERSION"))),
             attribute("service.instance.id", string(self.sid())),
@@ -163,7 +167,9 @@ impl Story<'_> {
             attribute("stockade.profile", open.and_then(|open| string(&open.profile))),
             attribute("stockade.wall", open.and_then(|open| string(&open.wall))),
             attribute("stockade.grade", open.and_then(|open| string(&open.grade))),
-        ]) })
+        ]);
+        own.extend(open.and_then(|open| open.container.as_ref()).into_iter().flat_map(of_container));
+        json!({ "attributes": own })
     }
 
     fn logs(&self, batch: &mut Vec<Json>) -> Json {
@@ -274,6 +280,24 @@ impl Story<'_> {
             "status": { "code": if failed { 2 } else { 0 } },
         })
     }
+}
+
+/// The container of a session, by the names that the semantic conventions have. There a container's runtime is what they
+/// call an engine elsewhere, so that the OCI runtime has a name of ours.
+fn of_container(container: &Container) -> Vec<Json> {
+    let (name, tag) = container.image_name();
+    attributes([
+        attribute("container.id", string(container.id.to_string())),
+        attribute("container.runtime.name", string(&container.engine)),
+        attribute("container.runtime.version", string(&container.engine_v)),
+        attribute("container.image.id", string(format!("sha256:{}", container.image_id))),
+        attribute("container.image.name", name.and_then(string)),
+        attribute("container.image.tags", tag.map(|tag| list(&[tag]))),
+        attribute("container.image.repo_digests", container.repo_digest.as_deref().map(|digest| list(&[digest]))),
+        attribute("stockade.container.image", string(&container.image)),
+        attribute("stockade.container.oci_runtime", string(&container.runtime)),
+        attribute("stockade.container.rights", string(container.rights.word())),
+    ])
 }
 
 /// Something that took time. What has not ended ends with the last record, and says so.

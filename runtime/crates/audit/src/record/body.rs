@@ -1,6 +1,7 @@
 //! What can be recorded: one type per kind, with the member names of the disk format.
 //! It never holds a sensitive value in the clear: argv, environment and directories are disclosures.
 
+use super::container::Container;
 use super::files::{Apply, Discard, FsOutcome, Undo};
 use super::ledger::{LedgerAfter, LedgerBeat, LedgerClose, LedgerInit, LedgerOpen};
 use super::net::{
@@ -219,7 +220,7 @@ pub struct SessionOpen {
     pub tool: String,
     /// Release of the kernel, as `uname -r`.
     pub kernel: String,
-    /// Which wall confines: `process`, `wasm`, `container`.
+    /// Which wall confines: `process`, or `container`, which is the same inside a container.
     pub wall: String,
     /// Grade that was reached: `full`, `partial`…
     pub grade: String,
@@ -241,6 +242,9 @@ pub struct SessionOpen {
     /// What watches its processes. Left out: nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorder: Option<Recorder>,
+    /// The container, behind that wall and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
 }
 
 /// How something ended.

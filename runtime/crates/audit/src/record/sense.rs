@@ -1,7 +1,7 @@
 //! What the types of a record cannot say: a path that is none, a change without the states that it is between.
 //! It never judges a path: whether one leaves the workspace is for whoever uses it.
 
-use super::{Act, Body, Change, FileState, FsOutcome, LogPath, ToolOp, ToolUse, ToolUseOf};
+use super::{Act, Body, Change, FileState, FsOutcome, LogPath, SessionOpen, ToolOp, ToolUse, ToolUseOf};
 
 /// Permission bits, set-id and sticky bits; the type of a file has its own member.
 const MODE_MAX: u32 = 0o7777;
@@ -21,6 +21,7 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
             Act::File(change) => of_change(change),
             Act::Begin(_) | Act::End(_) => None,
         },
+        Body::SessionOpen(open) => of_open(open),
         Body::ProcExit(exit) => {
             let none = exit.failed == Some(0);
             exit.exe.as_ref().and_then(of_path).or_else(|| none.then_some("a count that says nothing"))
@@ -53,7 +54,6 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
         Body::ToolEnd(end) => (end.why.as_deref() == Some("")).then_some("a reason that says nothing"),
         Body::ProcStart(_)
         | Body::ToolStart(_)
-        | Body::SessionOpen(_)
         | Body::SessionClose(_)
         | Body::Call(_)
         | Body::Permit(_)
@@ -79,6 +79,16 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
         | Body::LedgerBeat(_)
         | Body::LedgerClose(_)
         | Body::LedgerAfter(_) => None,
+    }
+}
+
+/// A container is behind the wall of that name, and behind no other.
+fn of_open(open: &SessionOpen) -> Option<&'static str> {
+    match (open.wall.as_str(), &open.container) {
+        ("container", Some(container)) => container.nonsense(),
+        ("container", None) => Some("the wall of a container, and no container"),
+        (_, Some(_)) => Some("a container behind another wall"),
+        (_, None) => None,
     }
 }
 

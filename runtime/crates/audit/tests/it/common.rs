@@ -57,7 +57,27 @@ pub(crate) fn open_record(sid: SessionId) -> SessionOpen {
         mode: Mode::Review,
         durability: Durability::Group,
         recorder: None,
+        container: None,
     }
+}
+
+/// The same, inside a container.
+pub(crate) fn contained_record(sid: SessionId) -> SessionOpen {
+    let container = Container {
+        engine: "docker".into(),
+        engine_v: "28.2.2".into(),
+        api: "1.50".into(),
+        rights: EngineRights::Rootful,
+        runtime: "runc".into(),
+        id: ContainerId(Digest([4; 32])),
+        image: "debian:13".into(),
+        image_id: Digest([5; 32]),
+        repo_digest: Some(format!("docker.io/library/debian@sha256:{}", Digest([6; 32]))),
+        uid: 1000,
+        gid: 1000,
+        spec_h: Digest([7; 32]),
+    };
+    SessionOpen { wall: "container".into(), container: Some(container), ..open_record(sid) }
 }
 
 pub(crate) fn call_id(n: u64) -> CallId {

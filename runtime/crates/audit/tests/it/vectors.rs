@@ -37,6 +37,26 @@ impl Random for Counting {
     }
 }
 
+/// The first leaf of a session in a container: the same session, behind the other wall.
+#[test]
+fn the_document_says_what_the_writer_writes_of_a_container() {
+    let scratch = Scratch::new();
+    let random = Arc::new(Counting(AtomicU8::new(0)));
+    let machine = Machine { disk: Arc::new(SystemDisk), clock: Arc::new(Still), random };
+    let ledger = ledger_on(machine, &scratch.0);
+    std::fs::create_dir(scratch.0.join("s")).expect("scratch");
+    let dir = scratch.0.join("s").join(sid(1).as_str());
+    let log = SessionLog::create(&dir, ledger, contained_record(sid(1))).expect("session");
+    log.close(Cause::Exit, 0).expect("close");
+    let segment = std::fs::read(dir.join("seg/000000.seg")).expect("segment");
+    let (frames, _) = stockade_audit::frame::scan(&segment);
+    let first = frames.iter().find(|frame| frame.kind == stockade_audit::frame::Kind::Entry).expect("a leaf");
+    let leaf = String::from_utf8(first.payload.to_vec()).expect("JSON");
+    for line in [leaf, hex(&merkle::leaf_hash(first.payload))] {
+        assert!(DOCUMENT.lines().any(|said| said == line), "LOG-FORMAT.md lacks:\n{line}");
+    }
+}
+
 #[test]
 fn the_document_says_what_the_writer_writes() {
     let scratch = Scratch::new();

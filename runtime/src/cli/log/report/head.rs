@@ -1,7 +1,7 @@
 //! The top of a report: which session, how it was confined, what the verifier says, the numbers, and what was refused.
 //! It never says "pass" where the verifier did not.
 
-use super::super::say::recorder;
+use super::super::say::{image, recorder, said_of};
 use super::super::timeline::evidence;
 use super::super::words::{bytes, count, ending, span};
 use super::facts::{COLUMNS, Line, Theme};
@@ -70,6 +70,11 @@ impl Report<'_> {
             Durability::BeforeRun => "on disk before a call runs",
         };
         page.fact("recorder", &recorder(open)).fact("workspace", mode).fact("records", durability);
+        if let Some(container) = &open.container {
+            page.fact("image", &image(container)).fact("container", &said_of(container));
+            page.fact("container id", &container.id.to_string());
+            page.fact("container as asked", &format!("sha256 {}", container.spec_h));
+        }
         page.fact("written by", &format!("{} on Linux {}", open.tool, open.kernel));
         page.fact("profile", &format!("sha256 {}", open.profile_h));
         page.fact("plan", &format!("sha256 {}", open.plan_h));

@@ -104,6 +104,23 @@ fn ledger() -> Vec<Body> {
     ]
 }
 
+fn container() -> Container {
+    Container {
+        engine: "podman".into(),
+        engine_v: "5.4.2+ds1\"-2".into(),
+        api: "1.41".into(),
+        rights: EngineRights::Rootful,
+        runtime: "io.containerd.runsc.v1".into(),
+        id: ContainerId(digest(8)),
+        image: "registry.example.com:5000/a/b:1.0".into(),
+        image_id: digest(9),
+        repo_digest: Some(format!("registry.example.com:5000/a/b@sha256:{}", digest(10))),
+        uid: 1000,
+        gid: u32::MAX,
+        spec_h: digest(11),
+    }
+}
+
 fn session() -> Vec<Body> {
     let text = || TEXT.to_owned();
     let layer = |state, why: &str| Layer { name: "landlock".into(), state, why: why.into() };
@@ -125,10 +142,15 @@ fn session() -> Vec<Body> {
             scope: RecorderScope::Changes,
             why: String::new(),
         }),
+        container: None,
     };
     let weaker = |grade, scope| SessionOpen { recorder: Some(Recorder { grade, scope, why: text() }), ..open.clone() };
+    let contained = |of| SessionOpen { wall: "container".into(), container: Some(of), ..open.clone() };
     vec![
         SessionOpen { layers: Vec::new(), filter_h: None, mode: Mode::Discard, recorder: None, ..open.clone() }.into(),
+        contained(container()).into(),
+        contained(Container { repo_digest: None, rights: EngineRights::Rootless, uid: 0, ..container() }).into(),
+        SessionOpen { recorder: None, filter_h: None, ..contained(container()) }.into(),
         weaker(RecorderGrade::OutcomeOnly, RecorderScope::Off).into(),
         weaker(RecorderGrade::Trace, RecorderScope::Changes).into(),
         weaker(RecorderGrade::Notify, RecorderScope::AllOpens).into(),
@@ -320,6 +342,66 @@ fn tools() -> Vec<Body> {
     ];
     bodies.extend(ToolOp::ALL.map(|op| used(op).into()));
     bodies
+}
+
+#[track_caller]
+fn is_not_written(body: impl Into<Record> + std::fmt::Debug + Clone) {
+    let mut leaf = Vec::new();
+    let place = Place { n: 0, wall_ns: 0, mono_ns: 0, ago_ns: 0 };
+    assert!(write_leaf(&mut leaf, &body.clone().into(), place, &[]).is_err(), "{body:?}");
+}
+
+#[test]
+fn a_container_is_behind_its_own_wall_and_says_what_it_is() {
+    let open = session().into_iter().find_map(|body| {
+        let Body::SessionOpen(open) = body else { return None };
+        open.container.is_some().then_some(open)
+    });
+    let open = open.expect("one of them is in a container");
+    is_not_written(SessionOpen { container: None, ..open.clone() });
+    for wall in ["process", "wasm", "Container", ""] {
+        is_not_written(SessionOpen { wall: wall.into(), ..open.clone() });
+    }
+    let long = |bytes: usize| "a".repeat(bytes);
+    let digits = digest(1).to_string();
+    for wrong in [
+        Container { engine: String::new(), ..container() },
+        Container { engine: "docker engine".into(), ..container() },
+        Container { engine_v: long(129), ..container() },
+        Container { api: "1.50\n".into(), ..container() },
+        Container { runtime: "r\u{fc}nc".into(), ..container() },
+        Container { runtime: String::new(), ..container() },
+        Container { image: String::new(), ..container() },
+        Container { image: long(513), ..container() },
+        Container { image: "a\u{202e}b".into(), ..container() },
+        Container { repo_digest: Some(String::new()), ..container() },
+        Container { repo_digest: Some("a:latest".into()), ..container() },
+        Container { repo_digest: Some(format!("sha256:{digits}")), ..container() },
+        Container { repo_digest: Some(format!("@sha256:{digits}")), ..container() },
+        Container { repo_digest: Some(format!("a@b@sha256:{digits}")), ..container() },
+        Container { repo_digest: Some(format!("a@sha256:{}", digits.to_uppercase().replace('0', "A"))), ..container() },
+        Container { repo_digest: Some(format!("a@sha256:{digits}0")), ..container() },
+        Container { repo_digest: Some(format!("{}@sha256:{digits}", long(512))), ..container() },
+    ] {
+        is_not_written(SessionOpen { container: Some(wrong), ..open.clone() });
+    }
+}
+
+#[test]
+fn an_image_has_the_name_and_tag_that_it_was_asked_by() {
+    let digits = digest(1).to_string();
+    for (image, name, tag) in [
+        ("debian", Some("debian"), None),
+        ("debian:13", Some("debian"), Some("13")),
+        ("host:5000/a", Some("host:5000/a"), None),
+        ("[::1]:5000/a:b", Some("[::1]:5000/a"), Some("b")),
+        (&format!("host:5000/a:b@sha256:{digits}"), Some("host:5000/a"), Some("b")),
+        (&format!("a@sha256:{digits}"), Some("a"), None),
+        (&format!("sha256:{digits}"), None, None),
+    ] {
+        let container = Container { image: image.into(), ..container() };
+        assert_eq!(container.image_name(), (name, tag), "{image}");
+    }
 }
 
 #[test]
