@@ -342,7 +342,7 @@ pub(crate) const DOORS: &[Door] = &[
     Door {
         member: "runtime/crates/jail",
         dependency: "serde_json",
-        modules: &["init", "plan", "probe", "wire"],
+        modules: &["init", "plan", "probe", "seccomp", "staged", "wire"],
         reason: "plans and findings cross between processes, and are printed and hashed, as JSON",
     },
     Door {

@@ -396,4 +396,7 @@ pub struct GcArgs {
     /// Say what would be removed, and remove nothing.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Look for containers there: docker, podman, or unix:///path/of/its/socket.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
 }

@@ -1,6 +1,8 @@
 //! `stockade gc`: removes what nobody can need any more.
 //! It never removes a log, nor a layer that has something left to apply or to take back.
 
+use crate::backend::container::engine::{Engine, Wanted};
+use crate::backend::container::wall;
 use crate::cli::args::GcArgs;
 use crate::cli::{Context, print};
 use crate::config::state::State;
@@ -8,11 +10,12 @@ use crate::error::{Error, Result};
 use crate::session::settle::failed;
 use crate::workspace::{Freshness, Layer};
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use stockade_audit::query::{SessionState, list_sessions};
 use stockade_audit::record::SessionId;
 
-/// Removes layers without changes, of sessions that have ended.
+/// Removes layers without changes and containers, of sessions that have ended.
 ///
 /// # Errors
 /// Host: the state directory cannot be read, or a layer not be removed.
@@ -33,8 +36,38 @@ pub(super) fn gc(args: &GcArgs, context: &Context) -> Result<u8> {
         let word = if args.dry_run { "would remove" } else { "removed" };
         writeln!(out, "{word} the layer of session {id}").expect("writing to a String cannot fail");
     }
+    containers(args, &state, context, &mut out)?;
     print(&out)?;
     Ok(0)
+}
+
+/// Removes containers of sessions of this state directory whose supervisor is gone: they end with it, but not when the
+/// engine was killed before it removed them.
+fn containers(args: &GcArgs, state: &State, context: &Context, out: &mut String) -> Result<()> {
+    let variables =
+        context.environment.all().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+    let wanted = args.engine.as_deref().map_or(Ok(Wanted::Any), Wanted::parse)?;
+    let engine = match Engine::find(&wanted, &variables.collect()) {
+        Ok(engine) => engine,
+        // Most machines have none, and then nothing of ours is there. Who names one wants to hear.
+        Err(_) if args.engine.is_none() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let root = state.root().display().to_string();
+    for ours in engine.ours()? {
+        let label = |name: &str| ours.labels.get(name).map(String::as_str);
+        let here = label(wall::LABEL_STATE) == Some(&root);
+        if !here || label(wall::LABEL_SUPERVISOR).is_some_and(wall::is_supervised) {
+            continue;
+        }
+        if !args.dry_run {
+            engine.remove(&ours.id)?;
+        }
+        let word = if args.dry_run { "would remove" } else { "removed" };
+        let session = label(wall::LABEL_SESSION).unwrap_or("?");
+        writeln!(out, "{word} the container of session {session}").expect("writing to a String cannot fail");
+    }
+    Ok(())
 }
 
 fn running(state: &State) -> Result<Vec<SessionId>> {

@@ -1,6 +1,7 @@
 //! A session: a workspace layer, a sandbox and a log, opened together, and the way of a call through them.
 //! It never decides what is allowed; it holds the order in which things happen.
 
+mod container;
 mod control;
 mod names;
 pub mod open;
@@ -11,6 +12,7 @@ pub mod records;
 pub mod review;
 pub mod scrubbed;
 pub mod settle;
+mod site;
 mod tee;
 pub mod tools;
 

@@ -15,7 +15,7 @@ use crate::setup::{self, Built};
 use crate::sys::{self};
 use crate::tree;
 use crate::wire::{Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
-use crate::{container, heap};
+use crate::{container, heap, staged};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -47,6 +47,9 @@ pub fn run_as_init_if_asked() {
     let name = arguments.next();
     if name.as_ref().is_some_and(|name| name == NAME) {
         sys::exit_now(helper());
+    }
+    if let Some(name) = &name {
+        staged::run_if_asked(name);
     }
     if name.as_ref().is_some_and(|name| name == container::PROGRAM) {
         sys::exit_now(keeper::run());

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 mod container;
 mod display;
 mod outlet;
-mod path_text;
+pub(crate) mod path_text;
 
 pub use container::{Container, Shown};
 pub use outlet::{Content, Cover, OUTLET_SOCKETS_MAX, OutletSocket};

@@ -41,6 +41,11 @@ impl Helper {
         Self::begin_with(vec![NAME])
     }
 
+    /// The same, for a process that is to be a helper of this name.
+    pub(crate) fn begin_for(name: &'static str) -> Result<Self, JailError> {
+        Self::begin_with(vec![name])
+    }
+
     /// The same, for a process that is to be a worker with this errand.
     pub(crate) fn begin_as(errand: [&'static str; 2]) -> Result<Self, JailError> {
         Self::begin_with([&[inside::NAME], &errand[..]].concat())

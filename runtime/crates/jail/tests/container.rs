@@ -267,3 +267,23 @@ fn root_in_a_container_is_refused() {
     let refused = inside.look(Path::new("/")).expect_err("it is root");
     assert!(refused.to_string().contains("as root of a container"), "{refused}");
 }
+
+#[test]
+fn what_root_stages_shows_its_owner_as_the_guest_until_it_is_dropped() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !is_root() {
+        let error = stockade_jail::Staged::show(Path::new("/usr"), Path::new("/usr"), guest()).expect_err("not root");
+        assert!(error.to_string().contains("somebody else"), "{error}");
+        return;
+    }
+    let scratch = Scratch::new();
+    let (source, place) = (scratch.dir("source"), scratch.dir("place"));
+    std::fs::write(source.join("file"), "text").expect("our own directory");
+    let staged = stockade_jail::Staged::show(&source, &place, guest()).expect("root may");
+    let owner = |path: &Path| std::fs::metadata(path).map(|file| (file.uid(), file.gid())).expect("it is there");
+    assert_eq!((owner(&place), owner(&place.join("file"))), (user(), user()));
+    assert_eq!(owner(&source), (0, 0));
+    drop(staged);
+    assert_eq!(owner(&place), (0, 0));
+    assert!(!place.join("file").exists());
+}

@@ -9,7 +9,15 @@ pub use stockade_jail::Seen;
 pub trait Host {
     /// What is at this path, its last component not followed.
     fn look(&self, path: &Path) -> Seen;
+
+    /// Whether a service of this machine may keep a socket at this path or below.
+    fn has_sockets(&self, path: &Path) -> bool {
+        !SYSTEM.iter().any(|system| path.starts_with(system))
+    }
 }
+
+/// Directories that only the system's packages write: no service keeps its socket there.
+const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store"];
 
 /// The machine that we run on.
 #[derive(Debug, Clone, Copy)]

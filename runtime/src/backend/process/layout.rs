@@ -70,9 +70,6 @@ impl<'a> Grants<'a> {
     }
 }
 
-/// Directories that only the system's packages write: no service keeps its socket there.
-const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store"];
-
 /// Whether directories in which a service may have put its socket can be shown without it. A read-only mount does not
 /// keep a guest from connecting to a socket (unix(7): the inode's permissions decide), an overlay does: its inodes are
 /// not the socket's.
@@ -110,22 +107,18 @@ fn screened(step: SessionStep, screens: Screens, host: &dyn Host) -> SessionStep
         (
             SessionStep::Bind { source, target, access: Access::ReadOnly, exec, owner: Owner::AsIs },
             Screens::Available,
-        ) if !is_system(&source) && host.look(&source) == Seen::Directory => {
+        ) if host.has_sockets(&source) && host.look(&source) == Seen::Directory => {
             SessionStep::Screen { lower: source, target, exec }
         }
         (step, Screens::Available | Screens::Missing) => step,
     }
 }
 
-fn is_system(path: &Path) -> bool {
-    SYSTEM.iter().any(|system| path.starts_with(system))
-}
-
 /// Whether some mount shows a directory of the host as it is, where a service could put a socket at any time.
 pub fn shows_sockets(steps: &[SessionStep], host: &dyn Host) -> bool {
     steps.iter().any(|step| {
         let SessionStep::Bind { source, .. } = step else { return false };
-        !is_system(source) && host.look(source) == Seen::Directory
+        host.has_sockets(source) && host.look(source) == Seen::Directory
     })
 }
 

@@ -11,6 +11,7 @@ pub mod trust;
 
 pub use pump::{Input, Sink};
 
+use crate::backend::container::wall::{Held, Outer};
 use crate::error::{Error, Result};
 use crate::journal::Logged;
 use pump::{Ends, Overseer, Pumped};
@@ -45,6 +46,8 @@ pub struct ProcessWall {
     sandbox: Sandbox,
     environment: BTreeMap<Vec<u8>, Vec<u8>>,
     moved: Moved,
+    /// The container that it came up in. Dropped after the sandbox, which ends it.
+    around: Option<Held>,
 }
 
 /// Where the workspace is inside: elsewhere than on the host where the wall has no mounts of its own.
@@ -175,7 +178,24 @@ impl ProcessWall {
     ) -> std::result::Result<Self, JailError> {
         let options = Options { name: session.to_owned(), start_limit: START_LIMIT };
         let sandbox = Sandbox::start_in(helper, plan, &options)?;
-        Ok(Self { sandbox, environment, moved })
+        Ok(Self { sandbox, environment, moved, around: None })
+    }
+
+    /// The same in a container, which is gone when this is.
+    ///
+    /// # Errors
+    /// As [`ProcessWall::start`].
+    pub fn start_inside(
+        outer: Outer,
+        plan: &Plan,
+        session: &str,
+        moved: Moved,
+        environment: BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> std::result::Result<Self, JailError> {
+        let options = Options { name: session.to_owned(), start_limit: START_LIMIT };
+        let (inside, layer, held) = outer.into_parts();
+        let sandbox = Sandbox::start_inside(inside, plan, &options, vec![layer])?;
+        Ok(Self { sandbox, environment, moved, around: Some(held) })
     }
 
     /// Ends the sandbox, and does not wait for it: dropping does.
@@ -261,7 +281,7 @@ impl ProcessWall {
         let announce = |number| begins(number, logged.id());
         let mut running = match self.sandbox.spawn_announced(&command, stdio, announce) {
             Ok(running) => running,
-            Err(error) => return not_started(error),
+            Err(error) => return not_started(self.explained(error)),
         };
         let ends = ends(&mut running)?;
         let input = if asked.stdin() == Stdin::Stream { io.input } else { Input::Empty };
@@ -273,8 +293,16 @@ impl ProcessWall {
         }
         match overseer.wait() {
             Ok(ended) => Ok(Ran::Ended(Box::new(run(ended, overseer.cancelled)?))),
-            Err(error) => not_started(error),
+            Err(error) => not_started(self.explained(error)),
         }
+    }
+
+    /// What the engine knows of a sandbox that is gone.
+    fn explained(&self, error: JailError) -> JailError {
+        let lost = error.kind == ErrorKind::SandboxLost;
+        let Some(cause) = self.around.as_ref().filter(|_| lost).and_then(Held::cause) else { return error };
+        let known = error.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
+        error.hint(format!("{known}the engine says of the container: {cause}"))
     }
 
     /// The command as the kernel takes it: the session's environment, the call's own variables over it.

@@ -66,7 +66,7 @@ pub struct Container {
     /// Name and digest under which a registry has it, where one does: `name@sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo_digest: Option<String>,
-    /// User id of the session's processes, as they see it.
+    /// User id of every process in the container, as the engine was asked for it.
     pub uid: u32,
     /// Group id of them.
     pub gid: u32,

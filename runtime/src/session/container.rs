@@ -1,0 +1,219 @@
+//! Opens a session's sandbox in a container: the engine is found, the image resolved, the plan made for what is in it.
+//! It never decides what is enforced: the container is one layer more around the sandbox of every wall.
+
+use crate::backend::container::engine::{Engine, Image, Pull, Rights, Wanted};
+use crate::backend::container::shown::{self, Workspace};
+use crate::backend::container::wall::{Asked, Outer, step_digest};
+use crate::backend::process::host::ThisHost;
+use crate::backend::process::{self, ProcessWall, grants};
+use crate::error::{Error, Result};
+use crate::session::open::{Prepared, WayOut, above_floor, layered, make_private, outside, planned};
+use crate::session::{Options, Paths};
+use crate::session::{settle, site};
+use crate::workspace::{Layer, Method, Mode};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use stockade_audit::record::{self as log, Digest};
+use stockade_jail::plan::{HostStep, Shown, Wall};
+use stockade_jail::{ErrorKind, JailError, Staged, container::PROCESSES_OF_OURS_MAX};
+use stockade_policy::Container;
+
+/// Starts a container, and makes the plan of what is to come up in it.
+///
+/// # Errors
+/// As [`super::prepare`]. Operator: no engine, no such image or runtime. Host: the engine does not do what it is asked for.
+pub(super) fn prepare(options: &Options, chosen: &Container, way_out: WayOut<'_>) -> Result<(Prepared, Outer)> {
+    let method = super::method(options)?;
+    Way::find(options, chosen)?.prepare(options, method, way_out)?.map_err(|error| process::failed(&error))
+}
+
+/// Opens the sandbox of a session in a container.
+///
+/// # Errors
+/// As [`prepare`]; Host: what comes up is below the profile's floor.
+pub(super) fn start(
+    options: &Options,
+    chosen: &Container,
+    way_out: WayOut<'_>,
+) -> Result<(Prepared, ProcessWall, Option<log::Container>)> {
+    let way = Way::find(options, chosen)?;
+    let mut method = super::method(options)?;
+    loop {
+        let (prepared, outer) = match way.prepare(options, method, way_out)? {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                method = next(options, method, &error)?;
+                continue;
+            }
+        };
+        let described = way.describe(&outer)?;
+        let moved = process::Moved { from: options.paths.workspace.clone(), to: prepared.inside.clone() };
+        let environment = prepared.environment.clone();
+        let started = ProcessWall::start_inside(outer, &prepared.plan, options.id.as_str(), moved, environment);
+        let error = match started {
+            Ok(wall) => {
+                let (prepared, wall) = above_floor(options, prepared, wall)?;
+                return Ok((prepared, wall, Some(described)));
+            }
+            Err(error) => error,
+        };
+        method = next(options, method, &error)?;
+        prepared.layer.discard().map_err(settle::failed)?;
+    }
+}
+
+/// What to try when the machine refused one way: a copy of the workspace instead of an overlay.
+fn next(options: &Options, method: Method, error: &JailError) -> Result<Method> {
+    let copyable = matches!(error.kind, ErrorKind::OverlayRefused | ErrorKind::IdmapRefused);
+    if !copyable || method == Method::Copy || options.mode == Mode::Direct {
+        return Err(process::failed(error));
+    }
+    tracing::info!(%error, "the workspace cannot be shown copy-on-write in a container here: it gets a copy");
+    Ok(Method::Copy)
+}
+
+/// An engine, and an image that it has.
+struct Way<'a> {
+    chosen: &'a Container,
+    engine: Engine,
+    image: Image,
+}
+
+impl<'a> Way<'a> {
+    fn find(options: &Options, chosen: &'a Container) -> Result<Self> {
+        let wanted = options.engine.as_deref().map_or(Ok(Wanted::Any), Wanted::parse)?;
+        let engine = Engine::find(&wanted, &options.variables)?;
+        let image = engine.image(chosen.image.as_str(), Pull::WhenMissing, &mut |_| ())?;
+        Ok(Self { chosen, engine, image })
+    }
+
+    fn prepare(
+        &self,
+        options: &Options,
+        method: Method,
+        way_out: WayOut<'_>,
+    ) -> Result<std::result::Result<(Prepared, Outer), JailError>> {
+        let layer = layered(options, Wall::Namespaces, method, way_out.blueprint)?;
+        let (shown, staged) = match workspace(options, &layer) {
+            Ok(shown) => shown,
+            Err(Refused::Mount(error)) => {
+                layer.discard().map_err(settle::failed)?;
+                return Ok(Err(error));
+            }
+            Err(Refused::Other(error)) => return Err(error),
+        };
+        let limits = grants::limits(options.profile.limits());
+        let asked = Asked {
+            session: options.id.as_str(),
+            state: &options.paths.state,
+            scratch: &options.paths.layer,
+            runtime: self.chosen.runtime.as_ref().map(stockade_policy::RuntimeName::as_str),
+            user: outside(options, &layer)?,
+            memory_mib: limits.memory_mib,
+            pids: limits.pids.map(|pids| pids.saturating_add(PROCESSES_OF_OURS_MAX)),
+            mounts: [of_host(options)?, shown].concat(),
+        };
+        let outer = Outer::start(&self.engine, &self.image, asked)?;
+        // The container has its own mounts of it by now.
+        drop(staged);
+        let host = outer.host(&options.paths.workspace);
+        let mut prepared = planned(options, Wall::Namespaces, layer, way_out, &host)?;
+        host.finish()?;
+        prepared.plan.host.insert(0, HostStep::Container(outer.step().clone()));
+        self.add_variables(options, &mut prepared);
+        Ok(Ok((prepared, outer)))
+    }
+
+    /// The image's own variables, where nobody set another value: where programs are is the image's to say, whatever the
+    /// host's search path is.
+    fn add_variables(&self, options: &Options, prepared: &mut Prepared) {
+        let set = options.profile.environment(std::iter::empty());
+        for (name, value) in self.image.env.iter().filter_map(|variable| variable.split_once('=')) {
+            if name == "PATH" && !set.contains_key(name.as_bytes()) {
+                prepared.environment.insert(name.into(), value.into());
+            } else {
+                prepared.environment.entry(name.into()).or_insert_with(|| value.into());
+            }
+        }
+    }
+
+    fn describe(&self, outer: &Outer) -> Result<log::Container> {
+        let about = self.engine.about();
+        let step = outer.step();
+        Ok(log::Container {
+            engine: about.kind.to_string(),
+            engine_v: about.version.clone(),
+            api: about.api_version.clone(),
+            rights: match about.rights {
+                Rights::Rootful => log::EngineRights::Rootful,
+                Rights::Rootless => log::EngineRights::Rootless,
+            },
+            runtime: step.runtime.clone().unwrap_or_else(|| about.default_runtime.clone()),
+            id: log::ContainerId(digest("container", outer.id())?),
+            image: self.chosen.image.to_string(),
+            image_id: digest("image", &step.image)?,
+            repo_digest: self.image.digest.clone(),
+            uid: step.uid,
+            gid: step.gid,
+            spec_h: Digest(step_digest(step)),
+        })
+    }
+}
+
+/// A digest that an engine gave as a name.
+fn digest(of: &str, text: &str) -> Result<Digest> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    let unreadable = || Error::host(format!("the engine's name for the {of}, \"{text}\", is no SHA-256"));
+    stockade_audit::text::unhex(digits).map(Digest).ok_or_else(unreadable)
+}
+
+/// Why a workspace cannot be shown.
+enum Refused {
+    /// By the kernel: another way may do.
+    Mount(JailError),
+    /// By something else.
+    Other(Error),
+}
+
+/// What shows the workspace, and what stands in for it until the container has it: root's files are shown as the guest's.
+fn workspace(options: &Options, layer: &Layer) -> std::result::Result<(Vec<Shown>, Vec<Staged>), Refused> {
+    let workspace = &options.paths.workspace;
+    let source = layer.mount_source();
+    let (mut shown, owned) = match (layer.mode(), layer.method()) {
+        (Mode::Direct, _) => (Workspace::Direct(workspace).shown(), false),
+        // Given to the guest when it was made.
+        (Mode::Review | Mode::Discard, Method::Copy) => (Workspace::Copy { workspace, copy: &source }.shown(), true),
+        (Mode::Review | Mode::Discard, Method::Overlay) => {
+            (Workspace::Overlay { workspace, layer: &source }.shown(), false)
+        }
+    };
+    let mut staged = Vec::new();
+    if options.user.uid == 0 && !owned {
+        let guest = site::guest(options, layer).map_err(Refused::Other)?;
+        for (number, one) in shown.iter_mut().enumerate() {
+            let place = options.paths.layer.join(format!("staged-{number}"));
+            make_private(&place).map_err(Refused::Other)?;
+            staged.push(Staged::show(&one.source, &place, (guest.uid, guest.gid)).map_err(Refused::Mount)?);
+            one.source = place;
+        }
+    }
+    Ok((shown, staged))
+}
+
+/// What else of the host the container is shown, and what covers the state where that would show it.
+fn of_host(options: &Options) -> Result<Vec<Shown>> {
+    let Paths { layer, workspace, home, state, .. } = &options.paths;
+    let granted = grants::granted(&options.profile);
+    let sockets: Vec<PathBuf> = options.profile.unix_grants().map(|(socket, _, _)| grants::path(socket)).collect();
+    let mut shown = shown::of_host(&granted, &sockets, home, workspace, &ThisHost);
+    let cover = layer.join("cover");
+    if let Some(over) = shown::over_state(&shown, state, &cover) {
+        // With the places for this session's own layer in it: an engine makes none in what is read-only.
+        let below = layer.strip_prefix(state).map_err(|_| Error::bug("a session's layer lies outside of the state"))?;
+        let places = fs::DirBuilder::new().recursive(true).mode(0o755).create(cover.join(below).join("layer/tree"));
+        places.map_err(|e| Error::io("make the directory", &cover, &e))?;
+        shown.push(over);
+    }
+    Ok(shown)
+}
