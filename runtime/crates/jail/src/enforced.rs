@@ -186,7 +186,9 @@ const PARTIAL: [(Layer, Need); 6] = [
 /// The grade of these layers. Limits, the keyring and the recorder never change it: they bound use or tell of it, they
 /// are not walls (what the keyring layer hides is also refused by seccomp).
 pub fn grade(layers: &[LayerState]) -> Grade {
-    if FULL.iter().all(|need| meets(layers, *need)) {
+    // Around a container's sandbox there is one more wall, which was asked for: one with a hole is not whole.
+    let around = !layers.iter().any(|layer| layer.layer == Layer::Container && layer.state != State::Active);
+    if around && FULL.iter().all(|need| meets(layers, *need)) {
         Grade::Full
     } else if PARTIAL.iter().all(|need| meets(layers, *need)) {
         Grade::Partial
@@ -311,6 +313,15 @@ mod tests {
             fewer.remove(index);
             assert_eq!(grade(&fewer), Grade::None);
         }
+    }
+
+    #[test]
+    fn a_container_that_is_not_as_it_was_asked_for_is_not_full() {
+        let mut layers = walls();
+        layers.push(LayerState::active(Layer::Container));
+        assert_eq!(grade(&layers), Grade::Full);
+        layers.push(LayerState::degraded(Layer::Container, "root is writable, not read-only"));
+        assert_eq!(grade(&layers), Grade::Partial);
     }
 
     #[test]

@@ -105,8 +105,12 @@ impl Outer {
             (LABEL_STATE.to_owned(), asked.state.display().to_string()),
         ]);
         let mut container = engine.create(&spec(&step, asked.session, profile, labels))?;
-        container.start()?;
-        let inside = door.admit(container.first_process()?, REPORT_LIMIT).map_err(|e| unreported(&container, &e))?;
+        let inside = report(&mut container, door).map_err(|error| match is_gvisor(step.runtime.as_deref(), engine) {
+            true => error.hint(
+                "gVisor (runsc) keeps the host's sockets from its containers, and ours has to come out by one: choose runc or crun",
+            ),
+            false => error,
+        })?;
         let layer = read_back(&container)?;
         remove_door(&door_directory);
         Ok(Self { inside, held: Held { container }, step, layer })
@@ -192,16 +196,30 @@ fn spec(step: &plan::Container, session: &str, seccomp: String, labels: BTreeMap
     }
 }
 
+/// Facts of a container that bound what it uses.
+const LIMITS: [&str; 3] = ["memory, bytes", "memory and swap, bytes", "processes"];
+
 /// The container's layer: whole only when the engine did everything that it was asked for.
 fn read_back(container: &Container) -> Result<LayerState> {
     let read = container.read_back()?;
     let detail = read.facts.iter().map(|fact| format!("{} {}", fact.name, fact.is)).collect::<Vec<_>>().join(", ");
-    let gaps: Vec<String> =
-        read.gaps.iter().map(|gap| format!("{} is {}, not {}", gap.name, gap.is, gap.asked)).collect();
+    // Limits are layers of their own, by what the kernel has: a rootless engine may have no control groups to set.
+    let walls = read.gaps.iter().filter(|gap| !LIMITS.contains(&gap.name));
+    let gaps: Vec<String> = walls.map(|gap| format!("{} is {}, not {}", gap.name, gap.is, gap.asked)).collect();
     Ok(match gaps.is_empty() {
         true => LayerState::active(Layer::Container).detail(detail),
         false => LayerState::degraded(Layer::Container, gaps.join("; ")).detail(detail),
     })
+}
+
+/// Starts a container, and waits for its first process.
+fn report(container: &mut Container, door: Door) -> Result<Inside> {
+    container.start()?;
+    door.admit(container.first_process()?, REPORT_LIMIT).map_err(|e| unreported(container, &e))
+}
+
+fn is_gvisor(runtime: Option<&str>, engine: &Engine) -> bool {
+    runtime.unwrap_or(&engine.about().default_runtime).contains("runsc")
 }
 
 /// Why nobody came to the door, with what the engine knows of it.

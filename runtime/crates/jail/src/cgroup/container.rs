@@ -5,7 +5,7 @@ use super::files::{self, read};
 use super::locate::{self, Own};
 use super::{BYTES_PER_MIB, Counters, Group, Maker, Version, join, sampled};
 use crate::container::PROCESSES_OF_OURS_MAX;
-use crate::enforced::{Layer, LayerState};
+use crate::enforced::{Layer, LayerState, State};
 use crate::plan::Limits;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,8 +16,9 @@ impl Group {
     pub(crate) fn of_container(first_process: u32, limits: &Limits) -> (Option<Self>, Vec<LayerState>) {
         match groups_of(first_process) {
             Ok(own) => {
-                let group = Self::found(&own);
+                let mut group = Self::found(&own);
                 let layers = group.bounded(limits);
+                group.leave_to_samples(&layers);
                 (Some(group), layers)
             }
             Err(why) => (None, sampled(limits, &format!("the container's control group cannot be read ({why})"))),
@@ -40,6 +41,13 @@ impl Group {
         group.memory = group.memory.take().filter(|_| group.counters.memory.is_some());
         group.pids = group.pids.take().filter(|_| group.counters.pids.is_some());
         group
+    }
+
+    /// What the engine did not bound is not counted either: the watcher has to look.
+    fn leave_to_samples(&mut self, layers: &[LayerState]) {
+        let active = |layer: Layer| layers.iter().any(|state| state.layer == layer && state.state == State::Active);
+        self.memory = self.memory.take().filter(|_| active(Layer::MemoryLimit));
+        self.pids = self.pids.take().filter(|_| active(Layer::PidsLimit));
     }
 
     /// The limits that are set, and whether the group has them.
@@ -69,9 +77,11 @@ fn held(layer: Layer, directory: Option<&PathBuf>, file: &str, limit: u64) -> La
             LayerState::active(layer).detail(format!("the engine's control group: {file} is {found}"))
         }
         Some(found) => {
-            LayerState::degraded(layer, format!("the engine's control group has {file} {found}, not {limit}"))
+            LayerState::degraded(layer, format!("the engine's control group has {file} {found}, not {limit}: sampled"))
         }
-        None => LayerState::degraded(layer, format!("the engine's control group has no {file} that can be read")),
+        None => {
+            LayerState::degraded(layer, format!("the engine's control group has no {file} that can be read: sampled"))
+        }
     }
 }
 

@@ -260,8 +260,11 @@ pub(super) fn facts(spec: &Spec, about: &About, is: &Described) -> Facts {
     let runtime = spec.runtime.as_ref().unwrap_or(&about.default_runtime);
     facts.add("runtime", file_name(runtime), file_name(&is.oci_runtime));
     facts.add("user", format!("{}:{}", spec.user.0, spec.user.1), &is.config.user);
-    let started = std::iter::once(is.path.clone()).chain(is.args.iter().flatten().cloned());
-    facts.add("first process", spec.entrypoint.join(" "), started.collect::<Vec<_>>().join(" "));
+    let words: Vec<String> = is.args.iter().flatten().cloned().collect();
+    // Version 4 lists the program among its own arguments.
+    let program = (words.first() != Some(&is.path)).then(|| is.path.clone());
+    let started: Vec<String> = program.into_iter().chain(words).collect();
+    facts.add("first process", spec.entrypoint.join(" "), started.join(" "));
     facts.add("root", "read-only", if host.readonly_rootfs { "read-only" } else { "writable" });
     let capabilities: Vec<String> =
         [&is.effective_caps, &is.bounding_caps].into_iter().flatten().flatten().cloned().collect();
