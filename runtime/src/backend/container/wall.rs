@@ -3,7 +3,7 @@
 
 use super::engine::{self, Container, Engine, Image, Mount, Spec, State};
 use crate::backend::process::failed;
-use crate::backend::process::host::{Host, Seen, ThisHost};
+use crate::backend::process::host::{Host, Seen, ThisHost, is_system};
 use crate::error::{Error, Result};
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
@@ -165,6 +165,11 @@ impl Host for ImageHost<'_> {
             self.failure.borrow_mut().get_or_insert(error);
             Seen::Missing
         })
+    }
+
+    /// Which of a system's directories there are is up to the image: one with a single program has none of them.
+    fn may_lack(&self, path: &Path) -> bool {
+        is_system(path)
     }
 
     /// No service of the host listens at a socket of an image's.

@@ -12,12 +12,22 @@ pub trait Host {
 
     /// Whether a service of this machine may keep a socket at this path or below.
     fn has_sockets(&self, path: &Path) -> bool {
-        !SYSTEM.iter().any(|system| path.starts_with(system))
+        !is_system(path)
+    }
+
+    /// Whether a path may be missing although a grant needs it: where the system is somebody else's to compose.
+    fn may_lack(&self, _path: &Path) -> bool {
+        false
     }
 }
 
 /// Directories that only the system's packages write: no service keeps its socket there.
 const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store"];
+
+/// Whether a path is in one of them.
+pub fn is_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
+}
 
 /// The machine that we run on.
 #[derive(Debug, Clone, Copy)]

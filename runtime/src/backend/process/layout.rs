@@ -140,6 +140,9 @@ fn step(one: &Granted, grants: &Grants<'_>, host: &dyn Host) -> Result<Option<Se
         }
         (Seen::Link { resolved: Some(resolved), .. }, _) => Ok(Some(bind(resolved))),
         (Seen::Missing | Seen::Link { resolved: None, .. }, policy::Presence::Optional) => Ok(None),
+        (Seen::Missing | Seen::Link { resolved: None, .. }, policy::Presence::Required) if host.may_lack(&one.path) => {
+            Ok(None)
+        }
         (Seen::Missing | Seen::Link { resolved: None, .. }, policy::Presence::Required) => {
             Err(Error::operator(format!("\"{}\", which {} grants, does not exist", one.path.display(), one.rule))
                 .hint("add optional = true to the grant, or remove it"))
