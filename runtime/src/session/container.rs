@@ -15,7 +15,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use stockade_audit::record::{self as log, Digest};
-use stockade_jail::plan::{HostStep, Shown, Wall};
+use stockade_jail::plan::{Access, HostStep, Shown, Wall};
 use stockade_jail::{ErrorKind, JailError, Staged, container::PROCESSES_OF_OURS_MAX};
 use stockade_policy::Container;
 
@@ -112,7 +112,7 @@ impl<'a> Way<'a> {
             user: outside(options, &layer)?,
             memory_mib: limits.memory_mib,
             pids: limits.pids.map(|pids| pids.saturating_add(PROCESSES_OF_OURS_MAX)),
-            mounts: [of_host(options)?, shown].concat(),
+            mounts: [of_host(options)?, vec![home(options)?], shown].concat(),
         };
         let outer = Outer::start(&self.engine, &self.image, asked)?;
         // The container has its own mounts of it by now.
@@ -199,6 +199,14 @@ fn workspace(options: &Options, layer: &Layer) -> std::result::Result<(Vec<Shown
         }
     }
     Ok((shown, staged))
+}
+
+/// An empty directory for the private home: the image may lack the place.
+fn home(options: &Options) -> Result<Shown> {
+    let empty = options.paths.layer.join("home");
+    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&empty);
+    made.map_err(|e| Error::io("make the directory", &empty, &e))?;
+    Ok(Shown { source: empty, target: options.paths.home.clone(), access: Access::ReadOnly })
 }
 
 /// What else of the host the container is shown, and what covers the state where that would show it.

@@ -20,11 +20,11 @@ use stockade_jail::seccomp;
 /// How long a started container's first process may take to report. It opens one socket.
 const REPORT_LIMIT: Duration = Duration::from_secs(60);
 /// Label of every container of ours: the session that it belongs to.
-pub const LABEL_SESSION: &str = "dev.stockade.session";
+pub const LABEL_SESSION: &str = "io.stockade.session";
 /// Label of every container of ours: process id and start of who started it, by which leftovers are known.
-pub const LABEL_SUPERVISOR: &str = "dev.stockade.supervisor";
+pub const LABEL_SUPERVISOR: &str = "io.stockade.supervisor";
 /// Label of every container of ours: the directory of all state that its session belongs to.
-pub const LABEL_STATE: &str = "dev.stockade.state";
+pub const LABEL_STATE: &str = "io.stockade.state";
 /// Names of containers of ours begin so.
 const NAME: &str = "stockade-";
 /// One MiB, bytes.

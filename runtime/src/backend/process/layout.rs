@@ -197,6 +197,6 @@ pub fn rules(granted: &[Granted], mounts: &[SessionStep]) -> Vec<LandlockRule> {
 }
 
 /// The path of the host that a mount shows. Links are followed to a path that has a rule of its own; other steps show nothing.
-fn bound(step: &SessionStep) -> Option<&PathBuf> {
+pub fn bound(step: &SessionStep) -> Option<&PathBuf> {
     if let SessionStep::Bind { target, .. } | SessionStep::Screen { target, .. } = step { Some(target) } else { None }
 }

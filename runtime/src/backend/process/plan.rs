@@ -167,11 +167,14 @@ fn namespaces(
     ]);
     let covers = outlet.map(|outlet| outlet.covers(&identity, &mounts, host));
     session.extend(identity);
-    if site.home != Path::new("/") {
-        session.push(tmpfs(&site.home, 0o700, tmpfs_mib, &grants));
-    }
     // Parents sort before what lies below them, so no mount hides an earlier one.
-    session.extend(covers.map_or_else(|| mounts.clone(), |covers| covers.between(&mounts)));
+    let mut shown = covers.map_or_else(|| mounts.clone(), |covers| covers.between(&mounts));
+    if site.home != Path::new("/") {
+        let above = |step: &SessionStep| layout::bound(step).is_some_and(|path| site.home.starts_with(path));
+        let place = shown.iter().rposition(above).map_or(0, |last| last + 1);
+        shown.insert(place, tmpfs(&site.home, 0o700, tmpfs_mib, &grants));
+    }
+    session.extend(shown);
     session.extend(workspace(site, &grants));
     session.extend(site.pinned.iter().map(|path| SessionStep::Pin { path: path.clone() }));
     session.extend(site.protected.iter().map(|path| SessionStep::Protect { path: path.clone() }));
