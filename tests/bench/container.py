@@ -27,7 +27,7 @@ class Container:
     def __init__(self, bench, note, took, interleaved, spread, ratio):
         self.bench, self.note, self.took, self.interleaved, self.spread, self.ratio = bench, note, took, interleaved, spread, ratio
         socket = os.environ.get("STOCKADE_TEST_DOCKER", "")
-        self.image = os.environ.get("STOCKADE_TEST_IMAGE", "stockade-test/debian")
+        self.image = os.environ.get("STOCKADE_TEST_IMAGE", "localhost/stockade-test/debian:1")
         self.engine = f"unix://{socket}" if socket else None
         self.docker = ["docker", "-H", self.engine or ""]
 

@@ -63,7 +63,7 @@ fn container(more: &[&str]) -> (Container, Inside) {
     let there = show(&workspace, &workspace.display().to_string(), "");
     let user = format!("{uid}:{gid}");
     let seccomp = format!("seccomp={}", profile.display());
-    let image = std::env::var(IMAGE).unwrap_or_else(|_| "stockade-test/debian".to_owned());
+    let image = std::env::var(IMAGE).unwrap_or_else(|_| "localhost/stockade-test/debian:1".to_owned());
     let mut arguments = vec!["create", "--cap-drop=ALL", "--network=none", "--read-only", "--rm", "--log-driver=none"];
     arguments.extend(["--security-opt=no-new-privileges", "--security-opt=systempaths=unconfined"]);
     arguments.extend(["--security-opt", &seccomp, "--user", &user, "-v", &own, "-v", &door_there, "-v", &there]);
@@ -244,7 +244,7 @@ fn root_in_a_container_is_refused() {
     let own = std::env::current_exe().expect("a running test has a file");
     let own = format!("{}:{PROGRAM}:ro", own.display());
     let there = format!("{}:{DOOR}", scratch.path().join("door").display());
-    let image = std::env::var(IMAGE).unwrap_or_else(|_| "stockade-test/debian".to_owned());
+    let image = std::env::var(IMAGE).unwrap_or_else(|_| "localhost/stockade-test/debian:1".to_owned());
     let run = [
         "run",
         "-d",
