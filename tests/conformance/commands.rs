@@ -4,6 +4,7 @@
 use serde_json::Value;
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Story, Told, must, same};
+use stockade_tests::wall::is_container;
 
 const SUBCOMMANDS: &[&str] = &[
     "run",
@@ -133,8 +134,8 @@ fn profile(stage: &mut Stage, name: &str) -> Told {
     must(text.out().contains(&format!("name        = \"{name}\"")), || text.told())?;
     let listed = stage.answers(0, &["profile", "list"])?;
     must(listed.out().lines().any(|line| line.starts_with(&format!("{name} "))), || listed.told())?;
-    // The one for containers has no image of its own, and no engine is here: its grants mean this machine's files then.
-    let wall: &[&str] = if name == "container" { &["--backend", "process"] } else { &[] };
+    // The one for containers has no image of its own: where no engine is, its grants mean this machine's files.
+    let wall: &[&str] = if name == "container" && !is_container() { &["--backend", "process"] } else { &[] };
     let plan = stage.answers(0, &[&["explain", "-p", name, "-w", "{ws}"], wall, &["--", "/bin/cat", "a"]].concat())?;
     must(plan.out().contains("verdict   permitted by "), || plan.told())?;
     let ended = stage.run(&[&["-q", "-p", name], wall].concat(), &["/bin/cat", "a"])?;

@@ -87,7 +87,8 @@ pub(crate) fn stories() -> Vec<Story> {
             not_different(stage, "review", &odd, b"")
         }),
         Story::new("streams::a_command_does_not_inherit_descriptors", |stage| {
-            let text = "exec 7</dev/null 8</etc/passwd; '{bin}/stockade' run -q -w '{ws}' -- /bin/ls /proc/self/fd";
+            let text =
+                "exec 7</dev/null 8</etc/passwd; '{bin}/stockade' run {wall} -q -w '{ws}' -- /bin/ls /proc/self/fd";
             let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(text)])?;
             // The fourth is the directory that ls reads.
             must(ended.out() == "0\n1\n2\n3\n", || ended.told())
@@ -117,7 +118,7 @@ fn not_different(stage: &Stage, mode: &str, command: &[&str], input: &[u8]) -> T
 }
 
 fn reader_gone(stage: &mut Stage) -> Told {
-    let text = "'{bin}/stockade' run --workspace '{ws}' -- /bin/bash -c \
+    let text = "'{bin}/stockade' run {wall} --workspace '{ws}' -- /bin/bash -c \
         'trap \"\" PIPE; seq 100000; echo $? > done' | head -1; exit ${PIPESTATUS[0]}";
     let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(text)])?;
     must(ended.code() == 0 && ended.out() == "1\n", || ended.told())?;

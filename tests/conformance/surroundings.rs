@@ -124,7 +124,7 @@ fn outside(stage: &mut Stage) -> Told {
 /// Commands start with the caller's mask, or with the one that is named instead.
 fn umask(stage: &Stage, callers: &[&str], instead: &[&str]) -> Told {
     for (at, mask) in callers.iter().enumerate() {
-        let text = format!("umask {mask}; '{{bin}}/stockade' run -q -w '{{ws}}' -- /bin/bash -c umask");
+        let text = format!("umask {mask}; '{{bin}}/stockade' run {{wall}} -q -w '{{ws}}' -- /bin/bash -c umask");
         let ended = stage.plain(&["/bin/bash", "-c", &stage.scene.fill(&text)])?;
         same("umask", ended.out(), format!("{}\n", instead.get(at).unwrap_or(mask)))?;
     }

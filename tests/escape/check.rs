@@ -15,6 +15,7 @@ use stockade_tests::said::{Outcome, Said};
 use stockade_tests::scene::Scene;
 use stockade_tests::stage::usual_environment;
 use stockade_tests::story::skip;
+use stockade_tests::wall::on_this_wall;
 
 /// Longest time that one run of an attack may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -209,7 +210,7 @@ fn program(attack: &Attack, scene: &Scene, binary: Option<&Path>) -> Result<Prog
                 .file_with_mode("{root}/attack.toml", &attack.profile_text(), 0o644)
                 .map_err(|e| format!("profile: {e}"))?;
             let run = ["{bin}/stockade", "run", "--profile", "{root}/attack.toml", "--workspace", "{ws}"];
-            argv.extend(run.map(|word| OsString::from(scene.fill(word))));
+            argv.extend(fill(&on_this_wall(&run)));
             argv.extend(["--mode", attack.mode.word(), "--quiet"].map(OsString::from));
             argv.extend(attack.terminal.then(|| OsString::from("--tty")));
             argv.push("--".into());

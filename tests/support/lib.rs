@@ -10,3 +10,4 @@ pub mod scene;
 pub mod shown;
 pub mod stage;
 pub mod story;
+pub mod wall;

@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::binaries;
 use crate::people::Person;
+use crate::wall;
 
 /// Where stages are built, the first that can be used: on a real file system (a private tmpfs lies over `/tmp` inside, and
 /// `/var/tmp` is a link to it there), and reachable for everybody.
 const GROUNDS: [&str; 3] = ["/srv", "/var/tmp", "/tmp"];
+/// The same for sandboxes in containers, where `/srv` and `/var` are the image's.
+const GROUNDS_IN_CONTAINERS: [&str; 2] = ["/home", "/mnt"];
 
 /// A stage.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ impl Scene {
         scene.name("bin", &bin.display().to_string());
         scene.name("uid", &person.uid().to_string());
         scene.name("root", &scene.root.display().to_string());
+        // For scripts, which the words of a command line are not added to.
+        scene.name("wall", &wall::options().join(" "));
         Ok(scene)
     }
 
@@ -186,8 +191,9 @@ fn ground() -> io::Result<&'static Path> {
     static GROUND_OF_PROCESS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = GROUND_OF_PROCESS.get_or_init(|| {
         let name = format!("stockade-tests-{}", std::process::id());
-        let path = GROUNDS.iter().map(|ground| Path::new(ground).join(&name)).find(|path| fs::create_dir(path).is_ok());
-        let path = path.ok_or_else(|| format!("none of {GROUNDS:?} can be written"))?;
+        let grounds = if wall::is_container() { &GROUNDS_IN_CONTAINERS[..] } else { &GROUNDS };
+        let path = grounds.iter().map(|ground| Path::new(ground).join(&name)).find(|path| fs::create_dir(path).is_ok());
+        let path = path.ok_or_else(|| format!("none of {grounds:?} can be written"))?;
         fs::set_permissions(&path, Permissions::from_mode(0o755)).map(|()| path).map_err(|e| e.to_string())
     });
     made.as_deref().map_err(|e| io::Error::other(e.clone()))

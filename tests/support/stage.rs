@@ -1,5 +1,5 @@
 //! A stage for a test of several steps: runs the binary there, and looks afterwards whether anything was left behind.
-//! It never lets a test pass that left a process, a mount, a control group or a temporary file.
+//! It never lets a test pass that left a process, a mount, a control group, a container or a temporary file.
 
 use crate::binaries;
 use crate::people::Person;
@@ -7,6 +7,7 @@ use crate::process::{Ended, Program};
 use crate::report::Report;
 use crate::scene::Scene;
 use crate::story::{Stop, Told, must};
+use crate::wall;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -63,11 +64,11 @@ impl Stage {
         Self { scene, environment: Vec::new(), patience: PATIENCE, before: Vec::new(), usual }
     }
 
-    /// A program, its names filled in, that starts in the workspace.
+    /// A program, its names filled in, that starts in the workspace; the binary under test on this run's wall.
     #[must_use]
     pub fn program(&self, words: &[&str]) -> Program {
         Program {
-            argv: words.iter().map(|word| self.scene.fill(word).into()).collect(),
+            argv: wall::on_this_wall(words).iter().map(|word| self.scene.fill(word).into()).collect(),
             directory: self.scene.path("{ws}"),
             environment: [self.usual.clone(), self.environment.clone()].concat(),
             person: self.scene.person(),
@@ -111,6 +112,11 @@ impl Stage {
     /// # Errors
     /// As [`Self::go`]. Skips the story as root, and where they cannot be forbidden.
     pub fn without_user_namespaces(&self, words: &[&str]) -> Result<Ended, Stop> {
+        if wall::is_container() {
+            return Err(Stop::Skip(
+                "in a container it is the engine's namespaces that count, not its caller's".to_owned(),
+            ));
+        }
         // As root the namespace would map root, who is then refused nothing that a mode forbids: not what is tested.
         if self.scene.person().is_root() {
             return Err(Stop::Skip("root is not forbidden user namespaces by this limit".to_owned()));
@@ -183,7 +189,7 @@ impl Stage {
         bytes.map_or_else(|e| format!("({e})"), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Fails when something was left behind: processes, mounts, control groups, temporary files.
+    /// Fails when something was left behind: processes, mounts, control groups, containers, temporary files.
     ///
     /// # Errors
     /// What there is.
@@ -220,6 +226,7 @@ impl Stage {
                 left.push(format!("control group {}", group.display()));
             }
         });
+        left.extend(wall::containers_of(&self.scene.path("{state}"))?);
         left.extend(entries(&self.scene.path("{temporary}")).map(|path| format!("file {}", path.display())));
         Ok(left)
     }

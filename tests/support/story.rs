@@ -4,6 +4,7 @@
 use crate::people::{Person, everybody};
 use crate::scene;
 use crate::stage::Stage;
+use crate::wall;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -55,6 +56,8 @@ pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -
 pub struct Story {
     name: String,
     gap: Option<&'static str>,
+    /// Why it is not told in a container, where it is not.
+    apart: Option<&'static str>,
     tell: Box<dyn Fn(&mut Stage) -> Told + Send + Sync>,
 }
 
@@ -79,7 +82,7 @@ pub const BARE: Theatre = Theatre { stage: Stage::new, afterwards: Stage::nothin
 impl Story {
     /// A story: what must not happen, or what must keep working.
     pub fn new(name: impl Into<String>, tell: impl Fn(&mut Stage) -> Told + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), gap: None, tell: Box::new(tell) }
+        Self { name: name.into(), gap: None, apart: None, tell: Box::new(tell) }
     }
 
     /// One whose right answer is not given yet, and why: it is ignored, and a machine that gives it fails the check of
@@ -87,6 +90,13 @@ impl Story {
     #[must_use]
     pub fn gap(mut self, why: &'static str) -> Self {
         self.gap = Some(why);
+        self
+    }
+
+    /// One that means nothing on the third wall, and why: there it is skipped, which is said.
+    #[must_use]
+    pub fn not_in_a_container(mut self, why: &'static str) -> Self {
+        self.apart = Some(why);
         self
     }
 
@@ -99,12 +109,12 @@ impl Story {
     /// The same story on a stage that this changes first, under a name that begins with this.
     #[must_use]
     pub fn on(self, place: &str, change: fn(&mut Stage)) -> Self {
-        let Self { name, gap, tell } = self;
+        let Self { name, gap, apart, tell } = self;
         let changed = move |stage: &mut Stage| {
             change(stage);
             tell(stage)
         };
-        Self { name: format!("{place}::{name}"), gap, tell: Box::new(changed) }
+        Self { name: format!("{place}::{name}"), gap, apart, tell: Box::new(changed) }
     }
 
     /// The test of it, as a person.
@@ -120,6 +130,9 @@ impl Story {
     }
 
     fn run(&self, person: Person, theatre: Theatre, name: &str) -> Result<Completion, Failed> {
+        if let Some(why) = self.apart.filter(|_| wall::is_container()) {
+            return Ok(skip(name, why));
+        }
         let mut stage = (theatre.stage)(person)?;
         match (self.tell)(&mut stage).and_then(|()| (theatre.afterwards)(&stage)) {
             Ok(()) => Ok(Completion::Completed),
@@ -165,5 +178,9 @@ fn tell(program: &str, conclusion: &libtest_mimic::Conclusion, missing: Option<&
         println!("SKIPPED everything for other people: {missing}");
     }
     let (passed, failed) = (conclusion.num_passed, conclusion.num_failed);
-    println!("{program}: {passed} hold, {failed} FAILED, {} SKIPPED (nothing is shown about them)", skipped.len());
+    let wall = if wall::is_container() { " in a container" } else { "" };
+    println!(
+        "{program}{wall}: {passed} hold, {failed} FAILED, {} SKIPPED (nothing is shown about them)",
+        skipped.len()
+    );
 }
