@@ -348,6 +348,7 @@ impl Running {
                 Message::Setup(_)
                 | Message::Look(_)
                 | Message::Seen(_)
+                | Message::Umask(_)
                 | Message::Enter
                 | Message::Spawn(_)
                 | Message::Socket(_)

@@ -189,6 +189,7 @@ impl Sandbox {
         let deadline = Instant::now() + options.start_limit;
         let Inside { control, first, first_process, owner } = inside;
         let starting = Starting::new(Parent::Container(first), plan.wall);
+        control.send(&Message::Umask(umask()?), &[])?;
         control.send(&Message::Setup(plan.whole_bytes()), &[])?;
         let (group, layers) = Group::of_container(first_process, &Bounds::of(plan).limits);
         match control.send(&Message::Enter, &[]) {
@@ -352,6 +353,15 @@ fn layer_directories(plan: &Plan) -> Vec<PathBuf> {
         if let SessionStep::Overlay { layer, .. } = step { Some(layer.join("upper")) } else { None }
     };
     plan.session.iter().filter_map(layer).collect()
+}
+
+/// The mask of this process, which umask(2) tells only to who changes it: other threads make files meanwhile.
+fn umask() -> Result<u32, JailError> {
+    const STATUS: &str = "/proc/self/status";
+    let text = std::fs::read_to_string(STATUS).map_err(|error| JailError::io("read", STATUS, &error))?;
+    let octal = text.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let mask = octal.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    mask.ok_or_else(|| JailError::host("find the umask in", STATUS))
 }
 
 /// Paths inside of the session's private tmpfs. (The root itself is one, too small to count and not the guest's to fill.)

@@ -163,6 +163,9 @@ pub enum Message {
     Look(Vec<u8>),
     /// Helper to supervisor: this is.
     Seen(Seen),
+    /// Supervisor to helper, before the plan: calls begin with this mask. To the first process of a container, which has the
+    /// engine's mask; every other helper inherits the caller's.
+    Umask(u32),
     /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along.
     Enter,
     /// Supervisor to init: start a call.
@@ -224,6 +227,7 @@ mod kind {
     pub(super) const CONFINED: u8 = 18;
     pub(super) const LOOK: u8 = 19;
     pub(super) const SEEN: u8 = 20;
+    pub(super) const UMASK: u8 = 21;
 }
 
 const STAGES: [Stage; 9] = [
@@ -246,6 +250,7 @@ impl Message {
             Self::Setup(_)
             | Self::Look(_)
             | Self::Seen(_)
+            | Self::Umask(_)
             | Self::Enter
             | Self::Spawn(_)
             | Self::Socket(_)
@@ -301,6 +306,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Setup(json) => out.byte(kind::SETUP).blob(json),
         Message::Look(path) => out.byte(kind::LOOK).blob(path),
         Message::Seen(seen) => out.byte(kind::SEEN).seen(seen),
+        Message::Umask(mask) => out.byte(kind::UMASK).u32(*mask),
         Message::Enter => out.byte(kind::ENTER),
         Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
         Message::Socket(family) => out.byte(kind::SOCKET).byte(family.number()),
@@ -339,6 +345,7 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::SETUP => Message::Setup(input.blob()?.to_vec()),
         kind::LOOK => Message::Look(input.string()?),
         kind::SEEN => Message::Seen(input.seen()?),
+        kind::UMASK => Message::Umask(input.u32()?),
         kind::ENTER => Message::Enter,
         kind::SPAWN => Message::Spawn(input.spawn()?),
         kind::SOCKET => Message::Socket(Family::from_number(input.byte()?)?),

@@ -49,13 +49,17 @@ pub(super) enum Next {
     Init(Box<Init>),
 }
 
-/// Waits for the plan, and answers what is asked before.
+/// Waits for the plan, and does what is asked before.
 fn plan(control: &Channel) -> Result<Plan, JailError> {
     loop {
         let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the plan"))?;
         if let Message::Look(path) = received.message {
             let seen = look(Path::new(OsStr::from_bytes(&path)));
             control.send(&Message::Seen(seen), &[])?;
+            continue;
+        }
+        if let Message::Umask(mask) = received.message {
+            rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
             continue;
         }
         let Message::Setup(json) = received.message else { return Err(protocol("a message before the plan")) };

@@ -85,6 +85,7 @@ impl Starting {
             Message::Setup(_)
             | Message::Look(_)
             | Message::Seen(_)
+            | Message::Umask(_)
             | Message::Enter
             | Message::Spawn(_)
             | Message::Socket(_)

@@ -17,6 +17,7 @@ fn samples() -> Vec<Message> {
         Message::Setup(b"{}".to_vec()),
         Message::Enter,
         Message::Look(b"/usr".to_vec()),
+        Message::Umask(0o027),
         Message::Seen(Seen::Missing),
         Message::Seen(Seen::Directory),
         Message::Seen(Seen::File),
