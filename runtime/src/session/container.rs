@@ -15,7 +15,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use stockade_audit::record::{self as log, Digest};
-use stockade_jail::plan::{Access, HostStep, Shown, Wall};
+use stockade_jail::plan::{Access, CallStep, HostStep, Rlimit, Shown, Wall};
 use stockade_jail::{ErrorKind, JailError, Staged, container::PROCESSES_OF_OURS_MAX};
 use stockade_policy::Container;
 
@@ -121,6 +121,12 @@ impl<'a> Way<'a> {
         let mut prepared = planned(options, Wall::Namespaces, layer, way_out, &host)?;
         host.finish()?;
         prepared.plan.host.insert(0, HostStep::Container(outer.step().clone()));
+        for step in &mut prepared.plan.call {
+            if let (CallStep::Rlimit { resource: Rlimit::Pids, value }, Some(pids)) = (step, outer.step().pids) {
+                // As on the host, one more than the control group allows: the kernel counts the refusals of a group only.
+                *value = pids.saturating_add(1);
+            }
+        }
         self.add_variables(options, &mut prepared);
         Ok(Ok((prepared, outer)))
     }
