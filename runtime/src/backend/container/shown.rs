@@ -21,11 +21,9 @@ pub fn of_host(granted: &[Granted], sockets: &[PathBuf], home: &Path, workspace:
     let mut shown: BTreeMap<PathBuf, Shown> = BTreeMap::new();
     for one in granted {
         let path = one.path.as_path();
-        // The home itself and what is above it, the workspace and the places for temporary files are made anew inside.
-        let anew = home.starts_with(path)
-            || path.starts_with(workspace)
-            || path == Path::new("/tmp")
-            || path == Path::new("/");
+        // The home itself, the workspace and the places for temporary files are made anew inside. What is above the home is
+        // the host's as anything else that is granted: whoever grants it grants the home to be read.
+        let anew = path == home || path.starts_with(workspace) || path == Path::new("/tmp") || path == Path::new("/");
         if anew || (is_of_the_image(path, home) && !sockets.iter().any(|socket| socket == path)) {
             continue;
         }
@@ -150,6 +148,7 @@ mod tests {
             &[("/data", "/data", read_only), ("/data/a", "/data/a", writable)],
         );
         check(&[("/data/link", Read)], &[("/data/other", "/data/link", read_only)]);
+        check(&[("/home", Read)], &[("/home", "/home", read_only)]);
         check(&[("/data/missing", Read)], &[]);
         check(&[("/home/u/.cargo", Read)], &[("/home/u/.cargo", "/home/u/.cargo", read_only)]);
         check(
@@ -167,18 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn the_home_what_is_above_it_and_the_workspace_are_not() {
+    fn the_home_the_root_and_the_workspace_are_not() {
         use policy::Access::{Read, Write};
-        check(
-            &[
-                ("/home", Read),
-                ("/home/u", Read),
-                ("/", Read),
-                ("/tmp", Write),
-                ("/home/u/w", Write),
-                ("/home/u/w/x", Read),
-            ],
-            &[],
-        );
+        check(&[("/home/u", Read), ("/", Read), ("/tmp", Write), ("/home/u/w", Write), ("/home/u/w/x", Read)], &[]);
     }
 }
