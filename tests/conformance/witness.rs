@@ -1,6 +1,7 @@
 //! What really happened, from the outside: work of every kind leaves a log in which nothing is unexplained.
 //! It never judges by what a command says of itself; `verify` and the records say it.
 
+use std::io::{BufRead as _, BufReader};
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Story, Told, must, same};
 
@@ -117,16 +118,19 @@ fn unrecorded(stage: &mut Stage) -> Told {
 /// A change that no process of the call made is nobody's.
 fn stranger(stage: &mut Stage) -> Told {
     stage.scene.file("{ws}/host", "one\n")?;
-    let host = stage.scene.path("{ws}/host");
-    let writer = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        std::fs::write(host, "two, and longer\n")
-    });
     let profile = recording(stage)?;
-    let ended = stage.answers(0, &["run", "-q", "-p", &profile, "-m", "direct", "-w", "{ws}", "--", "/bin/sleep", "2"]);
-    let written = writer.join().map_err(|_| "the writer panicked".to_owned())?;
-    written.map_err(|e| format!("write beside the call: {e}"))?;
-    ended?;
+    stage.answers(0, &["--version"])?;
+    let run = ["{bin}/stockade", "run", "-q", "-p", &profile, "-m", "direct", "-w", "{ws}", "--"];
+    let command = ["/bin/sh", "-c", "echo begun; exec sleep 2"];
+    let mut session = stage.program(&[&run[..], &command].concat()).start()?;
+    // While the call runs: how long a wall takes to come up is its own affair.
+    let mut said = String::new();
+    if let Some(out) = session.stdout.take() {
+        BufReader::new(out).read_line(&mut said)?;
+    }
+    std::fs::write(stage.scene.path("{ws}/host"), "two, and longer\n")?;
+    same("exit", session.wait()?.code(), Some(0))?;
+    same("said", said.as_str(), "begun\n")?;
     let verdict = stage.answers(3, &["verify", "last"])?;
     must(verdict.out().contains("did anything to files, and this one changed"), || verdict.told())
 }

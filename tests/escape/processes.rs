@@ -227,7 +227,7 @@ fn supervisor_killed(stage: &mut Stage) -> Told {
     )?;
     let wait = "for i in $(seq 100); do [ -e {ws}/beat ] && break; sleep 0.1; done";
     let script = format!(
-        "{{bin}}/stockade run --profile {profile} --workspace {{ws}} --mode direct -- bash loop.sh & \
+        "{{bin}}/stockade run {{wall}} --profile {profile} --workspace {{ws}} --mode direct -- bash loop.sh & \
          {wait}; sleep 0.3; kill -KILL $!; wait $!"
     );
     // The control: the same loop, started by a shell that ends, goes on.
