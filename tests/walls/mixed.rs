@@ -166,6 +166,7 @@ pub(crate) fn stories() -> Vec<Story> {
     let others = [
         Story::new("mixed::an_edit_is_seen_by_the_next_command", an_edit),
         Story::new("mixed::a_mode_survives_an_edit", a_mode),
+        Story::new("mixed::a_tool_sees_no_other_system_than_a_command", same_system),
         Story::new("mixed::what_a_tool_changed_is_explained_by_its_own_records", explained),
     ];
     meetings.chain(others).collect()
@@ -225,6 +226,26 @@ fn an_edit(stage: &mut Stage) -> Told {
     same("the host's file", stage.text("{ws}/file").as_str(), "one\ntwo\nthree\n")?;
     let diff = stage.answers(0, &["diff", "last"])?;
     must(diff.out().contains("-two\n+2\n"), || diff.told())
+}
+
+/// In a container both see the image's: what the host alone has there is in neither answer.
+fn same_system(stage: &mut Stage) -> Told {
+    const PLACE: &str = "/usr/share";
+    let list = Act::tool("list", &serde_json::json!({ "path": PLACE }).to_string());
+    let answers = answers(stage, &[Act::command(&format!("ls {PLACE}")), list])?;
+    let [command, tool] = &answers[..] else { return must(false, || "two acts".to_owned()) };
+    let names: Vec<&str> = command.get("stdout").and_then(Value::as_str).unwrap_or_default().lines().collect();
+    let told = tool.pointer("/reply/text").and_then(Value::as_str).unwrap_or_default();
+    must(names.len() > 5, || words(command))?;
+    let listed: Vec<&str> = told.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let has = |name: &str| listed.iter().any(|one| one.trim_end_matches('/') == name);
+    // What a project does not mean by its files the tool lists nowhere.
+    let missing: Vec<&&str> = names.iter().filter(|name| **name != "node_modules" && !has(name)).collect();
+    must(missing.is_empty(), || format!("the tool does not see {missing:?}\n{told}"))?;
+    let hosts: Vec<String> =
+        std::fs::read_dir(PLACE)?.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let more: Vec<&String> = hosts.iter().filter(|name| !names.contains(&name.as_str()) && has(name)).collect();
+    must(more.is_empty(), || format!("the tool sees the host's {more:?}\n{told}"))
 }
 
 fn a_mode(stage: &mut Stage) -> Told {
