@@ -10,12 +10,12 @@ use super::trouble::{Trouble, bounded};
 use super::wire::{Limits, Wire};
 use super::{docker, image, podman};
 use crate::error::{Error, Result};
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-};
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use bytes::Bytes;
 use hyper::Method;
-use std::collections::{BTreeMap, HashMap};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long an engine may take to make or describe a container, seconds.
@@ -191,14 +191,11 @@ impl Container {
     /// Host: it does not run.
     pub fn first_process(&self) -> Result<u32> {
         let ended = |why: &str| Error::host(format!("container \"{}\" does not run: {why}", self.spec.name));
-        let Some(found) = self.inspected()? else { return Err(ended("it is gone")) };
-        let state = found.state.unwrap_or_default();
-        let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
-        pid.ok_or_else(|| {
-            let why = state.error.as_deref().map(bounded).filter(|why| !why.is_empty());
-            ended(
-                &why.unwrap_or_else(|| format!("its first process ended with {}", state.exit_code.unwrap_or_default())),
-            )
+        let Some(state) = self.seen()? else { return Err(ended("it is gone")) };
+        let pid = u32::try_from(state.pid).ok().filter(|pid| *pid > 0);
+        pid.ok_or_else(|| match bounded(&state.error) {
+            why if why.is_empty() => ended(&format!("its first process ended with {}", state.exit_code)),
+            why => ended(&why),
         })
     }
 
@@ -207,8 +204,7 @@ impl Container {
     /// # Errors
     /// Host: the engine does not say.
     pub fn state(&self) -> Result<State> {
-        let found = self.inspected()?;
-        Ok(found.map_or(State::Gone, |found| state(&found.state.unwrap_or_default())))
+        Ok(self.seen()?.map_or(State::Gone, Seen::state))
     }
 
     /// What the engine says that it is, beside what was asked.
@@ -217,11 +213,7 @@ impl Container {
     /// Host: the engine does not say.
     pub fn read_back(&self) -> Result<ReadBack> {
         let facts = match self.about.kind {
-            Kind::Docker => {
-                let gone = || Error::host(format!("container \"{}\" is gone", self.spec.name));
-                let found = self.inspected()?.ok_or_else(gone)?;
-                docker::facts(&self.spec, &self.about, &self.volumes, &found)
-            }
+            Kind::Docker => docker::facts(&self.spec, &self.about, &self.volumes, &self.inspected()?),
             Kind::Podman => podman::facts(&self.spec, &self.about, &self.described()?),
         };
         Ok(facts.read_back())
@@ -236,19 +228,32 @@ impl Container {
         remove(&self.wire, &self.id)
     }
 
-    /// Docker's description, which Podman gives too; none when it is gone.
-    fn inspected(&self) -> Result<Option<ContainerInspectResponse>> {
+    /// What it is doing, in words that both engines have; none when it is gone. Not in the client's types: its list of
+    /// words is Docker's, and Podman has one more, `stopped`.
+    fn seen(&self) -> Result<Option<Seen>> {
+        let path = format!("{}/containers/{}/json", self.wire.api(), self.id);
+        let told = self
+            .wire
+            .ask(Limits::answer(REQUEST_S_MAX), |line| async move { line.exchange(Method::GET, &path, None).await });
+        let read = |told: Bytes| serde_json::from_slice(&told).map_err(|error| Trouble::Odd(error.to_string()));
+        match told.and_then(read) {
+            Ok(Inspected { state }) => Ok(Some(state)),
+            Err(trouble) if trouble.is_missing() => Ok(None),
+            Err(trouble) => Err(self.unseen(trouble)),
+        }
+    }
+
+    /// Docker's description.
+    fn inspected(&self) -> Result<ContainerInspectResponse> {
         let id = self.id.clone();
         let found = self.wire.ask(Limits::answer(REQUEST_S_MAX), |line| async move {
             Ok(line.docker()?.inspect_container(&id, None).await?)
         });
-        match found {
-            Ok(found) => Ok(Some(found)),
-            Err(trouble) if trouble.is_missing() => Ok(None),
-            Err(trouble) => {
-                Err(trouble.during(&format!("look at container \"{}\"", self.spec.name), self.wire.socket()))
-            }
-        }
+        found.map_err(|trouble| self.unseen(trouble))
+    }
+
+    fn unseen(&self, trouble: Trouble) -> Error {
+        trouble.during(&format!("look at container \"{}\"", self.spec.name), self.wire.socket())
     }
 
     /// Podman's own description.
@@ -258,7 +263,7 @@ impl Container {
             .wire
             .ask(Limits::answer(REQUEST_S_MAX), |line| async move { line.exchange(Method::GET, &path, None).await });
         let read = told.and_then(|told| serde_json::from_slice(&told).map_err(|error| Trouble::Odd(error.to_string())));
-        read.map_err(|trouble| trouble.during(&format!("look at container \"{}\"", self.spec.name), self.wire.socket()))
+        read.map_err(|trouble| self.unseen(trouble))
     }
 }
 
@@ -274,47 +279,69 @@ impl Drop for Container {
     }
 }
 
-fn state(found: &ContainerState) -> State {
-    let ended = || State::Ended {
-        code: found.exit_code.unwrap_or_default(),
-        oom_killed: found.oom_killed == Some(true),
-        error: bounded(found.error.as_deref().unwrap_or_default()),
-    };
-    match found.status {
-        Some(ContainerStateStatusEnum::CREATED) => State::Created,
-        Some(
-            ContainerStateStatusEnum::RUNNING
-            | ContainerStateStatusEnum::PAUSED
-            | ContainerStateStatusEnum::RESTARTING
-            | ContainerStateStatusEnum::STOPPING,
-        ) => State::Running,
-        Some(ContainerStateStatusEnum::REMOVING) => State::Gone,
-        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => ended(),
-        Some(ContainerStateStatusEnum::EMPTY) | None if found.running == Some(true) => State::Running,
-        Some(ContainerStateStatusEnum::EMPTY) | None => ended(),
+#[derive(Deserialize)]
+struct Inspected {
+    #[serde(rename = "State")]
+    state: Seen,
+}
+
+/// What an engine says that a container is doing.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Seen {
+    status: String,
+    running: bool,
+    pid: i64,
+    exit_code: i64,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
+    error: String,
+}
+
+impl Seen {
+    fn state(self) -> State {
+        match self.status.as_str() {
+            "created" | "configured" | "initialized" => State::Created,
+            "removing" => State::Gone,
+            "running" | "paused" | "restarting" | "stopping" => State::Running,
+            _ if self.running => State::Running,
+            _ => State::Ended { code: self.exit_code, oom_killed: self.oom_killed, error: bounded(&self.error) },
+        }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    created: i64,
 }
 
 /// Every container with our label, whatever it is doing.
 pub(super) fn ours(wire: &Wire) -> Result<Vec<Ours>> {
-    let filters = HashMap::from([("label", vec![LABEL])]);
-    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let listed = wire.ask(Limits::answer(REQUEST_S_MAX), |line| async move {
-        Ok(line.docker()?.list_containers(Some(options)).await?)
+    // `{"label":["…"]}`, as an address has it.
+    let path = format!("{}/containers/json?all=1&filters=%7B%22label%22%3A%5B%22{LABEL}%22%5D%7D", wire.api());
+    let told = wire.ask(Limits::answer(REQUEST_S_MAX), |line| async move {
+        let told = line.exchange(Method::GET, &path, None).await?;
+        serde_json::from_slice::<Vec<Listed>>(&told).map_err(|error| Trouble::Odd(error.to_string()))
     });
-    let listed = listed.map_err(|trouble| trouble.during("list containers", wire.socket()))?;
+    let listed = told.map_err(|trouble| trouble.during("list containers", wire.socket()))?;
+    let name = |names: Option<Vec<String>>| names.and_then(|names| names.into_iter().next()).unwrap_or_default();
     let mut found: Vec<Ours> = listed
         .into_iter()
         .map(|container| Ours {
-            id: container.id.unwrap_or_default(),
-            name: container
-                .names
-                .and_then(|names| names.into_iter().next())
-                .map(|n| n.trim_start_matches('/').to_owned())
-                .unwrap_or_default(),
-            state: container.state.map(|state| state.to_string()).unwrap_or_default(),
-            labels: container.labels.unwrap_or_default().into_iter().collect(),
-            created_s: container.created.unwrap_or_default(),
+            name: name(container.names).trim_start_matches('/').to_owned(),
+            id: container.id,
+            state: container.state,
+            labels: container.labels.unwrap_or_default(),
+            created_s: container.created,
         })
         // The filter is the engine's; what is removed is ours to be sure of.
         .filter(|container| !container.id.is_empty() && container.labels.contains_key(LABEL))

@@ -62,6 +62,11 @@ impl Wire {
         &self.socket
     }
 
+    /// Where Docker's interface begins in an address, in the version that is spoken.
+    pub(super) fn api(&self) -> String {
+        format!("/v{}.{}", self.version.major_version, self.version.minor_version)
+    }
+
     /// Asks. A thread of its own waits for the answer, so that this can be called anywhere, also below another runtime; the
     /// runtime of the request and its connections end with it.
     pub(super) fn ask<T, F>(&self, limits: Limits, make: impl FnOnce(Line) -> F + Send) -> Result<T, Trouble>
