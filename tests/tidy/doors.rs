@@ -201,6 +201,12 @@ pub(crate) const DOORS: &[Door] = &[
     },
     Door {
         member: "runtime",
+        dependency: "tar",
+        modules: &["backend"],
+        reason: "the directory that an image is built of, as engines take it",
+    },
+    Door {
+        member: "runtime",
         dependency: "tokio",
         modules: &["backend", "cli", "config", "egress", "gateway", "secrets", "session", "workspace"],
         reason: "many connections on few threads, calls of tools that wait in one, and a protocol that answers meanwhile",

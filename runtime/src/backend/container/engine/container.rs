@@ -174,7 +174,7 @@ impl Container {
             Ok(line.docker()?.start_container(&id, None).await?)
         });
         let act = format!("start container \"{}\"", self.spec.name);
-        started.map_err(|trouble| match trouble {
+        started.map_err(|trouble| match &trouble {
             // Whatever status it has: the container was there a moment ago, and what it was asked for was taken.
             Trouble::Refused { ref said, .. } if !said.to_lowercase().contains("unknown runtime") => {
                 Error::host(format!("{act}: the container engine says \"{said}\""))

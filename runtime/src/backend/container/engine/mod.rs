@@ -5,9 +5,11 @@
 //! `podman` each write the request that makes a container, and compare what was made with what was asked.
 
 mod about;
+mod build;
 mod container;
 mod docker;
 mod facts;
+pub mod ignore;
 mod image;
 pub mod place;
 mod podman;
@@ -27,7 +29,7 @@ pub use spec::{Access, LABEL, Mount, Spec};
 use crate::error::{Error, Report, Result};
 use place::{Place, Weight, places};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use trouble::Trouble;
 use wire::Wire;
 
@@ -96,6 +98,20 @@ impl Engine {
     /// Operator: there is no such image, or it is for another architecture. Host: what is there has another digest.
     pub fn image(&self, reference: &str, pull: Pull, progress: &mut dyn FnMut(Progress)) -> Result<Image> {
         image::resolve(&self.wire, &self.about, reference, pull, progress)
+    }
+
+    /// Builds an image of a directory and gives it a tag, if one is wanted. The Dockerfile lies in the directory.
+    ///
+    /// # Errors
+    /// Operator: the directory cannot be read or is too large, or a step of the build failed. Host: the engine cannot.
+    pub fn build(
+        &self,
+        directory: &Path,
+        dockerfile: &Path,
+        tag: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Image> {
+        build::build(&self.wire, &self.about, directory, dockerfile, tag, progress)
     }
 
     /// Every image.

@@ -32,7 +32,12 @@ pub(super) enum Trouble {
 impl Trouble {
     /// Whether the engine says that there is no such thing.
     pub(super) fn is_missing(&self) -> bool {
-        matches!(self, Self::Refused { status: 404, .. })
+        match self {
+            Self::Refused { status: 404, .. } => true,
+            // Podman, when a container goes between two of its own looks at it.
+            Self::Refused { status: 500, said } => said.ends_with("no such container"),
+            Self::Refused { .. } | Self::Gone(_) | Self::Slow(_) | Self::Odd(_) | Self::Ours(_) => false,
+        }
     }
 
     /// The error of an act on an engine at a socket.
