@@ -35,6 +35,10 @@ const SUBCOMMANDS: &[&str] = &[
     "profile explain",
     "profile diff",
     "profile show",
+    "image",
+    "image build",
+    "image list",
+    "image pull",
 ];
 
 const PROFILES: &[&str] =

@@ -1,11 +1,13 @@
 //! The command line as data: every subcommand, option and help text, defined once for parsing, completions and man pages.
 //! It never does anything.
 
+mod image;
 mod log;
 mod profile;
 mod tool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use image::{ImageArgs, ImageCommand, ImagePlace};
 pub use log::{ExportFormat, LogArgs, LogCommand};
 pub use profile::{LearnArgs, ProfileArgs, ProfileCommand};
 use std::ffi::OsString;
@@ -68,6 +70,8 @@ pub enum Command {
     Profile(ProfileArgs),
     /// Look at tools: components that run without a process, with what they ask for and the profile gives.
     Tool(ToolArgs),
+    /// Build, pull and list images for the container wall, with the engine of this machine.
+    Image(ImageArgs),
     /// Keep secrets: sandboxes hold placeholders, and the values go into the requests that a profile binds them to.
     Secret(SecretArgs),
     /// Print, step by step, what would be done to confine a command. Runs nothing.

@@ -1,8 +1,11 @@
-//! `stockade doctor`: what this machine can enforce, layer by layer, and the one command that mends what is missing.
+//! `stockade doctor`: what this machine can enforce, layer by layer, the one command that mends what is missing, and which
+//! container engines answer.
 //! It never changes the machine.
 
+use crate::backend::container::engine::{About, Engine, Ids, Rights, Sighting};
 use crate::cli::args::DoctorArgs;
-use crate::cli::style::Tone;
+use crate::cli::image::variables;
+use crate::cli::style::{Tone, visible};
 use crate::cli::{Context, print, print_json};
 use crate::error::Result;
 use std::fmt::Write as _;
@@ -23,8 +26,10 @@ pub(super) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8> {
     let findings = probe::examine_this_machine();
     let grade = probe::grade(&findings);
     let code = if grade == Grade::Full { EXIT_FULL } else { EXIT_LESS };
+    let engines = Engine::survey(&variables(context));
     if args.json {
-        print_json(&serde_json::json!({ "grade": grade, "findings": findings }))?;
+        let engines: Vec<_> = engines.iter().map(engine_json).collect();
+        print_json(&serde_json::json!({ "grade": grade, "findings": findings, "engines": engines }))?;
         return Ok(code);
     }
     let mut out = String::new();
@@ -34,8 +39,71 @@ pub(super) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8> {
     let tone = if grade == Grade::Full { Tone::Good } else { Tone::Bad };
     let grade_word = context.colour.paint(tone, &grade.to_string());
     writeln!(out, "\ngrade of a session here: {grade_word}").expect("writing to a String cannot fail");
+    // None is needed for that grade: they are for sessions in containers.
+    writeln!(out, "\ncontainer engines:").expect("writing to a String cannot fail");
+    for sighting in &engines {
+        shown_engine(sighting, context, &mut out);
+    }
     print(&out)?;
     Ok(code)
+}
+
+fn shown_engine(sighting: &Sighting, context: &Context, out: &mut String) {
+    let (tone, word, lines) = match &sighting.found {
+        Ok(engine) => (Tone::Good, "ok", described(engine.about(), &sighting.by)),
+        Err(report) => {
+            let hint = report.hint.iter().map(|hint| format!("mend it: {hint}"));
+            (Tone::Faint, "none", std::iter::once(report.what.clone()).chain(hint).collect())
+        }
+    };
+    let word = context.colour.paint(tone, &format!("{word:9}"));
+    for (place, line) in lines.iter().enumerate() {
+        let front = if place == 0 { word.clone() } else { format!("{:9}", "") };
+        writeln!(out, "{front} {}", visible(line)).expect("writing to a String cannot fail");
+    }
+}
+
+fn described(about: &About, by: &str) -> Vec<String> {
+    let runtimes: Vec<&str> = about.runtimes.keys().map(String::as_str).collect();
+    vec![
+        format!("{} {} at \"{}\" ({by}), {}", about.kind, about.version, about.socket.display(), rights(about)),
+        format!("runtimes: {} (else {})", runtimes.join(", "), about.default_runtime),
+        format!("cgroups {}, images in {}, for {}", about.cgroup_version, about.storage_driver, about.architecture),
+    ]
+}
+
+fn rights(about: &About) -> &'static str {
+    match (about.rights, about.ids) {
+        (Rights::Rootless, _) => "rootless",
+        (Rights::Rootful, Ids::Host) => "rootful",
+        (Rights::Rootful, Ids::Remapped) => "rootful, its users remapped",
+    }
+}
+
+fn engine_json(sighting: &Sighting) -> serde_json::Value {
+    match &sighting.found {
+        Ok(engine) => {
+            let about = engine.about();
+            serde_json::json!({
+                "by": sighting.by,
+                "socket": sighting.socket,
+                "kind": about.kind.to_string(),
+                "version": about.version,
+                "api_version": about.api_version,
+                "rights": rights(about),
+                "runtimes": about.runtimes.keys().collect::<Vec<_>>(),
+                "default_runtime": about.default_runtime,
+                "storage_driver": about.storage_driver,
+                "cgroup_version": about.cgroup_version,
+                "cgroup_driver": about.cgroup_driver,
+                "architecture": about.architecture,
+                "security_options": about.security_options,
+            })
+        }
+        Err(report) => serde_json::json!({
+            "by": sighting.by, "socket": sighting.socket, "error": report.what, "hint": report.hint,
+        }),
+    }
 }
 
 fn shown(finding: &Finding, context: &Context, out: &mut String) {

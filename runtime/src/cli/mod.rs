@@ -7,6 +7,7 @@ mod doctor;
 mod events;
 mod explain;
 mod gc;
+mod image;
 mod log;
 mod manual;
 mod mcp;
@@ -93,6 +94,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Log(args) => log::log(&args.command, context),
         Command::Profile(args) => profile::profile(&args.command, context),
         Command::Tool(args) => tool::tool(&args.command, context),
+        Command::Image(args) => image::image(&args.command, context),
         Command::Secret(args) => secret::secret(&args.command, context),
         Command::Port(args) => port::port(&args, context),
         Command::Session(args) => session::session(&args, context),
