@@ -176,7 +176,7 @@ impl Container {
         let act = format!("start container \"{}\"", self.spec.name);
         started.map_err(|trouble| match &trouble {
             // Whatever status it has: the container was there a moment ago, and what it was asked for was taken.
-            Trouble::Refused { ref said, .. } if !said.to_lowercase().contains("unknown runtime") => {
+            Trouble::Refused { said, .. } if !said.to_lowercase().contains("unknown runtime") => {
                 Error::host(format!("{act}: the container engine says \"{said}\""))
             }
             Trouble::Refused { .. } | Trouble::Gone(_) | Trouble::Slow(_) | Trouble::Odd(_) | Trouble::Ours(_) => {
