@@ -72,7 +72,9 @@ impl Starting {
         let received = control.receive()?.ok_or_else(|| lost("it ended during the set-up"))?;
         match received.message {
             Message::Forked(pid) if self.init_pid.is_none() => {
-                let (init, pid) = self.handle_of(pid, received.descriptors)?;
+                let found = self.handle_of(pid, received.descriptors);
+                // An init that ended at once has said why, and that is what is to be heard.
+                let (init, pid) = found.map_err(|error| last_words(control, deadline).unwrap_or(error))?;
                 self.init = Some(Handle { init, flock: Mutex::default() });
                 self.init_pid = Some(pid);
                 Ok(())
@@ -129,6 +131,13 @@ impl Starting {
         self.outcome = Outcome::Started;
         Ok(init)
     }
+}
+
+/// What a channel still holds of an error.
+fn last_words(control: &Channel, deadline: Instant) -> Option<JailError> {
+    wait_readable(control.as_fd(), Some(deadline)).ok()?;
+    let received = control.receive().ok()??;
+    if let Message::Failed(error) = received.message { Some(error) } else { None }
 }
 
 impl Drop for Starting {
