@@ -238,7 +238,7 @@ fn same_system(stage: &mut Stage) -> Told {
     let told = tool.pointer("/reply/text").and_then(Value::as_str).unwrap_or_default();
     must(names.len() > 5, || words(command))?;
     let listed: Vec<&str> = told.lines().filter_map(|line| line.split([' ', '/', '@']).next()).collect();
-    let has = |name: &str| listed.iter().any(|one| *one == name);
+    let has = |name: &str| listed.contains(&name);
     // What a project does not mean by its files the tool lists nowhere.
     let missing: Vec<&&str> = names.iter().filter(|name| **name != "node_modules" && !has(name)).collect();
     must(missing.is_empty(), || format!("the tool does not see {missing:?}\n{told}"))?;
