@@ -21,10 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(reference) = Reference::parse(text) {
         let written = reference.to_string();
         assert_eq!(written, text, "a reference is written as it was read");
-        assert!(
-            !written.contains(['?', '#', '%', ' ', '\\']) && !written.contains(".."),
-            "it is part of no other request"
-        );
+        // Dots may stand in a tag; as a whole part they would lead to another request.
+        let leads_on = written.contains(['?', '#', '%', ' ', '\\'])
+            || written.split('/').any(|part| matches!(part, "" | "." | ".."));
+        assert!(!leads_on, "it is part of no other request");
     }
 });
 

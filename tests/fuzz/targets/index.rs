@@ -136,6 +136,7 @@ fn opening() -> SessionOpen {
         mode: Mode::Review,
         durability: Durability::Group,
         recorder: None,
+        container: None,
     }
 }
 
