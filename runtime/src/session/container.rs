@@ -112,7 +112,7 @@ impl<'a> Way<'a> {
             user: outside(options, &layer)?,
             memory_mib: limits.memory_mib,
             pids: limits.pids.map(|pids| pids.saturating_add(PROCESSES_OF_OURS_MAX)),
-            mounts: [of_host(options)?, vec![home(options)?], shown].concat(),
+            mounts: [with_home(options, of_host(options)?)?, shown].concat(),
         };
         let outer = Outer::start(&self.engine, &self.image, asked)?;
         // The container has its own mounts of it by now.
@@ -207,12 +207,18 @@ fn workspace(options: &Options, layer: &Layer) -> std::result::Result<(Vec<Shown
     Ok((shown, staged))
 }
 
-/// An empty directory for the private home: the image may lack the place.
-fn home(options: &Options) -> Result<Shown> {
-    let empty = options.paths.layer.join("home");
+/// The same with an empty directory for the private home: the image may lack the place. Where something is shown below it,
+/// the engine makes the place itself, and could make none below a directory that is read-only.
+fn with_home(options: &Options, mut shown: Vec<Shown>) -> Result<Vec<Shown>> {
+    let Paths { layer, home, .. } = &options.paths;
+    if shown.iter().any(|one| one.target.starts_with(home)) {
+        return Ok(shown);
+    }
+    let empty = layer.join("home");
     let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&empty);
     made.map_err(|e| Error::io("make the directory", &empty, &e))?;
-    Ok(Shown { source: empty, target: options.paths.home.clone(), access: Access::ReadOnly })
+    shown.push(Shown { source: empty, target: home.clone(), access: Access::ReadOnly });
+    Ok(shown)
 }
 
 /// What else of the host the container is shown, and what covers the state where that would show it.
