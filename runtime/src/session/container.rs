@@ -112,7 +112,7 @@ impl<'a> Way<'a> {
             user: outside(options, &layer)?,
             memory_mib: limits.memory_mib,
             pids: limits.pids.map(|pids| pids.saturating_add(PROCESSES_OF_OURS_MAX)),
-            mounts: [with_home(options, of_host(options)?)?, shown].concat(),
+            mounts: with_home(options, [of_host(options)?, shown].concat())?,
         };
         let outer = Outer::start(&self.engine, &self.image, asked)?;
         // The container has its own mounts of it by now.
@@ -207,8 +207,8 @@ fn workspace(options: &Options, layer: &Layer) -> std::result::Result<(Vec<Shown
     Ok((shown, staged))
 }
 
-/// The same with an empty directory for the private home: the image may lack the place. Where something is shown below it,
-/// the engine makes the place itself, and could make none below a directory that is read-only.
+/// The same with an empty directory for the private home: the image may lack the place. Where something is shown below it, as
+/// a workspace mostly is, the engine makes the place itself, and could make none below a directory that is read-only.
 fn with_home(options: &Options, mut shown: Vec<Shown>) -> Result<Vec<Shown>> {
     let Paths { layer, home, .. } = &options.paths;
     if shown.iter().any(|one| one.target.starts_with(home)) {
