@@ -29,6 +29,7 @@ pub use spec::{Access, LABEL, Mount, Spec};
 use crate::error::{Error, Report, Result};
 use place::{Place, Weight, places};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use trouble::Trouble;
 use wire::Wire;
@@ -164,17 +165,25 @@ fn look(place: Place) -> Sighting {
     };
     let found = about::ask(&socket).map(|(wire, about)| Engine { wire, about }).map_err(|trouble| Report {
         what: format!("\"{}\" ({by}): {}", socket.display(), trouble.phrase()),
-        hint: hint(&trouble),
+        hint: hint(&trouble, &socket),
     });
     Sighting { by, socket: Some(socket), found }
 }
 
 /// What to do about a place that does not answer, where it is known.
-fn hint(trouble: &Trouble) -> Option<String> {
+fn hint(trouble: &Trouble, socket: &Path) -> Option<String> {
+    /// Root's group, and the permission to write that a group needs to ask.
+    const ROOT: u32 = 0;
+    const GROUP_WRITES: u32 = 0o020;
     let Trouble::Gone(why) = trouble else { return None };
     why.contains("permission denied").then(|| {
-        "join its group (sudo usermod -aG docker \"$USER\", which is as much as root), or use a rootless engine"
-            .to_owned()
+        let has_group =
+            std::fs::metadata(socket).is_ok_and(|file| file.gid() != ROOT && file.mode() & GROUP_WRITES != 0);
+        let way = match has_group {
+            true => "join its group (for Docker: sudo usermod -aG docker \"$USER\"), which is as much as root",
+            false => "only root may ask it: run as root",
+        };
+        format!("{way}, or use a rootless engine")
     })
 }
 
