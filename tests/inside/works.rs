@@ -58,6 +58,7 @@ pub(crate) fn stories() -> Vec<Story> {
             let ended = run(stage, engine, "busybox", &["-p", "container"], &["/bin/sh", "-c", script])?;
             must(ended.out().starts_with("stockade\n") && !ended.out().contains("python"), || ended.told())
         }),
+        with_each("a_workspace_below_the_home_is_not_refused", below_home),
         with_each("the_log_does_not_keep_back_which_container_it_was", told),
         with_each("a_profile_does_not_need_a_word_on_the_command_line", |stage, engine| {
             let body = format!("extends = [\"container\"]\nimage = \"{}\"\n", image("busybox"));
@@ -101,6 +102,15 @@ fn direct(stage: &mut Stage, engine: &Engine) -> Told {
     let owner = |path: &str| std::fs::metadata(stage.scene.path(path)).map(|file| (file.uid(), file.gid()));
     same("owner", owner("{ws}/made")?, owner("{ws}")?)?;
     must(ended.out() != "0\n", || "it ran as root".to_owned())?;
+    intact(stage)
+}
+
+/// The usual place for both, workspace and state.
+fn below_home(stage: &mut Stage, engine: &Engine) -> Told {
+    stage.environment.push(("HOME".into(), stage.scene.path("{root}").into()));
+    let script = "echo x > made && ls -A $HOME && cd && pwd";
+    let ended = run(stage, engine, "busybox", &["-p", "container"], &["/bin/sh", "-c", script])?;
+    must(ended.code() == 0 && ended.out().ends_with(&stage.scene.fill("{root}\n")), || ended.told())?;
     intact(stage)
 }
 

@@ -176,9 +176,12 @@ fn namespaces(
     }
     session.extend(shown);
     session.extend(workspace(site, &grants));
-    session.extend(site.pinned.iter().map(|path| SessionStep::Pin { path: path.clone() }));
-    session.extend(site.protected.iter().map(|path| SessionStep::Protect { path: path.clone() }));
-    session.extend(site.masked.iter().map(|path| SessionStep::Mask { path: path.clone() }));
+    let there = |path: &&PathBuf| !is_under_a_tmpfs(path, &session);
+    let pinned = site.pinned.iter().filter(there).map(|path| SessionStep::Pin { path: path.clone() });
+    let protected = site.protected.iter().filter(there).map(|path| SessionStep::Protect { path: path.clone() });
+    let masked = site.masked.iter().filter(there).map(|path| SessionStep::Mask { path: path.clone() });
+    let guarded: Vec<SessionStep> = pinned.chain(protected).chain(masked).collect();
+    session.extend(guarded);
     let rules = rules(granted, &session, &mounts, site);
     let copied = matches!(&site.view, View::Directory { source } if *source != site.workspace);
     let workspace = if copied { Vec::new() } else { workspace(site, &grants) };
@@ -198,6 +201,17 @@ fn namespaces(
         session,
         call: call_steps(limits, site.record, sockets),
     })
+}
+
+/// Whether an empty private directory, as the home is, lies over whatever the host has at this path.
+fn is_under_a_tmpfs(path: &Path, steps: &[SessionStep]) -> bool {
+    let place = |step: &SessionStep| match step {
+        SessionStep::Tmpfs { path, .. } => Some((path.clone(), true)),
+        SessionStep::Overlay { target, .. } => Some((target.clone(), false)),
+        step => layout::bound(step).map(|target| (target.clone(), false)),
+    };
+    // What is mounted last lies on top.
+    steps.iter().rev().filter_map(place).find(|(place, _)| path.starts_with(place)).is_some_and(|(_, empty)| empty)
 }
 
 /// The step that starts the recorder: confined as its guests are, so after Landlock where that holds the init, and able to
@@ -373,4 +387,29 @@ fn call_steps(limits: Limits, record: Record, sockets: Sockets) -> Vec<CallStep>
     steps.extend(bounded(Rlimit::FileSize, limits.disk_mib.map(|mib| mib.saturating_mul(MIB))));
     steps.extend([CallStep::CloseDescriptors, CallStep::Seccomp { sockets }]);
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_on_top_says_whether_a_path_is_there() {
+        let show = |path: &str| SessionStep::Bind {
+            source: path.into(),
+            target: path.into(),
+            access: Access::ReadOnly,
+            exec: Exec::Deny,
+            owner: Owner::AsIs,
+        };
+        let private = SessionStep::Tmpfs { path: "/data/u".into(), size_mib: 1, mode: 0o700, exec: Exec::Deny };
+        let steps = [show("/data"), private, show("/data/u/w")];
+        let check =
+            |path: &str, expected: bool| assert_eq!(is_under_a_tmpfs(Path::new(path), &steps), expected, "{path}");
+        check("/data/u/.local/state", true);
+        check("/data/u", true);
+        check("/data/u/w/.git", false);
+        check("/data/state", false);
+        check("/elsewhere", false);
+    }
 }
