@@ -6,7 +6,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use stockade_tests::story::{Stop, Story, must, same};
+use stockade_tests::stage::Stage;
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 pub(crate) fn stories() -> Vec<Story> {
     vec![
@@ -46,23 +47,7 @@ pub(crate) fn stories() -> Vec<Story> {
             check(&["image", "list", "--engine", "unix:///nowhere"], "no such file")?;
             check(&["image", "build", "{ws}"], "no Dockerfile")
         }),
-        Story::new("commands::an_engine_that_may_not_be_asked_says_who_may", |stage| {
-            if stage.scene.person().is_root() {
-                return Err(Stop::Skip("root may".to_owned()));
-            }
-            let check = |socket: &Path, way: &str| {
-                let ended =
-                    stage.answers(125, &["image", "list", "--engine", &format!("unix://{}", socket.display())])?;
-                must(ended.err().contains("permission denied") && ended.err().contains(way), || ended.told())
-            };
-            // Podman's service is for its own user alone, Docker's for a group too.
-            check(&HOUSES[2].socket()?, "only root may ask it")?;
-            let socket = stage.scene.path("{root}/engine.sock");
-            let _listener = UnixListener::bind(&socket)?;
-            std::os::unix::fs::chown(&socket, Some(0), Some(GROUP_OF_OTHERS))?;
-            std::fs::set_permissions(&socket, Permissions::from_mode(0o660))?;
-            check(&socket, "usermod -aG docker")
-        }),
+        Story::new("commands::an_engine_that_may_not_be_asked_says_who_may", may_not),
         Story::new("commands::the_doctor_tells_of_engines", |stage| {
             let engine = reached(&HOUSES[0])?;
             stage.environment.push(("DOCKER_HOST".into(), engine.clone().into()));
@@ -80,6 +65,23 @@ pub(crate) fn stories() -> Vec<Story> {
             must(told.out().contains("no such file"), || told.told())
         }),
     ]
+}
+
+/// Podman's service is for its own user alone, Docker's for a group too.
+fn may_not(stage: &mut Stage) -> Told {
+    if stage.scene.person().is_root() {
+        return Err(Stop::Skip("root may".to_owned()));
+    }
+    let check = |socket: &Path, way: &str| {
+        let ended = stage.answers(125, &["image", "list", "--engine", &format!("unix://{}", socket.display())])?;
+        must(ended.err().contains("permission denied") && ended.err().contains(way), || ended.told())
+    };
+    check(&HOUSES[2].socket()?, "only root may ask it")?;
+    let socket = stage.scene.path("{root}/engine.sock");
+    let _listener = UnixListener::bind(&socket)?;
+    std::os::unix::fs::chown(&socket, Some(0), Some(GROUP_OF_OTHERS))?;
+    std::fs::set_permissions(&socket, Permissions::from_mode(0o660))?;
+    check(&socket, "usermod -aG docker")
 }
 
 /// A group that no person of these tests is in: `daemon`, in every Linux (Linux Standard Base, "User & Group Names").

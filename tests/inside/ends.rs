@@ -90,7 +90,7 @@ fn gc(stage: &mut Stage, engine: &Engine) -> Told {
     none_left(stage, engine)
 }
 
-fn none_left(stage: &Stage, engine: &Engine) -> Told {
+pub(crate) fn none_left(stage: &Stage, engine: &Engine) -> Told {
     let until = Instant::now() + PATIENCE;
     loop {
         let left = ours(stage, engine)?;
@@ -103,7 +103,7 @@ fn none_left(stage: &Stage, engine: &Engine) -> Told {
 }
 
 /// Containers of this stage.
-fn ours(stage: &Stage, engine: &Engine) -> Result<Vec<String>, Stop> {
+pub(crate) fn ours(stage: &Stage, engine: &Engine) -> Result<Vec<String>, Stop> {
     let filter = format!("{{\"label\":[\"io.stockade.state={}\"]}}", stage.scene.fill("{state}"));
     let encoded: String = filter.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let answer = ask(engine, "GET", &format!("/containers/json?all=true&filters={encoded}"))?;
@@ -116,7 +116,7 @@ fn ask(engine: &Engine, method: &str, path: &str) -> Result<String, Stop> {
 }
 
 /// One request to the engine, by somebody else's client.
-fn send(engine: &Engine, method: &str, path: &str, body: &str) -> Result<String, Stop> {
+pub(crate) fn send(engine: &Engine, method: &str, path: &str, body: &str) -> Result<String, Stop> {
     let socket = engine.address.trim_start_matches("unix://");
     let address = format!("http://engine/v1.40{path}");
     let words = [

@@ -1,6 +1,7 @@
 //! Sessions in containers of real engines, as a person starts them: what works in every image, and what is told when it cannot.
 //! It never starts an engine: `tests/containers/engines` does, and who has none skips aloud.
 
+mod dying;
 mod ends;
 mod refused;
 mod works;
@@ -14,7 +15,7 @@ use stockade_tests::story::{Stop, Story, Told};
 
 fn main() -> ExitCode {
     stockade_tests::story::run_all("inside", || {
-        [works::stories(), refused::stories(), ends::stories()].into_iter().flatten().collect()
+        [works::stories(), refused::stories(), ends::stories(), dying::stories()].into_iter().flatten().collect()
     })
 }
 

@@ -17,7 +17,7 @@ const CONFINING: [&str; 4] = ["run", "session", "mcp", "explain"];
 /// The binary under test in the words of a test.
 const BINARY: &str = "{bin}/stockade";
 /// Label of every container: the directory of all state that its session belongs to.
-const LABEL: &str = "dev.stockade.state";
+const LABEL: &str = "io.stockade.state";
 /// How long an engine may take to say which containers there are.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -176,12 +176,7 @@ fn namespaces(
     }
     session.extend(shown);
     session.extend(workspace(site, &grants));
-    let there = |path: &&PathBuf| !is_under_a_tmpfs(path, &session);
-    let pinned = site.pinned.iter().filter(there).map(|path| SessionStep::Pin { path: path.clone() });
-    let protected = site.protected.iter().filter(there).map(|path| SessionStep::Protect { path: path.clone() });
-    let masked = site.masked.iter().filter(there).map(|path| SessionStep::Mask { path: path.clone() });
-    let guarded: Vec<SessionStep> = pinned.chain(protected).chain(masked).collect();
-    session.extend(guarded);
+    session.extend(guarded(site, &session));
     let rules = rules(granted, &session, &mounts, site);
     let copied = matches!(&site.view, View::Directory { source } if *source != site.workspace);
     let workspace = if copied { Vec::new() } else { workspace(site, &grants) };
@@ -203,12 +198,23 @@ fn namespaces(
     })
 }
 
+/// What keeps the guest from paths that it sees, where it sees them.
+fn guarded(site: &Site, shown: &[SessionStep]) -> Vec<SessionStep> {
+    let there = |path: &&PathBuf| !is_under_a_tmpfs(path, shown);
+    let pinned = site.pinned.iter().filter(there).map(|path| SessionStep::Pin { path: path.clone() });
+    let protected = site.protected.iter().filter(there).map(|path| SessionStep::Protect { path: path.clone() });
+    let masked = site.masked.iter().filter(there).map(|path| SessionStep::Mask { path: path.clone() });
+    pinned.chain(protected).chain(masked).collect()
+}
+
 /// Whether an empty private directory, as the home is, lies over whatever the host has at this path.
 fn is_under_a_tmpfs(path: &Path, steps: &[SessionStep]) -> bool {
-    let place = |step: &SessionStep| match step {
-        SessionStep::Tmpfs { path, .. } => Some((path.clone(), true)),
-        SessionStep::Overlay { target, .. } => Some((target.clone(), false)),
-        step => layout::bound(step).map(|target| (target.clone(), false)),
+    let place = |step: &SessionStep| {
+        if let SessionStep::Tmpfs { path, .. } = step {
+            return Some((path.clone(), true));
+        }
+        let shown = if let SessionStep::Overlay { target, .. } = step { Some(target) } else { layout::bound(step) };
+        shown.map(|target| (target.clone(), false))
     };
     // What is mounted last lies on top.
     steps.iter().rev().filter_map(place).find(|(place, _)| path.starts_with(place)).is_some_and(|(_, empty)| empty)
