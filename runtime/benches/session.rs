@@ -193,6 +193,7 @@ fn options(scratch: &Path, name: &str) -> Result<Options> {
     let sources = Sources::gather("shell", &environment)?.in_workspace(&workspace)?;
     let profile = profiles::placed(&sources.profile()?, &workspace, &environment)?;
     Ok(Options {
+        from: None,
         paths: Paths {
             state: scratch.to_owned(),
             log: scratch.join("s").join(id.as_str()),
@@ -227,5 +228,6 @@ fn opening(options: &Options) -> SessionOpen {
         durability: log::Durability::Group,
         recorder: None,
         container: None,
+        from: None,
     }
 }

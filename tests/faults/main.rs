@@ -7,6 +7,7 @@ mod killed;
 mod names;
 mod refused;
 mod review;
+mod snapshots;
 mod states;
 mod tampered;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             killed::stories(),
             names::stories(),
             review::stories(),
+            snapshots::stories(),
             states::stories(),
             tampered::stories(),
         ];

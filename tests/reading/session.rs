@@ -165,6 +165,7 @@ fn opening(sid: &SessionId) -> SessionOpen {
             why: String::new(),
         }),
         container: None,
+        from: None,
     }
 }
 

@@ -187,6 +187,7 @@ TYPES = {
     "recorder": is_object("grade:grade scope:scope why?:text"), "grade": one_of("notify+addfd notify trace outcome-only"),
     "container": is_object("engine:word engine_v:word api:word rights:rights runtime:word id:hex image:image image_id:hex"
                            " repo_digest?:repo uid:num32 gid:num32 spec_h:hex"),
+    "fork": is_object("sid:sid changes:num changes_h:hex"),
     "word": matches("[!-~]{1,128}"), "rights": one_of("rootful rootless"), "image": matches("[!-~]{1,512}"),
     "repo": lambda v: matches("[!-?A-~]+@sha256:[0-9a-f]{64}")(v) and len(v) <= 512,
     "scope": one_of("changes all-opens off"), "times": number(2**64, 2), "cut1": number(2, 1), "cut2": number(3, 1), "cut4": number(5, 1),
@@ -201,7 +202,8 @@ TYPES = {
 }
 KINDS = {
     "session.open": "sid:sid tool:str kernel:str wall:str grade:str layers:[layer] profile:str profile_h:hex plan_h:hex"
-                    " filter_h?:hex mode:mode durability:durability recorder?:recorder container?:container",
+                    " filter_h?:hex mode:mode durability:durability recorder?:recorder container?:container"
+                    " from?:fork",
     "session.close": "cause:cause status:int counts:counts lost:num",
     "call": "tool:str via:str in?:blob", "permit": "rules:[str]", "deny": "rule:str reason:str",
     "result": "cause:cause status:int wall_us:num cpu_us:num p?:num t?:num out?:stream err?:stream",
@@ -237,6 +239,9 @@ OBJECTS = {kind: is_object(spec) if spec else TYPES["act"] for kind, spec in KIN
 OBJECTS["fs.outcome"] = is_change
 # A container is behind the wall of that name, and behind no other.
 OBJECTS["session.open"] = lambda v, form=OBJECTS["session.open"]: form(v) and (v["wall"] == "container") == ("container" in v)
+# A session goes on from another one, and in a layer.
+OBJECTS["session.open"] = lambda v, form=OBJECTS["session.open"]: (
+    form(v) and ("from" not in v or (v["mode"] != "direct" and v["from"]["sid"] != v["sid"])))
 # Only a name that is there, and cut, has a hash of the whole.
 for kind in ("fs.open", "fs.change"):
     OBJECTS[kind] = lambda v, form=OBJECTS[kind]: (

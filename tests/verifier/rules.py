@@ -87,6 +87,15 @@ CONTAINER = {"engine": "docker", "engine_v": "28.2.2", "api": "1.50", "rights": 
              "gid": 1000, "spec_h": OTHER}
 
 
+FORK = {"sid": ELSE, "changes": 3, "changes_h": HASH}
+
+
+def forked(mode="review", **changed):
+    """A session that goes on from another; None leaves a member out."""
+    fork = {k: v for k, v in {**FORK, **changed}.items() if v is not None}
+    return {"records": GOOD, "opening": {"mode": mode, "from": fork}}
+
+
 def contained(wall="container", **changed):
     """A session in a container; None leaves a member out."""
     container = {k: v for k, v in {**CONTAINER, **changed}.items() if v is not None}
@@ -114,6 +123,14 @@ RULES = [
         ("image", "a\u202eb"), ("image_id", f"sha256:{OTHER}"), ("repo_digest", ""), ("repo_digest", "debian:13"),
         ("repo_digest", f"@sha256:{HASH}"), ("repo_digest", f"a@b@sha256:{HASH}"), ("repo_digest", f"a@sha256:{HASH}0"),
         ("repo_digest", "r" * 441 + f"@sha256:{HASH}"), ("uid", -1), ("gid", 2**32), ("uid", "1000"), ("spec_h", ""), ("more", 1))],
+    ("a session that goes on from another", forked(), 0),
+    ("a session that goes on from another without a change", forked(changes=0), 0),
+    ("a session that goes on from itself", forked(sid=SID), 2),
+    ("a session that goes on from another in the workspace itself", forked("direct"), 2),
+    ("a session that goes on from nothing", {"records": GOOD, "opening": {"from": None}}, 2),
+    *[(f"a fork without {name}", forked(**{name: None}), 2) for name in FORK],
+    *[(f"a fork with {name} {value!r}", forked(**{name: value}), 2) for name, value in (
+        ("sid", "last"), ("changes", -1), ("changes", "3"), ("changes_h", HASH[:62]), ("more", 1))],
     ("a denied call", {"records": [("call", CALL, "c1"), ("deny", DENY, "c1")]}, 0),
     ("a heartbeat", {"records": [*GOOD, ("heartbeat", {"running": 0, "lost": 0}, None)]}, 0),
     ("a request", net(*range(6)), 0),

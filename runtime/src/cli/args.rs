@@ -4,12 +4,14 @@
 mod image;
 mod log;
 mod profile;
+mod snapshot;
 mod tool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use image::{ImageArgs, ImageCommand, ImagePlace};
 pub use log::{ExportFormat, LogArgs, LogCommand};
 pub use profile::{LearnArgs, ProfileArgs, ProfileCommand};
+pub use snapshot::{SnapshotArgs, SnapshotCommand};
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -62,6 +64,8 @@ pub enum Command {
     Discard(OneSession),
     /// Take back the newest apply of a session.
     Undo(OneSession),
+    /// Keep what waits in a session as it is now, for sessions that go on from it (--from).
+    Snapshot(SnapshotArgs),
     /// Check a session's log: that nothing was altered, and that nothing is missing.
     Verify(VerifyArgs),
     /// Read the log.
@@ -121,6 +125,14 @@ pub struct Confinement {
     pub wall: WallArgs,
 }
 
+/// What a session begins with: shared by every command that starts one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Beginning {
+    /// Go on from what waits in a session that has ended, or in a snapshot of one, in a layer of its own.
+    #[arg(long, value_name = "SESSION|SNAPSHOT")]
+    pub from: Option<String>,
+}
+
 /// Which wall confines, over what the profile says.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WallArgs {
@@ -164,6 +176,9 @@ pub struct RunArgs {
     /// What confines the command.
     #[command(flatten)]
     pub confinement: Confinement,
+    /// What it begins with.
+    #[command(flatten)]
+    pub beginning: Beginning,
     /// Give the command a terminal of its own: job control, colours, Ctrl-C.
     #[arg(short, long)]
     pub tty: bool,
@@ -203,6 +218,9 @@ pub struct SessionArgs {
     /// What confines the calls.
     #[command(flatten)]
     pub confinement: Confinement,
+    /// What the session begins with.
+    #[command(flatten)]
+    pub beginning: Beginning,
 }
 
 /// How clients are told of `mcp`.
@@ -224,6 +242,9 @@ pub struct McpArgs {
     /// What confines the calls.
     #[command(flatten)]
     pub confinement: Confinement,
+    /// What the session begins with.
+    #[command(flatten)]
+    pub beginning: Beginning,
 }
 
 /// Arguments of `port`.

@@ -1,8 +1,8 @@
 //! From the command line's words to the options of a session: profile, workspace, mode, user.
 //! It never starts anything.
 
-use crate::cli::Context;
-use crate::cli::args::{Confinement, Mode, WallArgs};
+use crate::cli::args::{Beginning, Confinement, Mode, WallArgs};
+use crate::cli::{Context, snapshot};
 use crate::config::environment::Environment;
 use crate::config::profiles::{self, Sources, WallWords};
 use crate::config::state::State;
@@ -39,10 +39,17 @@ pub(super) struct Started {
 ///
 /// # Errors
 /// Operator: no such profile or workspace, or mistakes in the profile. Host: as [`Session::open`].
-pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) -> Result<Started> {
+pub(super) fn start(
+    args: &Confinement,
+    beginning: &Beginning,
+    via: &'static str,
+    context: &Context,
+) -> Result<Started> {
     // First of all: the helper comes up while the profile is read, and the log's files are made beside both.
     let helper = Helper::begin().map_err(|e| crate::backend::process::failed(&e))?;
     let state = State::open(&context.environment)?;
+    // Before there is a newer session for `last` to mean.
+    let from = beginning.from.as_deref().map(|named| snapshot::origin(&state, named)).transpose()?;
     let id = journal::new_session_id()?;
     let (log, layer) = (state.log(&id), state.layer(&id));
     let opened: Result<Session> = std::thread::scope(|scope| {
@@ -52,6 +59,7 @@ pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) ->
         });
         let draft = || drafted.join().map_err(|_| Error::bug("making the log's files panicked"))?;
         let Confined { options, sources } = confined(args, id.clone(), &state, via, context)?;
+        let options = Options { from, ..options };
         session::make_layer_directory(&options)?;
         sources.keep(&layer)?;
         Session::open(options, helper, draft)
@@ -59,7 +67,7 @@ pub(super) fn start(args: &Confinement, via: &'static str, context: &Context) ->
     Ok(Started { session: opened?, id, log })
 }
 
-/// Reads what confines.
+/// Reads what confines, for a session that begins with the workspace as it is.
 ///
 /// # Errors
 /// Operator: no such profile or workspace, or mistakes in the profile.
@@ -78,6 +86,7 @@ pub(super) fn confined(
     refuse_idle_engine(args.wall.engine.as_deref(), profile.backend())?;
     let bytes = |text: &std::ffi::OsString| text.as_bytes().to_vec();
     let options = Options {
+        from: None,
         id,
         paths: Paths { log, layer, workspace: workspace.clone(), home: home(environment), state },
         profile,

@@ -70,7 +70,11 @@ fn containers(args: &GcArgs, state: &State, context: &Context, out: &mut String)
     Ok(())
 }
 
-fn running(state: &State) -> Result<Vec<SessionId>> {
+/// Sessions that run now.
+///
+/// # Errors
+/// Host: the ledger cannot be read.
+pub(super) fn running(state: &State) -> Result<Vec<SessionId>> {
     let ledger = state.root().join("ledger");
     if !ledger.exists() {
         return Ok(Vec::new());

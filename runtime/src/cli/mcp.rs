@@ -1,7 +1,7 @@
 //! `stockade mcp`: an MCP server on standard input and output, whose tools act in one session after the other.
 //! It never prints anything on standard output but the protocol.
 
-use crate::cli::args::{Confinement, McpArgs};
+use crate::cli::args::{Beginning, Confinement, McpArgs};
 use crate::cli::confine::{Started, start};
 use crate::cli::terminal::Signals;
 use crate::cli::{Context, review, tell};
@@ -23,7 +23,7 @@ const VIA: &str = "mcp";
 pub(super) fn serve(args: &McpArgs, context: &Context) -> Result<u8> {
     // Before anything starts a thread: threads inherit the mask.
     let mut signals = Signals::block()?;
-    let mut rooms = Rooms { confinement: &args.confinement, context };
+    let mut rooms = Rooms { confinement: &args.confinement, beginning: args.beginning.clone(), context };
     let session = rooms.open()?;
     let stdin = std::io::stdin();
     let output = Box::new(std::io::stdout());
@@ -34,12 +34,15 @@ pub(super) fn serve(args: &McpArgs, context: &Context) -> Result<u8> {
 /// Sessions as the command line asks for them.
 struct Rooms<'a> {
     confinement: &'a Confinement,
+    /// Of the first session; those after it begin with the workspace as it is then.
+    beginning: Beginning,
     context: &'a Context,
 }
 
 impl House for Rooms<'_> {
     fn open(&mut self) -> Result<Session> {
-        let Started { session, id, .. } = start(self.confinement, VIA, self.context)?;
+        let beginning = std::mem::take(&mut self.beginning);
+        let Started { session, id, .. } = start(self.confinement, &beginning, VIA, self.context)?;
         tell(&format!("stockade: session {id}"));
         Ok(session)
     }

@@ -19,6 +19,7 @@ mod run;
 pub mod screen;
 mod secret;
 mod session;
+mod snapshot;
 pub mod style;
 pub mod terminal;
 mod tool;
@@ -90,6 +91,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Apply(args) => review::apply(&args, context),
         Command::Discard(args) => review::discard(&args, context),
         Command::Undo(args) => review::undo(&args, context),
+        Command::Snapshot(args) => snapshot::snapshot(&args.command, context),
         Command::Verify(args) => verify::verify(&args, context),
         Command::Log(args) => log::log(&args.command, context),
         Command::Profile(args) => profile::profile(&args.command, context),

@@ -30,7 +30,7 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<u8> {
     let place = args.report.as_deref().map(Place::open).transpose()?;
     // Before anything starts a thread: threads inherit the mask.
     let mut signals = Signals::block()?;
-    let Started { mut session, id, log } = start(&args.confinement, "cli", context)?;
+    let Started { mut session, id, log } = start(&args.confinement, &args.beginning, "cli", context)?;
     let mut report = Report::new(&id, &log, session.enforced(), session.recorder());
     let raw = if args.tty { RawMode::enter()? } else { None };
     let outcome = with_streams(&mut signals, |io| session.call(call, io));

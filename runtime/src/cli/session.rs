@@ -13,7 +13,7 @@ use stockade_audit::record::Cause;
 /// # Errors
 /// As opening a session, or when it can take no more calls.
 pub(super) fn session(args: &SessionArgs, context: &Context) -> Result<u8> {
-    let Started { mut session, id, .. } = start(&args.confinement, "lines", context)?;
+    let Started { mut session, id, .. } = start(&args.confinement, &args.beginning, "lines", context)?;
     tell(&format!("stockade: session {id}"));
     let served = gateway::serve(&mut session, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
     let cause = if served.is_ok() { Cause::Stop } else { Cause::Error };

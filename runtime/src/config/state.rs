@@ -8,6 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use stockade_audit::record::SessionId;
 
+/// Longest name of a snapshot, bytes.
+const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
+
 /// The state directory, checked.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -21,7 +24,7 @@ impl State {
     /// Operator: it belongs to somebody else, or others can write it, or a parent cannot be used.
     pub fn open(environment: &Environment) -> Result<Self> {
         let root = Self::place(environment)?;
-        for directory in [root.clone(), root.join("s"), root.join("w")] {
+        for directory in [root.clone(), root.join("s"), root.join("w"), root.join("n")] {
             make_private(&directory)?;
             check_private(&directory, environment.uid)?;
         }
@@ -57,6 +60,35 @@ impl State {
     /// Directory of a session's workspace layer.
     pub fn layer(&self, id: &SessionId) -> PathBuf {
         self.root.join("w").join(id.as_str())
+    }
+
+    /// Directory of a snapshot. Its name comes from a person.
+    ///
+    /// # Errors
+    /// Operator: no snapshot can be called so.
+    pub fn snapshot(&self, name: &str) -> Result<PathBuf> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=SNAPSHOT_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain);
+        if !fits || name.starts_with('.') || name == "last" || SessionId::parse(name).is_ok() {
+            return Err(Error::operator(format!("\"{name}\" is no name for a snapshot")).hint(
+                "up to 64 letters, digits, dots, dashes and underscores, not a dot first, neither \"last\" nor a session's id",
+            ));
+        }
+        Ok(self.root.join("n").join(name))
+    }
+
+    /// All that is called as a snapshot is, by name.
+    ///
+    /// # Errors
+    /// Host: the directory cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<String>> {
+        let directory = self.root.join("n");
+        let entries = fs::read_dir(&directory).map_err(|e| Error::io("list", &directory, &e))?;
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| self.snapshot(name).is_ok());
+        names.sort();
+        Ok(names)
     }
 
     /// All sessions, oldest first.

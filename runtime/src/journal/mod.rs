@@ -140,6 +140,7 @@ pub fn trial(state: &Path, tool: &str) -> Result<Journal> {
         durability: log::Durability::Group,
         recorder: None,
         container: None,
+        from: None,
     };
     let logs = state.join("logs");
     std::fs::create_dir(&logs).map_err(|e| Error::io("make the directory", &logs, &e))?;

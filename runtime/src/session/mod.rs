@@ -13,6 +13,7 @@ pub mod review;
 pub mod scrubbed;
 pub mod settle;
 mod site;
+pub mod snapshot;
 mod tee;
 pub mod tools;
 

@@ -11,10 +11,11 @@ use crate::session::container;
 use crate::session::control::Control;
 use crate::session::outlet::{self, Blueprint, Secrets};
 use crate::session::recorder::Recorder;
-use crate::session::settle::{self, Known, Waiting};
+use crate::session::settle;
+use crate::session::snapshot::{self, Begun, Origin};
 use crate::session::tools::Tools;
 use crate::session::{Session, digest, records, site};
-use crate::workspace::{Hidden, Layer, Method, Mode};
+use crate::workspace::{Layer, Method, Mode};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -47,6 +48,8 @@ pub struct Options {
     pub rule_files: Vec<PathBuf>,
     /// The container engine that was named: `docker`, `podman`, or its socket.
     pub engine: Option<String>,
+    /// What it goes on from, where it does not begin with the workspace as it is.
+    pub from: Option<Origin>,
     /// The wire that calls come over, as the log names it.
     pub via: &'static str,
 }
@@ -116,7 +119,10 @@ pub(super) fn layered(options: &Options, wall: Wall, method: Method, blueprint: 
     keep_state(options)?;
     let Paths { layer: state, workspace, .. } = &options.paths;
     make_private(state)?;
-    let layer = Layer::create(state, workspace, options.mode, method).map_err(settle::failed)?;
+    let layer = match &options.from {
+        Some(origin) => snapshot::fork(options, origin, method)?,
+        None => Layer::create(state, workspace, options.mode, method).map_err(settle::failed)?,
+    };
     if options.user.uid == 0 && layer.mode() != Mode::Direct && layer.method() == Method::Copy {
         let (uid, gid) = outside(options, &layer)?;
         layer.give_copy_to(uid, gid).map_err(settle::failed)?;
@@ -198,7 +204,9 @@ impl Session {
         };
         let events = recorded(&options, &mut wall)?;
         let watched = records::recorder(wall.enforced(), options.profile.recording(), events.as_ref());
-        let record = opening(&options, &prepared.plan, &wall, watched.clone(), outer)?;
+        let begun = Begun::with(&prepared.layer, options.profile.profile(), options.from.as_ref())?;
+        let record =
+            SessionOpen { from: begun.from, ..opening(&options, &prepared.plan, &wall, watched.clone(), outer)? };
         let journal = draft()?.begin(record)?;
         let sockets = wall.take_outlet();
         let wall = Arc::new(wall);
@@ -233,9 +241,9 @@ impl Session {
             tools,
             layer: prepared.layer,
             via,
-            known: Known::default(),
-            waiting: Waiting::default(),
-            hidden: Hidden::default(),
+            known: begun.known,
+            waiting: begun.waiting,
+            hidden: begun.hidden,
         })
     }
 }
@@ -254,7 +262,11 @@ pub fn make_layer_directory(options: &Options) -> Result<()> {
 /// Host: the directory cannot be made.
 pub fn method(options: &Options) -> Result<Method> {
     make_private(&options.paths.layer)?;
-    Layer::method_for(&options.paths.layer).map_err(settle::failed)
+    match &options.from {
+        // A copy of an overlay's layer is one, and a copy of a copy.
+        Some(origin) => Layer::open(&origin.layer).map(|layer| layer.method()).map_err(settle::failed),
+        None => Layer::method_for(&options.paths.layer).map_err(settle::failed),
+    }
 }
 
 /// Starts the strongest wall that the machine has, down to the profile's floor.
@@ -364,6 +376,7 @@ fn opening(
         },
         recorder: Some(watched),
         container,
+        from: None,
         durability: match options.profile.durability() {
             stockade_policy::Durability::Group => log::Durability::Group,
             stockade_policy::Durability::BeforeResult => log::Durability::BeforeResult,

@@ -86,30 +86,55 @@ pub(super) fn copy_entry(
     Ok(digest)
 }
 
+/// What is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A workspace, which is the host's.
+    Workspace,
+    /// A layer, which is ours: what it says is deleted or hidden is said by the copy as well.
+    Layer,
+}
+
+impl Source {
+    fn lend(self) -> Lend {
+        match self {
+            Self::Workspace => Lend::Never,
+            Self::Layer => Lend::Allowed,
+        }
+    }
+}
+
 /// Copies everything below `from` to the empty directory `to`: hard links, modes, attributes, times. Fifos, sockets
 /// and devices are left out. Returns every entry with its stamp in the copy.
-pub(super) fn copy_tree(from: &Dir, to: &Dir) -> Result<Vec<(RelPath, Stamp)>> {
+pub(super) fn copy_tree(source: Source, from: &Dir, to: &Dir) -> Result<Vec<(RelPath, Stamp)>> {
     let mut links: HashMap<(u64, u64), RelPath> = HashMap::new();
     let mut copied = Vec::new();
     let mut directories: Vec<(RelPath, Dress)> = Vec::new();
     let mut todo: Vec<Option<RelPath>> = vec![None];
     while let Some(path) = todo.pop() {
         let shown = || path.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
-        let source = from.walk(path.as_ref()).named("open in the workspace", shown)?;
+        let original = from.walk(path.as_ref()).named("open in the original", shown)?;
         let target = to.walk(path.as_ref()).named("open in the copy", shown)?;
-        for name in source.names().named("list in the workspace", shown)? {
+        for name in original.names().named("list in the original", shown)? {
             let Ok(child) = RelPath::child(path.as_ref(), &name) else { continue };
-            let Some(stat) = source.stat(&name).named("look at", || &child)? else { continue };
+            let Some(stat) = original.stat(&name).named("look at", || &child)? else { continue };
             match stat.kind {
                 Kind::Directory => {
-                    let dress = Dress::of(&source, &name, &stat).named("read", || &child)?;
+                    let dress = Dress::of(&original, &name, &stat).named("read", || &child)?;
                     target.make_dir(&name, 0o700).named("copy", || &child)?;
+                    if source == Source::Layer {
+                        target.copy_opaque(&original, &name).named("copy", || &child)?;
+                    }
                     directories.push((child.clone(), dress));
                     todo.push(Some(child));
                 }
                 Kind::File | Kind::Symlink => {
-                    copy_or_link((&source, &name, &stat), (to, &target), &child, &mut links)
-                        .named("copy", || &child)?;
+                    let entry = (&original, &*name, &stat);
+                    copy_or_link(entry, (to, &target), &child, source.lend(), &mut links).named("copy", || &child)?;
+                    copied.push(child);
+                }
+                Kind::Whiteout if source == Source::Layer => {
+                    target.make_whiteout(&name).named("copy", || &child)?;
                     copied.push(child);
                 }
                 Kind::Fifo | Kind::Socket | Kind::Device | Kind::Whiteout => {}
@@ -137,6 +162,7 @@ fn copy_or_link(
     (source, name, stat): (&Dir, &[u8], &Stat),
     (root, target): (&Dir, &Dir),
     path: &RelPath,
+    lend: Lend,
     links: &mut HashMap<(u64, u64), RelPath>,
 ) -> Sys<()> {
     if stat.nlink > 1 {
@@ -146,7 +172,7 @@ fn copy_or_link(
         links.insert(stat.inode(), path.clone());
     }
     let dress = Dress::of(source, name, stat)?;
-    copy_entry((source, name, stat), (target, name), &dress, Lend::Never, Hashing::No).map(drop)
+    copy_entry((source, name, stat), (target, name), &dress, lend, Hashing::No).map(drop)
 }
 
 /// Removes the entry `name` and everything below it, whatever its modes and depth; absent is fine.

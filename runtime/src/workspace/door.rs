@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Longest extended attribute list or value that Linux has, bytes (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const XATTR_BYTES_MAX: usize = 65_536;
 
+/// Overlayfs's mark of a directory that hides what is below it, where an ordinary user mounts (`userxattr`).
+pub(super) const OPAQUE: &[u8] = b"user.overlay.opaque";
+
 type Sys<T> = std::result::Result<T, Errno>;
 
 /// A moment by the kernel's clock.
@@ -195,6 +198,11 @@ impl Dir {
         fs::symlinkat(target, &self.0, name)
     }
 
+    /// Overlayfs's mark for "deleted", which takes no privilege to make (mknod(2)).
+    pub(super) fn make_whiteout(&self, name: &[u8]) -> Sys<()> {
+        fs::mknodat(&self.0, name, FileType::CharacterDevice, Mode::empty(), 0)
+    }
+
     pub(super) fn read_link(&self, name: &[u8]) -> Sys<Vec<u8>> {
         fs::readlinkat(&self.0, name, Vec::new()).map(|target| target.into_bytes())
     }
@@ -303,6 +311,12 @@ impl Dir {
     /// One attribute, overlayfs's own included.
     pub(super) fn xattr(&self, name: &[u8], attribute: &[u8]) -> Sys<Option<Vec<u8>>> {
         read_xattr(&self.pin(name)?, attribute)
+    }
+
+    /// Where a directory of another layer hides what is below it, so does the one of that name here.
+    pub(super) fn copy_opaque(&self, other: &Self, name: &[u8]) -> Sys<()> {
+        let Some(value) = other.xattr(name, OPAQUE)? else { return Ok(()) };
+        fs::setxattr(through_proc(&self.pin(name)?), OPAQUE, &value, XattrFlags::empty())
     }
 
     /// Makes the `user.*` attributes exactly these.

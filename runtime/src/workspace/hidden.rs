@@ -33,6 +33,11 @@ impl Hidden {
         self.grown |= self.names.insert(name.to_vec(), shown.to_vec()).is_none_or(|before| before != shown);
     }
 
+    /// For another layer, whose disk has none of them.
+    pub(super) fn grown_from_another(&mut self) {
+        self.grown = !self.names.is_empty();
+    }
+
     /// How a name is told.
     #[must_use]
     pub fn shown<'a>(&'a self, name: &'a [u8]) -> &'a [u8] {

@@ -87,17 +87,19 @@ impl Layer {
             Method::Overlay => layer.make_upper(&inside)?,
             Method::Copy => layer.make_copy(&inside)?,
         }
-        state::write_meta(
-            &layer.state,
-            &Meta {
-                version: state::VERSION,
-                mode,
-                method,
-                workspace: super::path::encode_bytes(layer.workspace.as_os_str().as_bytes()),
-                started: (started.s, started.ns),
-            },
-        )?;
+        layer.write_meta()?;
         Ok(layer)
+    }
+
+    pub(super) fn write_meta(&self) -> Result<()> {
+        let meta = Meta {
+            version: state::VERSION,
+            mode: self.mode,
+            method: self.method,
+            workspace: super::path::encode_bytes(self.workspace.as_os_str().as_bytes()),
+            started: (self.started.s, self.started.ns),
+        };
+        state::write_meta(&self.state, &meta)
     }
 
     /// The workspace of a session, without opening its layer; `None` where there is none any more.
@@ -280,7 +282,7 @@ impl Layer {
 
     /// `upper` looks like the workspace's root, for it is what the guest sees there; `work` has the same owner,
     /// since overlayfs works in it as the owner of the mount.
-    fn make_upper(&self, inside: &Dir) -> Result<()> {
+    pub(super) fn make_upper(&self, inside: &Dir) -> Result<()> {
         let shown = || self.state.display();
         let root = self.host.stat_self().named("look at", || self.workspace.display())?;
         for (name, bits) in [(b"upper".as_slice(), root.bits() & 0o1777), (b"work", 0o700)] {
@@ -297,7 +299,7 @@ impl Layer {
         let shown = || self.state.display();
         inside.make_dir(b"tree", 0o700).named("make a layer in", shown)?;
         let tree = inside.child(b"tree").named("open", shown)?;
-        let baseline = copy::copy_tree(&self.host, &tree)?;
+        let baseline = copy::copy_tree(copy::Source::Workspace, &self.host, &tree)?;
         let root = self.host.stat_self().named("look at", || self.workspace.display())?;
         if door::is_root() {
             inside.set_owner(b"tree", root.uid, root.gid).named("make a layer in", shown)?;

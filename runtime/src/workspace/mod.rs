@@ -20,6 +20,7 @@ mod diff;
 mod direct;
 mod door;
 mod error;
+mod fork;
 mod hidden;
 mod intent;
 mod layer;

@@ -2,7 +2,7 @@
 //! It never writes to the workspace, never follows a symlink, and never holds more than one file's chunk in memory.
 
 use super::change::{Change, Changes, Conflict, Delta, Newer, Stamp};
-use super::door::{Dir, Kind, Stat, Time};
+use super::door::{self, Dir, Kind, Stat, Time};
 use super::error::{Named, Result, WorkspaceError};
 use super::lent::Lent;
 use super::node::{self, Content, Digest, Lend, Node};
@@ -184,7 +184,7 @@ impl Scan<'_> {
         }
         self.lent.open(dir, path, stat).named("open up in the layer", || path)?;
         let opaque = match self.dialect {
-            Dialect::Overlay => dir.xattr(path.name(), b"user.overlay.opaque").named("look at", || path)?,
+            Dialect::Overlay => dir.xattr(path.name(), door::OPAQUE).named("look at", || path)?,
             Dialect::Copy => None,
         };
         let opaque = if opaque.as_deref() == Some(b"y") { Opaque::Yes } else { Opaque::No };

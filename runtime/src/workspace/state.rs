@@ -78,6 +78,13 @@ pub(super) struct Seen {
     pub(super) conflicting: bool,
 }
 
+impl Seen {
+    /// The same for a layer whose entries were not looked at yet.
+    pub(super) fn forgetting_the_layer(&self) -> Self {
+        Self { layer: None, after: None, ..self.clone() }
+    }
+}
+
 /// Both sides right after an apply: as long as the layer's is this, there is nothing to apply again.
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
@@ -145,6 +152,25 @@ pub(super) fn write_seen(state: &Path, changes: &Changes, memory: &Memory) -> Re
         Err(error) => return Err(io("read", &path, &error)),
     };
     if kept == lines { Ok(()) } else { replace(&path, |out| out.write_all(&lines)) }
+}
+
+/// Writes `seen.jsonl` of a layer that has none yet.
+pub(super) fn write_remembered<'a>(state: &Path, seen: impl Iterator<Item = (&'a RelPath, Seen)>) -> Result<()> {
+    let text = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
+    replace(&state.join("seen.jsonl"), |out| {
+        for (path, seen) in seen {
+            let rec = SeenRec {
+                path: path.encode(),
+                host: seen.host.as_ref().map(stamp_rec),
+                before: text(seen.before),
+                layer: seen.layer.as_ref().map(stamp_rec),
+                after: text(seen.after),
+                conflicting: seen.conflicting,
+            };
+            write_line(out, &rec)?;
+        }
+        Ok(())
+    })
 }
 
 fn seen_rec(change: &Change, older: Option<&Seen>) -> SeenRec {

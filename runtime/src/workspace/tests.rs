@@ -3,6 +3,7 @@
 
 mod crash;
 mod direct;
+mod fork;
 mod limits;
 mod plan;
 mod reference;

@@ -137,6 +137,7 @@ fn opening() -> SessionOpen {
         durability: Durability::Group,
         recorder: None,
         container: None,
+        from: None,
     }
 }
 

@@ -48,6 +48,7 @@ fn session(root: &Path, n: u8) -> (PathBuf, SessionLog) {
         durability: Durability::Group,
         recorder: None,
         container: None,
+        from: None,
     };
     let log = SessionLog::create(&dir, Arc::new(ledger.expect("ledger")), open).expect("session");
     (dir, log)

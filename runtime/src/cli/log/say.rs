@@ -197,7 +197,9 @@ fn opened(open: &SessionOpen) -> String {
     let (profile, wall, grade) = (printable(&open.profile), printable(&open.wall), printable(&open.grade));
     let container = open.container.as_ref();
     let container = container.map_or_else(String::new, |of| format!(", image {}, {}", image(of), said_of(of)));
-    format!("profile {profile}, wall {wall}, grade {grade}, mode {mode}, recorder {}{container}", recorder(open))
+    let from =
+        open.from.as_ref().map_or_else(String::new, |from| format!(", from {}: {} changes", from.sid, from.changes));
+    format!("profile {profile}, wall {wall}, grade {grade}, mode {mode}, recorder {}{container}{from}", recorder(open))
 }
 
 /// What a container is made of: what was asked for, and what that was.

@@ -4,7 +4,7 @@
 use super::observed::Observed;
 use super::propose::{Facts, Title, propose};
 use crate::backend::process::{Input, Io, Ran, Sink};
-use crate::cli::args::{Backend, Confinement, LearnArgs, Mode, WallArgs};
+use crate::cli::args::{Backend, Beginning, Confinement, LearnArgs, Mode, WallArgs};
 use crate::cli::confine::{Started, start};
 use crate::cli::terminal::Signals;
 use crate::cli::{Context, print, tell};
@@ -46,7 +46,7 @@ pub(super) fn learn(args: &LearnArgs, context: &Context) -> Result<u8> {
         // What is learned is what a program needs of this machine's files.
         wall: WallArgs { backend: Some(Backend::Process), ..WallArgs::default() },
     };
-    let Started { mut session, id, log } = start(&confinement, "cli", context)?;
+    let Started { mut session, id, log } = start(&confinement, &Beginning::default(), "cli", context)?;
     let workspace = args.workspace.as_deref().unwrap_or_else(|| Path::new("."));
     let workspace = workspace.canonicalize().map_err(|e| Error::io("find", workspace, &e))?;
     let words = args.argv.iter().map(|word| word.as_bytes().to_vec());

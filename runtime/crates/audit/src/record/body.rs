@@ -245,6 +245,21 @@ pub struct SessionOpen {
     /// The container, behind that wall and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// The session whose changes it goes on from. Left out: it began with the workspace as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Box<Forked>>,
+}
+
+/// What a session began with: changes that another one had made, in a layer of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forked {
+    /// The other session.
+    pub sid: SessionId,
+    /// How many changes there were.
+    pub changes: u64,
+    /// SHA-256 of the changes, as `fs.outcome` has them: one JSON object a line, by path.
+    pub changes_h: Digest,
 }
 
 /// How something ended.

@@ -1,7 +1,7 @@
 //! What the types of a record cannot say: a path that is none, a change without the states that it is between.
 //! It never judges a path: whether one leaves the workspace is for whoever uses it.
 
-use super::{Act, Body, Change, FileState, FsOutcome, LogPath, SessionOpen, ToolOp, ToolUse, ToolUseOf};
+use super::{Act, Body, Change, FileState, Forked, FsOutcome, LogPath, Mode, SessionOpen, ToolOp, ToolUse, ToolUseOf};
 
 /// Permission bits, set-id and sticky bits; the type of a file has its own member.
 const MODE_MAX: u32 = 0o7777;
@@ -84,11 +84,21 @@ pub(super) fn nonsense(body: &Body) -> Option<&'static str> {
 
 /// A container is behind the wall of that name, and behind no other.
 fn of_open(open: &SessionOpen) -> Option<&'static str> {
-    match (open.wall.as_str(), &open.container) {
+    let container = match (open.wall.as_str(), &open.container) {
         ("container", Some(container)) => container.nonsense(),
         ("container", None) => Some("the wall of a container, and no container"),
         (_, Some(_)) => Some("a container behind another wall"),
         (_, None) => None,
+    };
+    container.or_else(|| open.from.as_ref().and_then(|from| of_fork(open, from)))
+}
+
+/// A session goes on from another one, in a layer.
+fn of_fork(open: &SessionOpen, from: &Forked) -> Option<&'static str> {
+    match open.mode {
+        Mode::Direct => Some("changes of another session in a workspace that is used directly"),
+        Mode::Review | Mode::Discard if from.sid == open.sid => Some("a session that goes on from itself"),
+        Mode::Review | Mode::Discard => None,
     }
 }
 

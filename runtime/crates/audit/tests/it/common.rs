@@ -58,6 +58,7 @@ pub(crate) fn open_record(sid: SessionId) -> SessionOpen {
         durability: Durability::Group,
         recorder: None,
         container: None,
+        from: None,
     }
 }
 

@@ -104,6 +104,10 @@ fn ledger() -> Vec<Body> {
     ]
 }
 
+fn forked() -> Forked {
+    Forked { sid: SessionId::parse("01HF7YAT00040G2081040G2083").expect("an id"), changes: 3, changes_h: digest(4) }
+}
+
 fn container() -> Container {
     Container {
         engine: "podman".into(),
@@ -143,12 +147,15 @@ fn session() -> Vec<Body> {
             why: String::new(),
         }),
         container: None,
+        from: None,
     };
     let weaker = |grade, scope| SessionOpen { recorder: Some(Recorder { grade, scope, why: text() }), ..open.clone() };
     let contained = |of| SessionOpen { wall: "container".into(), container: Some(of), ..open.clone() };
     vec![
         SessionOpen { layers: Vec::new(), filter_h: None, mode: Mode::Discard, recorder: None, ..open.clone() }.into(),
         contained(container()).into(),
+        SessionOpen { from: Some(Box::new(forked())), ..open.clone() }.into(),
+        SessionOpen { from: Some(Box::new(forked())), mode: Mode::Discard, ..contained(container()) }.into(),
         contained(Container { repo_digest: None, rights: EngineRights::Rootless, uid: 0, ..container() }).into(),
         SessionOpen { recorder: None, filter_h: None, ..contained(container()) }.into(),
         weaker(RecorderGrade::OutcomeOnly, RecorderScope::Off).into(),
@@ -349,6 +356,17 @@ fn is_not_written(body: impl Into<Record> + std::fmt::Debug + Clone) {
     let mut leaf = Vec::new();
     let place = Place { n: 0, wall_ns: 0, mono_ns: 0, ago_ns: 0 };
     assert!(write_leaf(&mut leaf, &body.clone().into(), place, &[]).is_err(), "{body:?}");
+}
+
+#[test]
+fn a_session_goes_on_from_another_one_in_a_layer() {
+    let open = session().into_iter().find_map(|body| {
+        let Body::SessionOpen(open) = body else { return None };
+        open.from.is_some().then_some(open)
+    });
+    let open = open.expect("one of them goes on from another");
+    is_not_written(SessionOpen { mode: Mode::Direct, ..open.clone() });
+    is_not_written(SessionOpen { from: Some(Box::new(Forked { sid: open.sid.clone(), ..forked() })), ..open.clone() });
 }
 
 #[test]
