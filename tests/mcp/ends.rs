@@ -65,7 +65,8 @@ pub(crate) fn stories() -> Vec<Story> {
             same("exit", ended.code(), 0)?;
             stage.answers(0, &["verify", "last"]).map(drop)
         }),
-        Story::new("ends::a_sandbox_that_dies_is_told_and_no_call_is_run_after_it", died),
+        Story::new("ends::a_sandbox_that_dies_is_told_and_no_call_is_run_after_it", died)
+            .not_in_a_container("a container's processes are its engine's, not the server's"),
         Story::new("ends::a_mistake_in_a_profile_is_told_before_the_protocol_begins", |stage| {
             let profile = stage.profile("broken", "[[grant.tool]]\nname = \"diff\"\n")?;
             let ended = Client::start(stage, &["--profile", &profile])?.ended()?;

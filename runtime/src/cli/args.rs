@@ -109,7 +109,7 @@ pub enum Mode {
 }
 
 /// What confines: shared by every command that starts or explains a session.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Confinement {
     /// Profile: the name of a built-in one, or a file.
     #[arg(short, long, default_value = "shell", value_name = "NAME|FILE")]

@@ -8,7 +8,7 @@ use crate::config::profiles::{self, Sources, WallWords};
 use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal};
-use crate::session::{self, Options, Paths, Session, User};
+use crate::session::{self, Options, Paths, Session, User, Warm};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use stockade_audit::record::SessionId;
@@ -65,6 +65,44 @@ pub(super) fn start(
         Session::open(options, helper, draft)
     });
     Ok(Started { session: opened?, id, log })
+}
+
+/// Starts the container of a session that is to be opened later.
+///
+/// # Errors
+/// As [`start`]. Operator: what confines is no container.
+pub(super) fn warm_up(args: &Confinement, via: &'static str, context: &Context) -> Result<Warm> {
+    let state = State::open(&context.environment)?;
+    let id = journal::new_session_id()?;
+    let Confined { options, sources } = confined(args, id, &state, via, context)?;
+    session::make_layer_directory(&options)?;
+    sources.keep(&options.paths.layer)?;
+    Warm::up(options)
+}
+
+/// Whether a container that waits was made for what confines now: profiles are read again for each session.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn is_for(warm: &Warm, args: &Confinement, via: &'static str, context: &Context) -> Result<bool> {
+    let theirs = warm.options();
+    let state = State::open(&context.environment)?;
+    let Confined { options, .. } = confined(args, theirs.id.clone(), &state, via, context)?;
+    Ok(options.profile.canonical_bytes() == theirs.profile.canonical_bytes())
+}
+
+/// Opens a session in a container that waits for one.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_warm(warm: Warm, context: &Context) -> Result<Started> {
+    let (id, log, state) = {
+        let options = warm.options();
+        (options.id.clone(), options.paths.log.clone(), options.paths.state.clone())
+    };
+    let ledger = journal::ledger(&state, &context.environment.user)?;
+    let session = Session::open_warm(warm, || Journal::draft(&log, ledger, &id))?;
+    Ok(Started { session, id, log })
 }
 
 /// Reads what confines, for a session that begins with the workspace as it is.

@@ -2,16 +2,17 @@
 //! It never prints anything on standard output but the protocol.
 
 use crate::cli::args::{Beginning, Confinement, McpArgs};
-use crate::cli::confine::{Started, start};
+use crate::cli::confine::{Started, is_for, start, start_warm, warm_up};
 use crate::cli::terminal::Signals;
 use crate::cli::{Context, review, tell};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gateway::mcp::{self, Ends, House};
 use crate::journal::After;
-use crate::session::Session;
 use crate::session::review::Review;
+use crate::session::{Session, Warm};
 use std::os::fd::AsFd as _;
 use stockade_audit::record::SessionId;
+use stockade_jail::Pool;
 
 /// How its calls come, as the log names it.
 const VIA: &str = "mcp";
@@ -23,7 +24,7 @@ const VIA: &str = "mcp";
 pub(super) fn serve(args: &McpArgs, context: &Context) -> Result<u8> {
     // Before anything starts a thread: threads inherit the mask.
     let mut signals = Signals::block()?;
-    let mut rooms = Rooms { confinement: &args.confinement, beginning: args.beginning.clone(), context };
+    let mut rooms = Rooms { confinement: &args.confinement, beginning: args.beginning.clone(), context, next: None };
     let session = rooms.open()?;
     let stdin = std::io::stdin();
     let output = Box::new(std::io::stdout());
@@ -37,13 +38,39 @@ struct Rooms<'a> {
     /// Of the first session; those after it begin with the workspace as it is then.
     beginning: Beginning,
     context: &'a Context,
+    /// The container of the next session, where they have some: it comes up while this one works.
+    next: Option<Pool<Warm, Error>>,
+}
+
+impl Rooms<'_> {
+    /// Has the next session's container started from now on. It is only a wait less: without it the next one takes its time.
+    fn warm_up(&mut self, session: &Session) {
+        if self.next.is_some() || !session.is_in_a_container() {
+            return;
+        }
+        let (confinement, context) = (self.confinement.clone(), self.context.clone());
+        match Pool::of(move || warm_up(&confinement, VIA, &context), 1) {
+            Ok(pool) => self.next = Some(pool),
+            Err(error) => tracing::info!(%error, "no container is kept ready"),
+        }
+    }
+
+    fn start(&mut self) -> Result<Started> {
+        let warm = self.next.as_ref().map(Pool::take).transpose()?;
+        if let Some(warm) = warm.filter(Warm::is_current)
+            && is_for(&warm, self.confinement, VIA, self.context)?
+        {
+            return start_warm(warm, self.context);
+        }
+        start(self.confinement, &std::mem::take(&mut self.beginning), VIA, self.context)
+    }
 }
 
 impl House for Rooms<'_> {
     fn open(&mut self) -> Result<Session> {
-        let beginning = std::mem::take(&mut self.beginning);
-        let Started { session, id, .. } = start(self.confinement, &beginning, VIA, self.context)?;
+        let Started { session, id, .. } = self.start()?;
         tell(&format!("stockade: session {id}"));
+        self.warm_up(&session);
         Ok(session)
     }
 

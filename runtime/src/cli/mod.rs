@@ -43,7 +43,7 @@ pub const EXIT_NOT_EXECUTABLE: u8 = 126;
 pub const EXIT_NOT_FOUND: u8 = 127;
 
 /// What every subcommand needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// The operator's environment.
     pub environment: Environment,

@@ -8,6 +8,7 @@ use crate::backend::process::host::ThisHost;
 use crate::backend::process::{self, ProcessWall, grants};
 use crate::error::{Error, Result};
 use crate::session::open::{Prepared, WayOut, above_floor, layered, make_private, outside, planned};
+use crate::session::outlet::Blueprint;
 use crate::session::{Options, Paths};
 use crate::session::{settle, site};
 use crate::workspace::{Layer, Method, Mode};
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use stockade_audit::record::{self as log, Digest};
 use stockade_jail::plan::{Access, CallStep, HostStep, Rlimit, Shown, Wall};
 use stockade_jail::{ErrorKind, JailError, Staged, container::PROCESSES_OF_OURS_MAX};
-use stockade_policy::Container;
+use stockade_policy::{Backend, Container};
 
 /// Starts a container, and makes the plan of what is to come up in it.
 ///
@@ -25,7 +26,66 @@ use stockade_policy::Container;
 /// As [`super::prepare`]. Operator: no engine, no such image or runtime. Host: the engine does not do what it is asked for.
 pub(super) fn prepare(options: &Options, chosen: &Container, way_out: WayOut<'_>) -> Result<(Prepared, Outer)> {
     let method = super::method(options)?;
-    Way::find(options, chosen)?.prepare(options, method, way_out)?.map_err(|error| process::failed(&error))
+    let way = Way::find(options, chosen)?;
+    let contained = way.contain(options, method, way_out.blueprint)?.map_err(|error| process::failed(&error))?;
+    way.plan(options, contained, way_out)
+}
+
+/// A container that waits for a session, with that session's directories. Dropped, neither is left.
+#[derive(Debug)]
+pub struct Warm {
+    options: Options,
+    way: Way,
+    /// Until it is taken.
+    contained: Option<Contained>,
+}
+
+impl Warm {
+    /// Starts a container for a session that is to be opened later. What the workspace has by then is what it begins with.
+    ///
+    /// # Errors
+    /// As [`start`]. Operator: the profile's wall is no container.
+    pub fn up(options: Options) -> Result<Self> {
+        let Backend::Container(chosen) = options.profile.backend() else {
+            return Err(Error::bug("a container was warmed up for another wall"));
+        };
+        let way = Way::find(&options, chosen)?;
+        let blueprint = Blueprint::of(&options.profile)?;
+        let method = super::method(&options)?;
+        let contained = way.contain(&options, method, blueprint.as_ref())?.map_err(|error| process::failed(&error))?;
+        Ok(Self { options, way, contained: Some(contained) })
+    }
+
+    /// Whether a session may still be opened in it: its engine may have ended it, and a copy of the workspace is of the
+    /// moment in which it was made.
+    pub fn is_current(&self) -> bool {
+        let current = |contained: &Contained| contained.layer.method() == Method::Overlay && contained.outer.is_alive();
+        self.contained.as_ref().is_some_and(current)
+    }
+
+    /// The session's options.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn into_parts(mut self) -> Result<(Options, Way, Contained)> {
+        let mut contained = self.contained.take().ok_or_else(|| Error::bug("a warm container was taken twice"))?;
+        if self.options.from.is_none() {
+            contained.layer.begin_now().map_err(settle::failed)?;
+        }
+        Ok((self.options.clone(), self.way.clone(), contained))
+    }
+}
+
+impl Drop for Warm {
+    fn drop(&mut self) {
+        if self.contained.take().is_none() {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.options.paths.layer) {
+            tracing::warn!("the layer of a session that was not opened stays until stockade gc: {error}");
+        }
+    }
 }
 
 /// Opens the sandbox of a session in a container.
@@ -38,15 +98,27 @@ pub(super) fn start(
     way_out: WayOut<'_>,
 ) -> Result<(Prepared, ProcessWall, Option<log::Container>)> {
     let way = Way::find(options, chosen)?;
+    start_in(options, &way, None, way_out)
+}
+
+/// The same in a container that was started before, where there is one.
+pub(super) fn start_in(
+    options: &Options,
+    way: &Way,
+    mut warm: Option<Contained>,
+    way_out: WayOut<'_>,
+) -> Result<(Prepared, ProcessWall, Option<log::Container>)> {
     let mut method = super::method(options)?;
     loop {
-        let (prepared, outer) = match way.prepare(options, method, way_out)? {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                method = next(options, method, &error)?;
-                continue;
-            }
-        };
+        let contained =
+            match warm.take().map_or_else(|| way.contain(options, method, way_out.blueprint), |warm| Ok(Ok(warm)))? {
+                Ok(contained) => contained,
+                Err(error) => {
+                    method = next(options, method, &error)?;
+                    continue;
+                }
+            };
+        let (prepared, outer) = way.plan(options, contained, way_out)?;
         let described = way.describe(&outer)?;
         let moved = process::Moved { from: options.paths.workspace.clone(), to: prepared.inside.clone() };
         let environment = prepared.environment.clone();
@@ -74,27 +146,36 @@ fn next(options: &Options, method: Method, error: &JailError) -> Result<Method> 
 }
 
 /// An engine, and an image that it has.
-struct Way<'a> {
-    chosen: &'a Container,
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    chosen: Container,
     engine: Engine,
     image: Image,
 }
 
-impl<'a> Way<'a> {
-    fn find(options: &Options, chosen: &'a Container) -> Result<Self> {
+/// A layer, and a container that is shown it.
+#[derive(Debug)]
+pub(super) struct Contained {
+    layer: Layer,
+    outer: Outer,
+}
+
+impl Way {
+    fn find(options: &Options, chosen: &Container) -> Result<Self> {
         let wanted = options.engine.as_deref().map_or(Ok(Wanted::Any), Wanted::parse)?;
         let engine = Engine::find(&wanted, &options.variables)?;
         let image = engine.image(chosen.image.as_str(), Pull::WhenMissing, &mut |_| ())?;
-        Ok(Self { chosen, engine, image })
+        Ok(Self { chosen: chosen.clone(), engine, image })
     }
 
-    fn prepare(
+    /// Starts a container that is shown a new layer. The inner error is the kernel's, for which there may be another way.
+    fn contain(
         &self,
         options: &Options,
         method: Method,
-        way_out: WayOut<'_>,
-    ) -> Result<std::result::Result<(Prepared, Outer), JailError>> {
-        let layer = layered(options, Wall::Namespaces, method, way_out.blueprint)?;
+        blueprint: Option<&Blueprint>,
+    ) -> Result<std::result::Result<Contained, JailError>> {
+        let layer = layered(options, Wall::Namespaces, method, blueprint)?;
         let (shown, staged) = match workspace(options, &layer) {
             Ok(shown) => shown,
             Err(Refused::Mount(error)) => {
@@ -117,6 +198,12 @@ impl<'a> Way<'a> {
         let outer = Outer::start(&self.engine, &self.image, asked)?;
         // The container has its own mounts of it by now.
         drop(staged);
+        Ok(Ok(Contained { layer, outer }))
+    }
+
+    /// Makes the plan of what is to come up in it.
+    fn plan(&self, options: &Options, contained: Contained, way_out: WayOut<'_>) -> Result<(Prepared, Outer)> {
+        let Contained { layer, outer } = contained;
         let host = outer.host(&options.paths.workspace);
         let mut prepared = planned(options, Wall::Namespaces, layer, way_out, &host)?;
         host.finish()?;
@@ -128,7 +215,7 @@ impl<'a> Way<'a> {
             }
         }
         self.add_variables(options, &mut prepared);
-        Ok(Ok((prepared, outer)))
+        Ok((prepared, outer))
     }
 
     /// The image's own variables, where nobody set another value: where programs are is the image's to say, whatever the

@@ -17,6 +17,7 @@ pub mod snapshot;
 mod tee;
 pub mod tools;
 
+pub use container::Warm;
 pub use control::{Line, Opened};
 pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
 
@@ -39,7 +40,7 @@ use stockade_audit::Receipt;
 use stockade_audit::record::{self as log, CallId, Digest, Record, SessionId};
 use stockade_jail::Enforced;
 use stockade_jail::recorder::CallNumber;
-use stockade_policy::{Action, Ask, Call, Decision, ExpandedProfile, Refusal};
+use stockade_policy::{Action, Ask, Backend, Call, Decision, ExpandedProfile, Refusal};
 
 /// Standard output and error as the log has them.
 type Output = [Option<log::Stream>; 2];
@@ -109,6 +110,11 @@ impl Session {
     /// Name of the session.
     pub fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// Whether its wall is a container.
+    pub fn is_in_a_container(&self) -> bool {
+        matches!(self.profile.backend(), Backend::Container(_))
     }
 
     /// What was enforced.

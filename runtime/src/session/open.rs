@@ -7,7 +7,7 @@ use crate::backend::process::plan::{self, View};
 use crate::backend::process::{self, ProcessWall, grants};
 use crate::error::{Error, Result};
 use crate::journal::Draft;
-use crate::session::container;
+use crate::session::container::{self, Warm};
 use crate::session::control::Control;
 use crate::session::outlet::{self, Blueprint, Secrets};
 use crate::session::recorder::Recorder;
@@ -30,7 +30,7 @@ use stockade_jail::{ErrorKind, Helper, JailError};
 use stockade_policy::{Access, Backend, ExpandedProfile, Floor, RecordFloor};
 
 /// Everything that a session is made of, chosen by whoever starts it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Name of the session.
     pub id: SessionId,
@@ -195,13 +195,36 @@ impl Session {
         let blueprint = Blueprint::of(&options.profile)?;
         let secrets = Secrets::load(&options)?;
         let way_out = WayOut { blueprint: blueprint.as_ref(), secrets: secrets.as_ref() };
-        let (prepared, mut wall, outer) = match options.profile.backend() {
+        let place = match options.profile.backend() {
             Backend::Process => {
                 let (prepared, wall) = start(&options, helper, way_out)?;
                 (prepared, wall, None)
             }
             Backend::Container(chosen) => container::start(&options, chosen, way_out)?,
         };
+        Self::open_in(place, options, blueprint, secrets, draft)
+    }
+
+    /// The same in a container that waits for it.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn open_warm(warm: Warm, draft: impl FnOnce() -> Result<Draft>) -> Result<Self> {
+        let (options, way, contained) = warm.into_parts()?;
+        let blueprint = Blueprint::of(&options.profile)?;
+        let secrets = Secrets::load(&options)?;
+        let way_out = WayOut { blueprint: blueprint.as_ref(), secrets: secrets.as_ref() };
+        let place = container::start_in(&options, &way, Some(contained), way_out)?;
+        Self::open_in(place, options, blueprint, secrets, draft)
+    }
+
+    fn open_in(
+        (prepared, mut wall, outer): (Prepared, ProcessWall, Option<log::Container>),
+        options: Options,
+        blueprint: Option<Blueprint>,
+        secrets: Option<Secrets>,
+        draft: impl FnOnce() -> Result<Draft>,
+    ) -> Result<Self> {
         let events = recorded(&options, &mut wall)?;
         let watched = records::recorder(wall.enforced(), options.profile.recording(), events.as_ref());
         let begun = Begun::with(&prepared.layer, options.profile.profile(), options.from.as_ref())?;

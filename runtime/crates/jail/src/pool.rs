@@ -1,37 +1,43 @@
-//! A few started sandboxes of one plan, kept ready.
-//! It never hands out a sandbox twice, and never keeps trying when the machine refuses: the error goes to who asks.
+//! A few things that take a while to start, kept ready: sandboxes of one plan, or whatever somebody else can start.
+//! It never hands out one twice, and never keeps trying when a start is refused: the error goes to who asks.
 
 use crate::error::JailError;
 use crate::plan::Plan;
 use crate::sandbox::{Options, Sandbox};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Sandboxes kept ready at most: each holds an init, a control group and some memory.
+/// Things kept ready at most: each holds processes, a control group and some memory.
 const READY_MAX: usize = 64;
+/// Stack of the thread that starts them, bytes: starting a container reads an engine's answers.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
 
-/// Started sandboxes of one plan, refilled by a thread that ends with the pool.
+/// Started things of one kind, refilled by a thread that ends with the pool.
 #[derive(Debug)]
-pub struct Pool {
-    shared: Arc<Shared>,
+pub struct Pool<T: Send + 'static = Sandbox, E: 'static = JailError> {
+    shared: Arc<Shared<T, E>>,
     filler: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    plan: Plan,
-    options: Options,
+struct Shared<T, E> {
+    start: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
     wanted: usize,
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
     changed: Condvar,
-    started: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    ready: VecDeque<Sandbox>,
+impl<T, E> fmt::Debug for Shared<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State<T> {
+    ready: VecDeque<T>,
     phase: Phase,
 }
 
@@ -53,28 +59,42 @@ impl Pool {
     /// # Errors
     /// The machine has no room for another thread.
     pub fn new(plan: Plan, options: Options, wanted: usize) -> Result<Self, JailError> {
+        let started = AtomicU64::new(0);
+        let start = move || {
+            let number = started.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}", options.name);
+            Sandbox::start(&plan, &Options { name, ..options.clone() })
+        };
+        Self::of(start, wanted)
+    }
+}
+
+impl<T: Send + 'static, E: 'static> Pool<T, E> {
+    /// A pool that keeps `wanted` of what `start` starts, 64 at most. What nobody took is dropped with the pool.
+    ///
+    /// # Errors
+    /// The machine has no room for another thread.
+    pub fn of(start: impl Fn() -> Result<T, E> + Send + Sync + 'static, wanted: usize) -> Result<Self, JailError> {
         let shared = Arc::new(Shared {
-            plan,
-            options,
+            start: Box::new(start),
             wanted: wanted.min(READY_MAX),
-            state: Mutex::default(),
+            state: Mutex::new(State { ready: VecDeque::new(), phase: Phase::Filling }),
             changed: Condvar::new(),
-            started: AtomicU64::new(0),
         });
         let filled = Arc::clone(&shared);
         let filler = std::thread::Builder::new()
-            .name("jail-pool".to_owned())
-            .stack_size(256 * 1024)
+            .name("pool".to_owned())
+            .stack_size(STACK_BYTES)
             .spawn(move || filled.fill())
             .map_err(|error| JailError::io("start", "the thread of a pool", &error))?;
         Ok(Self { shared, filler: Some(filler) })
     }
 
-    /// A sandbox: a ready one, or one started now.
+    /// One of them: a ready one, or one started now.
     ///
     /// # Errors
-    /// As [`Sandbox::start`].
-    pub fn take(&self) -> Result<Sandbox, JailError> {
+    /// As starting one.
+    pub fn take(&self) -> Result<T, E> {
         let mut state = self.shared.lock();
         let ready = state.ready.pop_front();
         if state.phase == Phase::Resting {
@@ -83,8 +103,8 @@ impl Pool {
         drop(state);
         self.shared.changed.notify_all();
         match ready {
-            Some(sandbox) => Ok(sandbox),
-            None => self.shared.start(),
+            Some(ready) => Ok(ready),
+            None => (self.shared.start)(),
         }
     }
 
@@ -94,20 +114,14 @@ impl Pool {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<T, E> Shared<T, E> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn start(&self) -> Result<Sandbox, JailError> {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", self.options.name);
-        Sandbox::start(&self.plan, &Options { name, ..self.options.clone() })
     }
 
     fn fill(&self) {
         loop {
-            let full = |state: &mut State| {
+            let full = |state: &mut State<T>| {
                 state.phase == Phase::Resting || (state.phase == Phase::Filling && state.ready.len() >= self.wanted)
             };
             let state = self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
@@ -115,10 +129,10 @@ impl Shared {
                 return;
             }
             drop(state);
-            let started = self.start();
+            let started = (self.start)();
             let mut state = self.lock();
             match started {
-                Ok(sandbox) => state.ready.push_back(sandbox),
+                Ok(ready) => state.ready.push_back(ready),
                 Err(_) if state.phase == Phase::Filling => state.phase = Phase::Resting,
                 Err(_) => {}
             }
@@ -126,7 +140,7 @@ impl Shared {
     }
 }
 
-impl Drop for Pool {
+impl<T: Send + 'static, E: 'static> Drop for Pool<T, E> {
     fn drop(&mut self) {
         self.shared.lock().phase = Phase::Closing;
         self.shared.changed.notify_all();

@@ -126,6 +126,11 @@ impl Outer {
         self.held.container.id()
     }
 
+    /// Whether its first process still waits.
+    pub fn is_alive(&self) -> bool {
+        self.inside.is_alive()
+    }
+
     /// For the sandbox that comes up inside: its first process, what is enforced around it, and what keeps it.
     pub fn into_parts(self) -> (Inside, LayerState, Held) {
         (self.inside, self.layer, self.held)
