@@ -194,6 +194,7 @@ fn options(scratch: &Path, name: &str) -> Result<Options> {
     let profile = profiles::placed(&sources.profile()?, &workspace, &environment)?;
     Ok(Options {
         from: None,
+        watch: |_| (),
         paths: Paths {
             state: scratch.to_owned(),
             log: scratch.join("s").join(id.as_str()),

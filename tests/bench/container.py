@@ -20,6 +20,17 @@ extends = ["shell"]
 record = "off"
 """
 
+APPLYING = """
+profile = 1
+name = "applying"
+extends = ["shell"]
+[[grant.tool]]
+name = "apply"
+reason = "what is measured"
+"""
+# How long the next session's container is given to come up.
+READY_S = 1.5
+
 
 class Container:
     """An engine, an image, and what is asked of both walls."""
@@ -62,9 +73,14 @@ class Container:
         listed = subprocess.run([*self.docker, "info", "-f", "{{json .Runtimes}}"], capture_output=True, check=True, text=True)
         runtimes = json.loads(listed.stdout)
         for runtime in ("runc", "crun"):
-            if runtime in runtimes:
+            trial = [*self.docker, "run", "--rm", f"--runtime={runtime}", *HARD, self.image, "/bin/true"]
+            tried = subprocess.run(trial, capture_output=True, check=False, text=True)
+            if runtime in runtimes and tried.returncode != 0:
+                print(f"container: the engine itself starts nothing with {runtime}: {tried.stderr.strip()[:200]}")
+            elif runtime in runtimes:
                 self.warm(turns, runtime)
                 self.cold(turns, runtime)
+                self.following(turns, runtime)
 
     def warm(self, turns, runtime):
         """A call in a session that is there, beside `docker exec` in a container that is there."""
@@ -87,6 +103,44 @@ class Container:
         self.ratio(f"warm call in a container / docker exec, {runtime}", ours, theirs, EXEC_RATIO_MAX)
         self.ratio(f"warm call in a container / in the process wall, {runtime}", ours, host, None)
         self.ratio(f"warm call in a container, recorded / not, {runtime}", ours, off, None)
+
+    def following(self, turns, runtime):
+        """The session behind an `apply` over MCP, whose container was kept ready, beside `docker run`."""
+        applying = self.bench.root / "applying.toml"
+        applying.write_text(APPLYING, encoding="utf-8")
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "bufsize": 1}
+        server = subprocess.Popen(self.words("mcp", applying, runtime), env=self.bench.env, **options)
+        numbers = iter(range(1, 1 << 30))
+
+        def ask(method, params):
+            number = next(numbers)
+            server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}) + "\n")
+            while (answer := json.loads(server.stdout.readline())).get("id") != number:
+                pass
+            return answer["result"]
+
+        def next_session():
+            """What is applied is one small file; the time is the old session's end and the new one's beginning."""
+            time.sleep(READY_S)
+            wrote = ask("tools/call", {"name": "bash", "arguments": {"command": f"echo {next(numbers)} > bench-applied"}})
+            assert not wrote.get("isError"), wrote
+            begun = time.perf_counter()
+            applied = ask("tools/call", {"name": "apply", "arguments": {}})
+            seconds = time.perf_counter() - begun
+            assert applied["structuredContent"].get("session"), applied
+            return seconds
+
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
+        ask("initialize", hello)
+        server.stdin.write(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}) + "\n")
+        theirs = [*self.docker, "run", "--rm", f"--runtime={runtime}", *HARD, self.image, "/bin/true"]
+        try:
+            new, run = self.interleaved(max(5, turns // 4), [next_session, lambda: self.took(theirs)], warm_up=1)
+        finally:
+            server.stdin.close()
+            server.wait(timeout=60)
+        self.spread(f"next session in a container kept ready, {runtime}", new)
+        self.ratio(f"next session in a container kept ready / docker run, {runtime}", new, run, None)
 
     def cold(self, turns, runtime):
         """A new session to its first result, log and layer included, beside `docker run`."""

@@ -63,12 +63,37 @@ pub(crate) fn stories() -> Vec<Story> {
             let [error, hint] = lines[..] else { return must(false, || ended.told()) };
             must(error.ends_with("no space left on device") && hint.starts_with("hint: "), || ended.told())
         }),
+        Story::new("disks::a_workspace_that_a_killed_root_showed_is_not_removed_with_the_layer", shown),
         Story::new("disks::a_full_disk_is_not_taken_for_a_forgery", |stage| {
             let _mount = filled(stage)?;
             let ended = stage.stockade(&["verify", "last"])?;
             same("exit", ended.code(), 3)
         }),
     ]
+}
+
+/// Root shows a container the workspace by a mount in the session's own directory, for a moment; who is killed in that
+/// moment leaves it there.
+fn shown(stage: &mut Stage) -> Told {
+    if !stage.scene.person().is_root() {
+        return Err(Stop::Skip("only root shows it so".to_owned()));
+    }
+    same("exit", stage.run(&["-q"], &["/bin/bash", "-c", "true"])?.code(), 0)?;
+    stage.scene.file("{ws}/kept", "kept\n")?;
+    stage.scene.file("{ws}/d/deep", "deep\n")?;
+    let mut mounts = Vec::new();
+    for name in ["staged-0", "staged-1"] {
+        let place = format!("{{state}}/w/01M82DKBEP54SKQRF8GAZRFAFR/{name}");
+        stage.scene.folder(&place)?;
+        let (ws, place) = (stage.scene.fill("{ws}"), stage.scene.fill(&place));
+        let ended = stage.plain(&["/bin/mount", "--bind", &ws, &place])?;
+        must(ended.code() == 0, || ended.told())?;
+        mounts.push(Mounted(place));
+    }
+    let ended = stage.answers(0, &["gc"])?;
+    must(ended.out().contains("removed the layer"), || ended.told())?;
+    same("the workspace", stage.text("{ws}/kept") + &stage.text("{ws}/d/deep"), "kept\ndeep\n".to_owned())?;
+    must(!stage.exists("{state}/w/01M82DKBEP54SKQRF8GAZRFAFR"), || "the layer is there".to_owned())
 }
 
 /// Prepares the workspace anew, works in it, and says what came of it: diff, exit code, applied tree.

@@ -2,7 +2,7 @@
 //! It never starts anything.
 
 use crate::cli::args::{Beginning, Confinement, Mode, WallArgs};
-use crate::cli::{Context, snapshot};
+use crate::cli::{Context, image, snapshot};
 use crate::config::environment::Environment;
 use crate::config::profiles::{self, Sources, WallWords};
 use crate::config::state::State;
@@ -125,6 +125,7 @@ pub(super) fn confined(
     let bytes = |text: &std::ffi::OsString| text.as_bytes().to_vec();
     let options = Options {
         from: None,
+        watch: image::watch,
         id,
         paths: Paths { log, layer, workspace: workspace.clone(), home: home(environment), state },
         profile,

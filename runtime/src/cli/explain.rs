@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::journal;
 use crate::session;
 use serde::Serialize;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use stockade_audit::record::SessionId;
 use stockade_jail::plan::Wall;
@@ -34,10 +33,8 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context) -> Result<u8> {
     let id = journal::new_session_id()?;
     let layer = state.layer(&id);
     let explained = explain_at(args, &id, &state, context);
-    match std::fs::remove_dir_all(&layer) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &layer, &error)),
-        Ok(()) | Err(_) => explained,
-    }
+    session::remove_layer_directory(&layer)?;
+    explained
 }
 
 fn explain_at(args: &ExplainArgs, id: &SessionId, state: &State, context: &Context) -> Result<u8> {

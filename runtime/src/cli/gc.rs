@@ -7,6 +7,7 @@ use crate::cli::args::GcArgs;
 use crate::cli::{Context, print};
 use crate::config::state::State;
 use crate::error::{Error, Result};
+use crate::session::remove_layer_directory;
 use crate::session::settle::failed;
 use crate::workspace::{Freshness, Layer};
 use std::fmt::Write as _;
@@ -101,5 +102,5 @@ fn remove(layer: &Path) -> Result<()> {
     if let Ok(opened) = Layer::open(layer) {
         opened.discard().map_err(failed)?;
     }
-    std::fs::remove_dir_all(layer).map_err(|e| Error::io("remove", layer, &e))
+    remove_layer_directory(layer)
 }

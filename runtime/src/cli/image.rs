@@ -66,18 +66,21 @@ fn dockerfile(directory: &Path, file: Option<&Path>) -> Result<PathBuf> {
 
 /// Does something that takes a while, and shows on a terminal what it does.
 fn watched<T>(act: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T>) -> Result<T> {
-    let is_terminal = std::io::stderr().is_terminal();
-    let mut shown = false;
-    let done = act(&mut |progress| {
-        if is_terminal && !progress.text.is_empty() {
-            over(&line(&progress));
-            shown = true;
-        }
-    });
-    if shown {
-        over("");
-    }
+    let done = act(&mut |progress| watch(Some(&progress)));
+    watch(None);
     done
+}
+
+/// Shows on a terminal how an engine gets on, over what was shown before; `None` takes that away.
+pub(super) fn watch(progress: Option<&Progress>) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    match progress {
+        Some(progress) if progress.text.is_empty() => {}
+        Some(progress) => over(&line(progress)),
+        None => over(""),
+    }
 }
 
 /// Writes over the line before. When standard error is closed there is nobody to tell.

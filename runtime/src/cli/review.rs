@@ -8,6 +8,7 @@ use crate::config::profiles::{self, Sources};
 use crate::config::state::State;
 use crate::error::{Error, Result};
 use crate::journal::{self, After};
+use crate::session::remove_layer_directory;
 use crate::session::review::Review;
 use crate::workspace::{Applied, Change, Controls, Layer, Node, Plan, RelPath, Render, Selection, Treatment, Why};
 use serde::Serialize;
@@ -276,7 +277,7 @@ pub(super) fn discard(args: &OneSession, context: &Context) -> Result<u8> {
     let Opened { state, id, review, .. } = opened;
     let dropped = review.discard(log)?;
     let directory = state.layer(&id);
-    std::fs::remove_dir_all(&directory).map_err(|e| Error::io("remove", &directory, &e))?;
+    remove_layer_directory(&directory)?;
     done(args, &id, "discarded", dropped)
 }
 

@@ -7,7 +7,9 @@ use crate::backend::container::wall::{Asked, Outer, step_digest};
 use crate::backend::process::host::ThisHost;
 use crate::backend::process::{self, ProcessWall, grants};
 use crate::error::{Error, Result};
-use crate::session::open::{Prepared, WayOut, above_floor, layered, make_private, outside, planned};
+use crate::session::open::{
+    Prepared, WayOut, above_floor, layered, make_private, outside, planned, remove_layer_directory,
+};
 use crate::session::outlet::Blueprint;
 use crate::session::{Options, Paths};
 use crate::session::{settle, site};
@@ -82,7 +84,7 @@ impl Drop for Warm {
         if self.contained.take().is_none() {
             return;
         }
-        if let Err(error) = fs::remove_dir_all(&self.options.paths.layer) {
+        if let Err(error) = remove_layer_directory(&self.options.paths.layer) {
             tracing::warn!("the layer of a session that was not opened stays until stockade gc: {error}");
         }
     }
@@ -164,7 +166,15 @@ impl Way {
     fn find(options: &Options, chosen: &Container) -> Result<Self> {
         let wanted = options.engine.as_deref().map_or(Ok(Wanted::Any), Wanted::parse)?;
         let engine = Engine::find(&wanted, &options.variables)?;
-        let image = engine.image(chosen.image.as_str(), Pull::WhenMissing, &mut |_| ())?;
+        let mut heard = false;
+        let image = engine.image(chosen.image.as_str(), Pull::WhenMissing, &mut |progress| {
+            heard = true;
+            (options.watch)(Some(&progress));
+        });
+        if heard {
+            (options.watch)(None);
+        }
+        let image = image?;
         Ok(Self { chosen: chosen.clone(), engine, image })
     }
 

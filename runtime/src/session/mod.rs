@@ -19,7 +19,7 @@ pub mod tools;
 
 pub use container::Warm;
 pub use control::{Line, Opened};
-pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare};
+pub use open::{Options, Paths, Prepared, User, make_layer_directory, method, prepare, remove_layer_directory};
 
 use crate::backend::process::{Io, ProcessWall, Ran};
 use crate::backend::wasm::Progress;

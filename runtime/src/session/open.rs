@@ -1,6 +1,7 @@
 //! Opens a session: a layer for the workspace, a plan, a sandbox that carries it out, and the log that says so.
 //! It never opens one whose enforcement is below the profile's floor.
 
+use crate::backend::container::engine::Progress;
 use crate::backend::process::host::{Host, ThisHost};
 use crate::backend::process::layout::Granted;
 use crate::backend::process::plan::{self, View};
@@ -48,6 +49,8 @@ pub struct Options {
     pub rule_files: Vec<PathBuf>,
     /// The container engine that was named: `docker`, `podman`, or its socket.
     pub engine: Option<String>,
+    /// Shows how an engine gets on that has to pull the image first; `None` when it is done.
+    pub watch: fn(Option<&Progress>),
     /// What it goes on from, where it does not begin with the workspace as it is.
     pub from: Option<Origin>,
     /// The wire that calls come over, as the log names it.
@@ -277,6 +280,19 @@ impl Session {
 /// Host: it cannot be made.
 pub fn make_layer_directory(options: &Options) -> Result<()> {
     make_private(&options.paths.layer)
+}
+
+/// Removes the directory of a session's layer with all that is in it, and nothing that is mounted there: what a root that was
+/// killed showed to a container is the workspace itself.
+///
+/// # Errors
+/// Host: something cannot be unmounted or removed. A directory that is not there is no error.
+pub fn remove_layer_directory(directory: &Path) -> Result<()> {
+    stockade_jail::detach_all(directory).map_err(|e| process::failed(&e))?;
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", directory, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// How a session's layer is made where its state lies; makes the layer's directory.

@@ -52,6 +52,6 @@ pub use pool::Pool;
 pub use running::{Ended, Running, Usage};
 pub use sandbox::{Command, Options, Sandbox, Stdio};
 pub use spawner::Helper;
-pub use staged::Staged;
+pub use staged::{Staged, detach_all};
 pub use wire::{ProcessExit, Status};
 pub use worker::{Confined, Kind, Unconfined, Worker, WorkerEnd, run_as_worker_if_asked};

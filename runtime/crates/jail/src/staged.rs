@@ -11,7 +11,8 @@ use crate::sandbox::wait_readable;
 use crate::spawner::Helper;
 use crate::sys;
 use crate::wire::Message;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd as _;
@@ -60,6 +61,34 @@ impl Staged {
     }
 }
 
+/// Takes away whatever is mounted at the places in this directory: what a root that was killed left there. Before it is
+/// done, removing the directory would remove what is shown.
+///
+/// # Errors
+/// The directory cannot be read, or the kernel refuses to unmount.
+pub fn detach_all(directory: &Path) -> Result<(), JailError> {
+    let named = || directory.display().to_string();
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| JailError::io("list", named(), &error))?,
+    };
+    for entry in entries {
+        let place = entry.map_err(|error| JailError::io("list", named(), &error))?.path();
+        let failed = |errno: Errno| JailError::os("unmount", place.display().to_string(), errno.raw_os_error());
+        while is_mounted(&place).map_err(failed)? {
+            rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether something lies on this very place (statx(2)).
+fn is_mounted(place: &Path) -> Result<bool, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(rustix::fs::CWD, place, flags, StatxFlags::empty())?;
+    Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         match rustix::mount::unmount(&self.place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
@@ -91,9 +120,8 @@ fn carry_out(control: &Channel) -> Result<(), JailError> {
     idmap::reap_all();
     mapped?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let failed = |errno: rustix::io::Errno| {
-        JailError::os("show a directory at", wanted.place.display().to_string(), errno.raw_os_error())
-    };
+    let failed =
+        |errno: Errno| JailError::os("show a directory at", wanted.place.display().to_string(), errno.raw_os_error());
     let place = rustix::fs::open(&wanted.place, flags, Mode::empty()).map_err(failed)?;
     mount::attach(tree.fd.as_fd(), place.as_fd()).map_err(failed)
 }

@@ -3,7 +3,7 @@
 
 use super::about::About;
 use super::ignore::{IGNORE_BYTES_MAX, Ignore};
-use super::image::{Image, Progress, checked, inspect, with_progress};
+use super::image::{Image, Progress, checked, inspect, progress_of, with_progress};
 use super::reference::Reference;
 use super::trouble::{Trouble, bounded};
 use super::wire::{Limits, Wire};
@@ -102,17 +102,7 @@ fn told(trouble: Trouble, act: &str, wire: &Wire) -> Error {
 }
 
 fn building(info: BuildInfo) -> std::result::Result<Progress, Trouble> {
-    if let Some(error) = info.error_detail.and_then(|detail| detail.message) {
-        return Err(Trouble::Refused { status: 400, said: bounded(&error) });
-    }
-    let size = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
-    let detail = info.progress_detail;
-    Ok(Progress {
-        layer: info.id.as_deref().map(bounded),
-        text: bounded(&info.stream.or(info.status).unwrap_or_default()),
-        bytes: detail.as_ref().and_then(|detail| size(detail.current)),
-        bytes_total: detail.as_ref().and_then(|detail| size(detail.total)),
-    })
+    progress_of(info.id, info.stream.or(info.status), info.progress_detail, info.error_detail)
 }
 
 /// Chunks as the body of a request; one that is an error ends it.

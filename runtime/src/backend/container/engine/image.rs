@@ -6,7 +6,7 @@ use super::reference::Reference;
 use super::trouble::{Trouble, bounded};
 use super::wire::{Limits, Wire};
 use crate::error::{Error, Result};
-use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::models::{CreateImageInfo, ErrorDetail, ImageInspect, ProgressDetail};
 use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptions};
 use futures_util::StreamExt as _;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -214,14 +214,24 @@ fn pull_image(wire: &Wire, about: &About, reference: &Reference, progress: &mut 
 }
 
 fn pulling(info: CreateImageInfo) -> std::result::Result<Progress, Trouble> {
-    if let Some(error) = info.error_detail.and_then(|detail| detail.message) {
+    let CreateImageInfo { id, error_detail, status, progress_detail } = info;
+    progress_of(id, status, progress_detail, error_detail)
+}
+
+/// One line of what an engine says while it pulls or builds.
+pub(super) fn progress_of(
+    layer: Option<String>,
+    text: Option<String>,
+    detail: Option<ProgressDetail>,
+    error: Option<ErrorDetail>,
+) -> std::result::Result<Progress, Trouble> {
+    if let Some(error) = error.and_then(|error| error.message) {
         return Err(Trouble::Refused { status: 400, said: bounded(&error) });
     }
     let size = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
-    let detail = info.progress_detail;
     Ok(Progress {
-        layer: info.id.as_deref().map(bounded),
-        text: bounded(&info.status.unwrap_or_default()),
+        layer: layer.as_deref().map(bounded),
+        text: bounded(&text.unwrap_or_default()),
         bytes: detail.as_ref().and_then(|detail| size(detail.current)),
         bytes_total: detail.as_ref().and_then(|detail| size(detail.total)),
     })
