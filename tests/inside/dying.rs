@@ -16,17 +16,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn stories() -> Vec<Story> {
     vec![
-        Story::new("inside::an_engine_that_dies_amid_a_call_does_not_take_it_along", |stage| told(stage, amid_a_call)),
+        Story::new("inside::an_engine_that_dies_amid_a_call_does_not_take_it_along", |stage| {
+            told(stage, Disk::Usual, amid_a_call)
+        }),
         Story::new("inside::an_engine_that_died_does_not_come_back_with_our_containers", |stage| {
-            told(stage, afterwards)
+            told(stage, Disk::Usual, afterwards)
+        }),
+        Story::new("inside::an_engine_without_room_does_not_leave_half_a_session", |stage| {
+            if !stage.scene.person().is_root() {
+                return Err(Stop::Skip("only root can give an engine a disk of its own".to_owned()));
+            }
+            told(stage, Disk::Small, without_room)
         }),
     ]
 }
 
 /// Tells it with an engine that it may kill.
-fn told(stage: &mut Stage, tell: fn(&mut Stage, &Killable) -> Told) -> Told {
+fn told(stage: &mut Stage, on: Disk, tell: fn(&mut Stage, &Killable) -> Told) -> Told {
     for engine in engines(stage.scene.person())? {
-        let own = Killable::start(&engine)?;
+        let own = Killable::start(&engine, on)?;
         tell(stage, &own).map_err(|stop| match stop {
             Stop::Fail(why) => Stop::Fail(format!("with {}: {why}", engine.name)),
             Stop::Skip(why) => Stop::Skip(format!("with {}: {why}", engine.name)),
@@ -41,11 +49,24 @@ struct Killable {
     /// What the script that starts engines calls it.
     name: &'static str,
     directory: String,
+    on: Disk,
 }
+
+/// What an engine keeps its things on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    /// The machine's.
+    Usual,
+    /// One that can be filled.
+    Small,
+}
+
+/// Options of a disk that holds an engine's own files, one image, and little else.
+const SMALL: &str = "size=48m,mode=755";
 
 impl Killable {
     /// Starts one of the same make, with the image of the story in it.
-    fn start(like: &Engine) -> Result<Self, Stop> {
+    fn start(like: &Engine, on: Disk) -> Result<Self, Stop> {
         let name = match like.name {
             "docker" => "docker",
             "podman" => "podman",
@@ -55,7 +76,11 @@ impl Killable {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = format!("/var/tmp/stockade-e{}-{number}", std::process::id());
-        let mut own = Self { engine: like.clone(), name, directory };
+        if on == Disk::Small {
+            std::fs::create_dir(&directory)?;
+            as_oneself(&["/bin/mount", "-t", "tmpfs", "-o", SMALL, "stockade-test", &directory])?;
+        }
+        let mut own = Self { engine: like.clone(), name, directory, on };
         own.engine.address = own.serve()?;
         let archive = format!("{}/image.tar", own.directory);
         let get = format!("http://engine/v1.40/images/{}/get", image("busybox"));
@@ -110,6 +135,9 @@ impl Drop for Killable {
     fn drop(&mut self) {
         // What could not be ended shows as left behind.
         drop(script(&["stop", &self.directory]));
+        if self.on == Disk::Small {
+            drop(as_oneself(&["/bin/umount", "--lazy", &self.directory]));
+        }
         drop(std::fs::remove_dir_all(&self.directory));
     }
 }
@@ -180,4 +208,18 @@ fn afterwards(stage: &mut Stage, own: &Killable) -> Told {
     same("where it was", own.serve()?, own.engine.address.clone())?;
     stage.answers(0, &["gc", "--engine", &own.engine.address])?;
     none_left(stage, &own.engine)
+}
+
+/// What says so is the engine; nothing of the session is left, and with room again the next one begins.
+fn without_room(stage: &mut Stage, own: &Killable) -> Told {
+    let ballast = format!("{}/ballast", own.directory);
+    let fill = format!("head -c 60000000 /dev/zero > {ballast} 2>/dev/null; test -s {ballast}");
+    as_oneself(&["/bin/sh", "-c", &fill])?;
+    let ended = run(stage, &own.engine, "busybox", &["-p", "container"], &["/bin/true"])?;
+    must(ended.code() == 125 && ended.err().to_lowercase().contains("no space left"), || ended.told())?;
+    none_left(stage, &own.engine)?;
+    std::fs::remove_file(&ballast)?;
+    let next = run(stage, &own.engine, "busybox", &["-p", "container"], &["/bin/true"])?;
+    must(next.code() == 0, || next.told())?;
+    stage.answers(0, &["verify", "last"]).map(drop)
 }
