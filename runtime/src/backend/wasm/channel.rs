@@ -14,6 +14,16 @@ use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+/// How long either end looks for the next message before it sleeps.
+const LOOK_FOR: Duration = Duration::from_micros(60);
+
+/// [`LOOK_FOR`], or nothing where there is but one processor, which the other end needs.
+pub(super) fn look_for() -> Duration {
+    let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    if is_alone { Duration::ZERO } else { LOOK_FOR }
+}
 
 /// A message that is ready to be sent.
 #[derive(Debug)]

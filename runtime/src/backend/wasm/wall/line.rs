@@ -18,8 +18,6 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 const DEAF_LIMIT: Duration = Duration::from_secs(30);
 /// Messages that wait for one call: its thread is slow, and then the worker waits.
 const WAITING_MAX: usize = 64;
-/// How long an answer is looked for before this thread sleeps: most calls are over sooner than a sleeper is woken.
-const LOOK_FOR: Duration = Duration::from_micros(60);
 
 /// About what a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +50,7 @@ pub(super) struct Line {
     board: Mutex<Board>,
     /// Something on the board has changed.
     changed: Condvar,
-    /// [`LOOK_FOR`], or nothing where there is but one processor, which the worker needs.
+    /// How long an answer is looked for: most calls are over sooner than a sleeper is woken.
     look_for: Duration,
 }
 
@@ -78,9 +76,7 @@ pub(super) struct Place<'a> {
 
 impl Line {
     pub(super) fn new(channel: OwnedFd) -> Self {
-        let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-        let look_for = if is_alone { Duration::ZERO } else { LOOK_FOR };
-        Self { channel, board: Mutex::default(), changed: Condvar::new(), look_for }
+        Self { channel, board: Mutex::default(), changed: Condvar::new(), look_for: channel::look_for() }
     }
 
     /// From now on messages about this are kept.

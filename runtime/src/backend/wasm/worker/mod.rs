@@ -54,16 +54,13 @@ const COMPONENTS_MAX: usize = 256;
 /// Polls of tasks between two looks at channel and clock: a guest that computes takes the thread for a tick each time.
 const EVENT_INTERVAL: u32 = 8;
 
-/// How long the next message is looked for before this process sleeps, once the last call has ended: whoever calls
-/// without a pause finds it awake.
-const LOOK_FOR: Duration = Duration::from_micros(60);
-
 /// What a worker makes before it is confined, because it could not afterwards.
 pub struct Prepared {
     engine: Engine,
     runtime: Runtime,
     ticker: Option<Ticker>,
-    /// [`LOOK_FOR`], or nothing where there is but one processor, which the supervisor needs.
+    /// How long the next message is looked for, once the last call has ended: whoever calls without a pause finds this
+    /// process awake.
     look_for: Duration,
 }
 
@@ -150,9 +147,7 @@ impl Prepared {
             .event_interval(EVENT_INTERVAL)
             .build()
             .map_err(|error| Error::host(format!("make what waits: {}", crate::error::plain(&error))))?;
-        let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-        let look_for = if is_alone { Duration::ZERO } else { LOOK_FOR };
-        Ok(Self { engine: engine::runner()?, runtime, ticker: None, look_for })
+        Ok(Self { engine: engine::runner()?, runtime, ticker: None, look_for: channel::look_for() })
     }
 
     /// Starts the thread that interrupts guests: before the list of system calls, which has none to make one.
