@@ -431,8 +431,8 @@ mod tests {
         let second = journal.deny(late, &refusal).expect("it is written");
         // The opening, the claim, the denial; and again a claim and a denial.
         assert_eq!((first.n, second.n), (2, 4));
-        // Its committer writes on until it is told to end.
-        drop(journal);
+        // Its committer writes on until the log is closed.
+        drop(journal.close(log::Cause::Exit, 0).expect("it is closed"));
         std::fs::remove_dir_all(&state).expect("it is ours to remove");
     }
 
