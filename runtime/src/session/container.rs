@@ -1,7 +1,7 @@
 //! Opens a session's sandbox in a container: the engine is found, the image resolved, the plan made for what is in it.
 //! It never decides what is enforced: the container is one layer more around the sandbox of every wall.
 
-use crate::backend::container::engine::{Engine, Image, Pull, Rights, Wanted};
+use crate::backend::container::engine::{About, Engine, Image, Pull, Rights, Wanted};
 use crate::backend::container::shown::{self, Workspace};
 use crate::backend::container::wall::{Asked, Outer, step_digest};
 use crate::backend::process::host::ThisHost;
@@ -24,8 +24,9 @@ use stockade_policy::Container;
 /// # Errors
 /// As [`super::prepare`]. Operator: no engine, no such image or runtime. Host: the engine does not do what it is asked for.
 pub(super) fn prepare(options: &Options, chosen: &Container, way_out: WayOut<'_>) -> Result<(Prepared, Outer)> {
-    let method = super::method(options)?;
-    Way::find(options, chosen)?.prepare(options, method, way_out)?.map_err(|error| process::failed(&error))
+    let way = Way::find(options, chosen)?;
+    let method = way.method(options)?;
+    way.prepare(options, method, way_out)?.map_err(|error| process::failed(&error))
 }
 
 /// Opens the sandbox of a session in a container.
@@ -38,7 +39,7 @@ pub(super) fn start(
     way_out: WayOut<'_>,
 ) -> Result<(Prepared, ProcessWall, Option<log::Container>)> {
     let way = Way::find(options, chosen)?;
-    let mut method = super::method(options)?;
+    let mut method = way.method(options)?;
     loop {
         let (prepared, outer) = match way.prepare(options, method, way_out)? {
             Ok(prepared) => prepared,
@@ -88,6 +89,15 @@ impl<'a> Way<'a> {
         Ok(Self { chosen, engine, image })
     }
 
+    /// How to show the workspace at first. gVisor has no overlay that could lie over files of the host; where the runtime's
+    /// name does not tell, the container does, once it is there.
+    fn method(&self, options: &Options) -> Result<Method> {
+        let method = super::method(options)?;
+        let named = self.chosen.runtime.as_ref().map(stockade_policy::RuntimeName::as_str);
+        let runtime = named.unwrap_or(&self.engine.about().default_runtime);
+        Ok(if About::is_gvisor(runtime) && options.mode != Mode::Direct { Method::Copy } else { method })
+    }
+
     fn prepare(
         &self,
         options: &Options,
@@ -116,7 +126,15 @@ impl<'a> Way<'a> {
         };
         let outer = Outer::start(&self.engine, &self.image, asked)?;
         // The container has its own mounts of it by now.
+        let is_mapped = !staged.is_empty();
         drop(staged);
+        if outer.is_on_gvisor()
+            && let Some(error) = unshowable_by_gvisor(&layer, is_mapped)
+        {
+            drop(outer);
+            layer.discard().map_err(settle::failed)?;
+            return Ok(Err(error));
+        }
         let host = outer.host(&options.paths.workspace);
         let mut prepared = planned(options, Wall::Namespaces, layer, way_out, &host)?;
         host.finish()?;
@@ -180,6 +198,23 @@ enum Refused {
     Mount(JailError),
     /// By something else.
     Other(Error),
+}
+
+/// Why gVisor cannot show the workspace this way.
+fn unshowable_by_gvisor(layer: &Layer, is_mapped: bool) -> Option<JailError> {
+    let refused =
+        |why: &str, kind| JailError::host("show the workspace in", "a container on gVisor").kind(kind).hint(why);
+    match (layer.mode(), layer.method()) {
+        (Mode::Review | Mode::Discard, Method::Overlay) => {
+            Some(refused("its overlays do not lie over files of the host", ErrorKind::OverlayRefused))
+        }
+        // It makes each file as root and gives it away, which no mapping of another owner's files allows.
+        (Mode::Direct, _) if is_mapped => {
+            let why = "root cannot show another's files as the guest's there: run as the workspace's owner, or with --mode review";
+            Some(refused(why, ErrorKind::IdmapRefused))
+        }
+        (_, _) => None,
+    }
 }
 
 /// What shows the workspace, and what stands in for it until the container has it: root's files are shown as the guest's.
