@@ -41,24 +41,13 @@ pub(crate) fn stories() -> Vec<Story> {
 /// A session whose call sleeps, and the engine's name for its container.
 fn sleeping(stage: &Stage, engine: &Engine) -> Result<(std::process::Child, String), Stop> {
     let image = image("busybox");
-    let words = [
-        "{bin}/stockade",
-        "run",
-        "-q",
-        "-w",
-        "{ws}",
-        "-p",
-        "container",
-        "--image",
-        &image,
-        "--engine",
-        &engine.address,
-    ];
-    let child = stage.program(&[&words[..], &["--", "/bin/sleep", "1000"]].concat()).start()?;
+    let words = ["{bin}/stockade", "run", "-q", "-w", "{ws}", "-p", "container", "--image", &image];
+    let child = stage.program(&[&words[..], &engine.words(), &["--", "/bin/sleep", "1000"]].concat()).start()?;
     let until = Instant::now() + PATIENCE;
     loop {
-        // Started is said by the log; that the container is there comes before.
-        let started = stage.stockade(&["log", "show", "last"])?.out().contains("proc.exec");
+        // Started is said by the log; that the container is there comes before. Without a recorder nobody tells of the program.
+        let begun = if engine.is_gvisor() { "permit" } else { "proc.exec" };
+        let started = stage.stockade(&["log", "show", "last"])?.out().contains(begun);
         if let (true, [id]) = (started, ours(stage, engine)?.as_slice()) {
             return Ok((child, id.clone()));
         }

@@ -26,20 +26,46 @@ pub(crate) struct Engine {
     pub(crate) name: &'static str,
     /// `unix://…`.
     pub(crate) address: String,
+    /// The runtime that is asked for, where it is not the engine's own choice.
+    pub(crate) runtime: Option<&'static str>,
 }
+
+impl Engine {
+    /// How it is asked for on the command line.
+    pub(crate) fn words(&self) -> Vec<&str> {
+        let runtime = self.runtime.map(|runtime| ["--runtime", runtime]);
+        ["--engine", &self.address].into_iter().chain(runtime.into_iter().flatten()).collect()
+    }
+
+    /// Whether its containers are on a kernel of their own.
+    pub(crate) fn is_gvisor(&self) -> bool {
+        self.runtime.is_some()
+    }
+
+    /// What sessions in its containers are worth.
+    pub(crate) fn grade(&self) -> &'static str {
+        if self.is_gvisor() { "partial" } else { "full" }
+    }
+}
+
+/// The runtime of gVisor that is new enough and told what it needs, where the machine has one.
+pub(crate) const GVISOR: &str = "STOCKADE_TEST_GVISOR";
 
 /// The engines of a person: root's, or an ordinary user's own.
 fn engines(person: Person) -> Result<Vec<Engine>, Stop> {
-    let known: &[(&'static str, &str)] = if person.is_root() {
-        &[("docker", "STOCKADE_TEST_DOCKER"), ("podman", "STOCKADE_TEST_PODMAN")]
+    let mut known = if person.is_root() {
+        vec![("docker", "STOCKADE_TEST_DOCKER", None), ("podman", "STOCKADE_TEST_PODMAN", None)]
     } else {
-        &[("rootless podman", "STOCKADE_TEST_PODMAN_ROOTLESS")]
+        vec![("rootless podman", "STOCKADE_TEST_PODMAN_ROOTLESS", None)]
     };
+    if binaries::variable(GVISOR).is_some() {
+        known.push(("docker with gVisor", "STOCKADE_TEST_DOCKER", Some("runsc")));
+    }
     let found: Vec<Engine> = known
-        .iter()
-        .filter_map(|(name, variable)| {
+        .into_iter()
+        .filter_map(|(name, variable, runtime)| {
             let socket = binaries::variable(variable)?.into_string().ok()?;
-            Some(Engine { name, address: format!("unix://{socket}") })
+            Some(Engine { name, address: format!("unix://{socket}"), runtime })
         })
         .collect();
     match found.is_empty() {
@@ -70,6 +96,6 @@ pub(crate) fn image(name: &str) -> String {
 /// Runs a command in a container of an image.
 pub(crate) fn run(stage: &Stage, engine: &Engine, name: &str, more: &[&str], command: &[&str]) -> Result<Ended, Stop> {
     let image = image(name);
-    let chosen = ["--image", &image, "--engine", &engine.address, "--quiet"];
-    stage.run(&[&chosen[..], more].concat(), command)
+    let chosen = ["--image", &image, "--quiet"];
+    stage.run(&[&chosen[..], &engine.words(), more].concat(), command)
 }

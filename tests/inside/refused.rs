@@ -1,7 +1,7 @@
 //! What cannot be done in a container: each told in words that a person can act upon, with nothing left over.
 //! It never waits for a registry: names that are not here lead to this machine.
 
-use crate::{Engine, image, run, with_each};
+use crate::{Engine, GVISOR, engines, image, run, with_each};
 use stockade_tests::stage::Stage;
 use stockade_tests::story::{Stop, Story, Told, must};
 
@@ -27,7 +27,22 @@ pub(crate) fn stories() -> Vec<Story> {
                 ["-q", "-p", "container", "--image", &image, "--engine", &engine.address, "--runtime", "nosuch"];
             says(stage, &words, 125, &["nosuch", "hint: "])
         }),
-        with_each("a_runtime_out_of_which_nothing_comes_is_not_half_a_wall", gvisor),
+        on_gvisor("a_gvisor_that_is_too_old_is_not_half_a_wall", |stage, engine| {
+            refused(stage, engine, "runsc-old", "", &["gVisor (runsc) is too old"])
+        }),
+        on_gvisor("a_gvisor_that_is_closed_to_sockets_is_not_a_riddle", |stage, engine| {
+            refused(stage, engine, "runsc-closed", "", &["--host-uds=open", "\"runsc-closed\""])
+        }),
+        on_gvisor("gvisor_does_not_pass_for_a_whole_wall", |stage, engine| {
+            refused(stage, engine, "runsc", "floor = \"full\"\n", &["enforcement is \"partial\"", "landlock: absent"])
+        }),
+        on_gvisor("what_needs_a_recorder_does_not_run_without_one_on_gvisor", |stage, engine| {
+            refused(stage, engine, "runsc", "record_floor = \"observed\"\n", &["record_floor", "gVisor"])
+        }),
+        on_gvisor("a_way_out_of_gvisor_is_not_left_out_in_silence", |stage, engine| {
+            let grant = "[[grant.net]]\nhost = \"example.com\"\nports = [443]\nreason = \"a way out\"\n";
+            refused(stage, engine, "runsc", grant, &["gVisor", "network", "runc or crun"])
+        }),
         Story::new("inside::an_engine_that_is_not_there_is_not_a_riddle", |stage| {
             let image = image("busybox");
             let words = ["-q", "-p", "container", "--image", &image, "--engine", "unix:///nowhere/engine.sock"];
@@ -62,13 +77,20 @@ fn says(stage: &Stage, options: &[&str], code: i32, words: &[&str]) -> Told {
     must(ended.code() == code && words.iter().all(|word| ended.err().contains(word)), || ended.told())
 }
 
-fn gvisor(stage: &mut Stage, engine: &Engine) -> Told {
-    match engine.name {
-        "docker" => {}
-        // Told with the other engine of the same person.
-        "podman" => return Ok(()),
-        _ => return Err(Stop::Skip("only the Docker of these tests has runsc".to_owned())),
-    }
-    let ended = run(stage, engine, "busybox", &["-p", "container", "--runtime", "runsc"], &["/bin/true"])?;
-    must(ended.code() == 125 && ended.err().contains("gVisor"), || ended.told())
+/// A story that is told where there is a gVisor.
+fn on_gvisor(name: &str, tell: fn(&mut Stage, &Engine) -> Told) -> Story {
+    Story::new(format!("inside::{name}"), move |stage| {
+        let engine = engines(stage.scene.person())?.into_iter().find(Engine::is_gvisor);
+        let engine = engine.ok_or_else(|| Stop::Skip(format!("no gVisor: {GVISOR} is not set")))?;
+        tell(stage, &engine)?;
+        stage.nothing_left()
+    })
+}
+
+/// A run with this runtime, and these words in a profile, is refused in these.
+fn refused(stage: &Stage, engine: &Engine, runtime: &str, body: &str, words: &[&str]) -> Told {
+    let profile = stage.profile("refused", &format!("extends = [\"container\"]\n{body}"))?;
+    let image = image("busybox");
+    let chosen = ["-q", "-p", &profile, "--image", &image, "--engine", &engine.address, "--runtime", runtime];
+    says(stage, &chosen, 125, words)
 }

@@ -142,7 +142,7 @@ pub struct WallArgs {
     /// Image of the container: a name with tag or digest, or an id. Implies --backend container.
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
-    /// OCI runtime of the container, by the name that the engine has for it: runc, crun, runsc, kata…
+    /// OCI runtime of the container, by the name that the engine has for it: runc, crun, runsc (gVisor: graded "partial")…
     #[arg(long, value_name = "NAME")]
     pub runtime: Option<String>,
     /// Container engine: docker, podman, or its socket as unix:///PATH [default: the one that is there].

@@ -2,7 +2,7 @@
 //! container engines answer.
 //! It never changes the machine.
 
-use crate::backend::container::engine::{About, Engine, Ids, Rights, Sighting};
+use crate::backend::container::engine::{About, Engine, Ids, Kind, Rights, Sighting};
 use crate::cli::args::DoctorArgs;
 use crate::cli::image::variables;
 use crate::cli::style::{Tone, visible};
@@ -65,11 +65,16 @@ fn shown_engine(sighting: &Sighting, context: &Context, out: &mut String) {
 
 fn described(about: &About, by: &str) -> Vec<String> {
     let runtimes: Vec<&str> = about.runtimes.keys().map(String::as_str).collect();
-    vec![
+    let mut lines = vec![
         format!("{} {} at \"{}\" ({by}), {}", about.kind, about.version, about.socket.display(), rights(about)),
         format!("runtimes: {} (else {})", runtimes.join(", "), about.default_runtime),
         format!("cgroups {}, images in {}, for {}", about.cgroup_version, about.storage_driver, about.architecture),
-    ]
+    ];
+    let closed = about.runtimes.keys().filter(|runtime| about.kind == Kind::Docker && about.closes_sockets(runtime));
+    lines.extend(closed.map(|runtime| {
+        format!("runtime {runtime}: mend it: no session comes up before \"--host-uds=open\" is among its runtimeArgs")
+    }));
+    lines
 }
 
 fn rights(about: &About) -> &'static str {

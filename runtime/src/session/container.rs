@@ -1,7 +1,7 @@
 //! Opens a session's sandbox in a container: the engine is found, the image resolved, the plan made for what is in it.
 //! It never decides what is enforced: the container is one layer more around the sandbox of every wall.
 
-use crate::backend::container::engine::{Engine, Image, Pull, Rights, Wanted};
+use crate::backend::container::engine::{About, Engine, Image, Pull, Rights, Wanted};
 use crate::backend::container::shown::{self, Workspace};
 use crate::backend::container::wall::{Asked, Outer, step_digest};
 use crate::backend::process::host::ThisHost;
@@ -27,8 +27,8 @@ use stockade_policy::{Backend, Container};
 /// # Errors
 /// As [`super::prepare`]. Operator: no engine, no such image or runtime. Host: the engine does not do what it is asked for.
 pub(super) fn prepare(options: &Options, chosen: &Container, way_out: WayOut<'_>) -> Result<(Prepared, Outer)> {
-    let method = super::method(options)?;
     let way = Way::find(options, chosen)?;
+    let method = way.method(options)?;
     let contained = way.contain(options, method, way_out.blueprint)?.map_err(|error| process::failed(&error))?;
     way.plan(options, contained, way_out)
 }
@@ -53,7 +53,7 @@ impl Warm {
         };
         let way = Way::find(&options, chosen)?;
         let blueprint = Blueprint::of(&options.profile)?;
-        let method = super::method(&options)?;
+        let method = way.method(&options)?;
         let contained = way.contain(&options, method, blueprint.as_ref())?.map_err(|error| process::failed(&error))?;
         Ok(Self { options, way, contained: Some(contained) })
     }
@@ -110,7 +110,7 @@ pub(super) fn start_in(
     mut warm: Option<Contained>,
     way_out: WayOut<'_>,
 ) -> Result<(Prepared, ProcessWall, Option<log::Container>)> {
-    let mut method = super::method(options)?;
+    let mut method = way.method(options)?;
     loop {
         let contained =
             match warm.take().map_or_else(|| way.contain(options, method, way_out.blueprint), |warm| Ok(Ok(warm)))? {
@@ -178,6 +178,15 @@ impl Way {
         Ok(Self { chosen: chosen.clone(), engine, image })
     }
 
+    /// How to show the workspace at first. gVisor has no overlay that could lie over files of the host; where the runtime's
+    /// name does not tell, the container does, once it is there.
+    fn method(&self, options: &Options) -> Result<Method> {
+        let method = super::method(options)?;
+        let named = self.chosen.runtime.as_ref().map(stockade_policy::RuntimeName::as_str);
+        let runtime = named.unwrap_or(&self.engine.about().default_runtime);
+        Ok(if About::is_gvisor(runtime) && options.mode != Mode::Direct { Method::Copy } else { method })
+    }
+
     /// Starts a container that is shown a new layer. The inner error is the kernel's, for which there may be another way.
     fn contain(
         &self,
@@ -207,7 +216,15 @@ impl Way {
         };
         let outer = Outer::start(&self.engine, &self.image, asked)?;
         // The container has its own mounts of it by now.
+        let is_mapped = !staged.is_empty();
         drop(staged);
+        if outer.is_on_gvisor()
+            && let Some(error) = unshowable_by_gvisor(&layer, is_mapped)
+        {
+            drop(outer);
+            layer.discard().map_err(settle::failed)?;
+            return Ok(Err(error));
+        }
         Ok(Ok(Contained { layer, outer }))
     }
 
@@ -277,6 +294,23 @@ enum Refused {
     Mount(JailError),
     /// By something else.
     Other(Error),
+}
+
+/// Why gVisor cannot show the workspace this way.
+fn unshowable_by_gvisor(layer: &Layer, is_mapped: bool) -> Option<JailError> {
+    let refused =
+        |why: &str, kind| JailError::host("show the workspace in", "a container on gVisor").kind(kind).hint(why);
+    match (layer.mode(), layer.method()) {
+        (Mode::Review | Mode::Discard, Method::Overlay) => {
+            Some(refused("its overlays do not lie over files of the host", ErrorKind::OverlayRefused))
+        }
+        // It makes each file as root and gives it away, which no mapping of another owner's files allows.
+        (Mode::Direct, _) if is_mapped => {
+            let why = "root cannot show another's files as the guest's there: run as the workspace's owner, or with --mode review";
+            Some(refused(why, ErrorKind::IdmapRefused))
+        }
+        (_, _) => None,
+    }
 }
 
 /// What shows the workspace, and what stands in for it until the container has it: root's files are shown as the guest's.

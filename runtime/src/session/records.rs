@@ -191,6 +191,10 @@ pub fn filter_digest(plan: &Plan, enforced: &jail::Enforced, grade: log::Recorde
             jail::seccomp::compile
         }
     };
-    let filter = compile(sockets, enforced.record(plan)).map_err(|e| crate::backend::process::failed(&e))?;
+    let filter = match enforced.is_on_gvisor() {
+        true => jail::seccomp::compile_for_gvisor(sockets),
+        false => compile(sockets, enforced.record(plan)),
+    };
+    let filter = filter.map_err(|e| crate::backend::process::failed(&e))?;
     Ok(Some(Digest(stockade_audit::merkle::sha256(filter.bytes()))))
 }

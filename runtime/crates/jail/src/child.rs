@@ -9,6 +9,7 @@
 use crate::channel::protocol;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
+use crate::kernel::{Kernel, NOTHING_LEAVES};
 use crate::plan::{CallStep, Plan, Record, Rlimit, SessionStep, Sockets, Wall};
 use crate::recorder::{self, Gate, Installed, Waiting};
 use crate::rlimit::Raised;
@@ -92,6 +93,7 @@ impl Steps {
     pub(crate) fn irrevocably_confine(
         &mut self,
         recorder: Option<Waiting>,
+        kernel: Kernel,
     ) -> Result<(Vec<LayerState>, Installed), JailError> {
         let mut layers = Vec::new();
         if self.steps.iter().any(|step| matches!(step, Step::Landlock(..))) {
@@ -103,7 +105,10 @@ impl Steps {
             self.raised = Some(rlimit::raise_open_files()?);
         }
         let mut installed = match self.list.take() {
-            Some((list, sockets, record)) => recorder::install(&list, (sockets, record), self.wall, recorder)?,
+            Some((list, sockets, record)) => match kernel {
+                Kernel::Host => recorder::install(&list, (sockets, record), self.wall, recorder)?,
+                Kernel::Gvisor => recorder::install_without(&seccomp::compile_for_gvisor(sockets)?, NOTHING_LEAVES)?,
+            },
             None => Installed::without_a_list(),
         };
         self.traced = installed.traced.take();

@@ -7,13 +7,16 @@
 
 use crate::channel::{Channel, protocol};
 use crate::error::{ErrorKind, Fault, JailError};
+use crate::kernel::Kernel;
 use crate::look::Seen;
 use crate::sandbox::{lost, open_handle, wait_readable};
+use crate::tree;
 use crate::wire::Message;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -89,13 +92,27 @@ impl Door {
             };
             let who = rustix::net::sockopt::socket_peercred(&visitor)
                 .map_err(|errno| JailError::os("ask who came from", "a container", errno.raw_os_error()))?;
+            let control = Channel::new(visitor);
             // The handle is held, so that the number cannot have come to mean another process.
             if who.pid.as_raw_nonzero().get().unsigned_abs() == first_process {
-                let owner = (who.uid.as_raw(), who.gid.as_raw());
-                return Ok(Inside { control: Channel::new(visitor), first, first_process, owner });
+                let owner = Some((who.uid.as_raw(), who.gid.as_raw()));
+                return Ok(Inside { control, first, first_process, owner, kernel: Kernel::Host });
+            }
+            if is_beside(who.pid, first_process) {
+                control.send(&Message::OnGvisor, &[])?;
+                return Ok(Inside { control, first, first_process, owner: None, kernel: Kernel::Gvisor });
             }
         }
     }
+}
+
+/// Whether a process was started by who started the container's first one. gVisor comes to what is the host's by a process of
+/// its own (its gofer), beside the one that the engine knows: the engine's shim starts both, and nothing else. Who could come
+/// otherwise is us, the real root, and what runs in the container: the directories above the door are closed to all others,
+/// and in the container there is nothing but our own program until it has a plan.
+fn is_beside(visitor: Pid, first_process: u32) -> bool {
+    let shim = i32::try_from(first_process).ok().and_then(tree::parent_of).filter(|shim| *shim > 1);
+    shim.is_some() && tree::parent_of(visitor.as_raw_nonzero().get()) == shim
 }
 
 enum Event {
@@ -128,8 +145,9 @@ pub struct Inside {
     pub(crate) control: Channel,
     pub(crate) first: OwnedFd,
     pub(crate) first_process: u32,
-    /// Its user and group, as they are out here.
-    pub(crate) owner: (u32, u32),
+    /// Its user and group, as they are out here; `None` where they are the same inside.
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) kernel: Kernel,
 }
 
 impl Inside {
@@ -150,6 +168,11 @@ impl Inside {
         }
         let Message::Seen(seen) = received.message else { return Err(protocol("another answer than what was seen")) };
         Ok(seen)
+    }
+
+    /// Whether it is on a kernel of its own.
+    pub fn is_on_gvisor(&self) -> bool {
+        self.kernel == Kernel::Gvisor
     }
 
     /// Whether it is still there.

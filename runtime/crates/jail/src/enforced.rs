@@ -45,6 +45,8 @@ pub enum Layer {
     Lifetime,
     /// An engine's container around everything else: of an image by its digest, hardened, read back.
     Container,
+    /// A kernel of the container's own, gVisor, between the guest and the host's.
+    Gvisor,
     /// Bound on memory.
     MemoryLimit,
     /// Bound on processes and threads.
@@ -86,7 +88,8 @@ pub struct LayerState {
 pub enum Grade {
     /// Nothing that deserves the name of a wall.
     None,
-    /// The kernel filters paths and system calls, but the guest shares the host's namespaces.
+    /// The kernel filters paths and system calls, but the guest shares the host's namespaces; or, on gVisor's kernel, they
+    /// are there and nothing but mounts filters paths.
     Partial,
     /// Namespaces, a root of its own, and the filters behind them.
     Full,
@@ -110,6 +113,11 @@ impl Enforced {
 }
 
 impl Enforced {
+    /// Whether there is a kernel of the container's own, whose guests have a list of calls of their own.
+    pub fn is_on_gvisor(&self) -> bool {
+        has_gvisor(&self.layers)
+    }
+
     /// What is recorded of a sandbox of this plan: what the plan says, or nothing where the machine refused it.
     pub fn record(&self, plan: &Plan) -> Record {
         let absent = |layer: &LayerState| layer.layer == Layer::Recorder && matches!(layer.state, State::Absent(_));
@@ -183,18 +191,41 @@ const PARTIAL: [(Layer, Need); 6] = [
     (Layer::Lifetime, Need::Some),
 ];
 
+/// Layers that the grade `partial` needs on gVisor's kernel, which has no Landlock and no control groups: all others of `full`.
+const GVISOR: [(Layer, Need); 12] = [
+    (Layer::UserNamespace, Need::Whole),
+    (Layer::MountNamespace, Need::Whole),
+    (Layer::PidNamespace, Need::Whole),
+    (Layer::NetNamespace, Need::Whole),
+    (Layer::IpcNamespace, Need::Whole),
+    (Layer::UtsNamespace, Need::Whole),
+    (Layer::Root, Need::Whole),
+    (Layer::Capabilities, Need::Whole),
+    (Layer::NoNewPrivileges, Need::Whole),
+    (Layer::Seccomp, Need::Whole),
+    (Layer::Descriptors, Need::Whole),
+    (Layer::Lifetime, Need::Whole),
+];
+
 /// The grade of these layers. Limits, the keyring and the recorder never change it: they bound use or tell of it, they
 /// are not walls (what the keyring layer hides is also refused by seccomp).
 pub fn grade(layers: &[LayerState]) -> Grade {
     // Around a container's sandbox there is one more wall, which was asked for: one with a hole is not whole.
     let around = !layers.iter().any(|layer| layer.layer == Layer::Container && layer.state != State::Active);
+    // On gVisor paths are a matter of mounts alone, and a second kernel is between the guest and the host's.
     if around && FULL.iter().all(|need| meets(layers, *need)) {
         Grade::Full
-    } else if PARTIAL.iter().all(|need| meets(layers, *need)) {
+    } else if PARTIAL.iter().all(|need| meets(layers, *need))
+        || has_gvisor(layers) && GVISOR.iter().all(|need| meets(layers, *need))
+    {
         Grade::Partial
     } else {
         Grade::None
     }
+}
+
+fn has_gvisor(layers: &[LayerState]) -> bool {
+    layers.iter().any(|layer| layer.layer == Layer::Gvisor && layer.state == State::Active)
 }
 
 /// Whether a layer is reported, and each report of it is good enough: the weakest counts.
@@ -229,6 +260,7 @@ impl fmt::Display for Layer {
             Self::Descriptors => "descriptors",
             Self::Lifetime => "lifetime",
             Self::Container => "container",
+            Self::Gvisor => "gvisor",
             Self::MemoryLimit => "memory-limit",
             Self::PidsLimit => "pids-limit",
             Self::CpuLimit => "cpu-limit",
@@ -322,6 +354,20 @@ mod tests {
         assert_eq!(grade(&layers), Grade::Full);
         layers.push(LayerState::degraded(Layer::Container, "root is writable, not read-only"));
         assert_eq!(grade(&layers), Grade::Partial);
+    }
+
+    #[test]
+    fn a_kernel_between_makes_up_for_landlock_and_for_nothing_else() {
+        let mut layers: Vec<_> = GVISOR.iter().map(|(layer, _)| LayerState::active(*layer)).collect();
+        layers.extend([Layer::Landlock, Layer::CgroupNamespace].map(|layer| LayerState::absent(layer, "test")));
+        assert_eq!(grade(&layers), Grade::None);
+        layers.push(LayerState::active(Layer::Gvisor));
+        assert_eq!(grade(&layers), Grade::Partial);
+        for index in 0..GVISOR.len() {
+            let mut fewer = layers.clone();
+            fewer.remove(index);
+            assert_eq!(grade(&fewer), Grade::None, "without {}", layers[index]);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::child::{Prepared, Steps, Terminal};
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::idmap::Ids;
+use crate::kernel::Kernel;
 use crate::plan::{Plan, Wall};
 use crate::probe;
 use crate::pty;
@@ -27,11 +28,13 @@ mod answers;
 mod begin;
 mod entrance;
 mod keeper;
+mod relay;
 
 use answers::{make_socket, refuse, report, tell};
 pub(crate) use begin::take_control;
 use begin::{Next, set_up};
 use entrance::Entrance;
+use relay::Relay;
 
 /// `argv[0]` of a process that is to be an init.
 pub(crate) const NAME: &str = "stockade-init";
@@ -120,6 +123,9 @@ struct Init {
     exits: Option<OwnedFd>,
     /// How long to wait until a look at what nothing told of.
     look: Option<Duration>,
+    kernel: Kernel,
+    /// The terminals, where they cannot be handed out.
+    relay: Relay,
 }
 
 impl Init {
@@ -130,6 +136,7 @@ impl Init {
         ids: Option<&Ids>,
         built: Built,
         victims: Option<Victims>,
+        kernel: Kernel,
     ) -> Result<Self, JailError> {
         let Built { mut layers, outlet, recorder, namespaces, objects } = built;
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
@@ -156,7 +163,7 @@ impl Init {
         }
         let children = sys::child_signal_descriptor().map_err(fail("prepare"))?;
         let mut steps = Steps::compile(plan)?;
-        let (confined, installed) = steps.irrevocably_confine(recorder)?;
+        let (confined, installed) = steps.irrevocably_confine(recorder, kernel)?;
         layers.extend(confined);
         let Installed { shared, exits, handed, desk, .. } = installed;
         let children = desk.as_ref().map_or(Ok(children), |desk| desk.bell()).map_err(fail("prepare"))?;
@@ -171,7 +178,8 @@ impl Init {
         control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made, recorder }), &descriptors)?;
         let entrance = Entrance::new(namespaces, objects);
         let (wall, calls) = (plan.wall, Vec::new());
-        Ok(Self { wall, entrance, steps, children, desk, calls, victims, shared, exits, look: None })
+        let (look, relay) = (None, Relay::default());
+        Ok(Self { wall, entrance, steps, children, desk, calls, victims, shared, exits, look, kernel, relay })
     }
 
     /// Serves until the supervisor closes the control channel.
@@ -188,6 +196,7 @@ impl Init {
                 Due::Look if self.calls.is_empty() => self.look = None,
                 Due::Look => self.look = self.look.and_then(|last| self.shared.look(last)),
             }
+            self.relay.serve();
             // Backwards, so that the positions stay true while calls end.
             for position in ready.channels.into_iter().rev() {
                 self.on_call(position);
@@ -209,13 +218,16 @@ impl Init {
             let interest = if matches!(call.phase, Phase::Running) { PollFlags::IN } else { PollFlags::empty() };
             fds.push(PollFd::from_borrowed_fd(call.channel.as_fd(), interest));
         }
+        let known = fds.len();
+        self.relay.watch(&mut fds);
         let sweeping = self.calls.iter().any(|call| matches!(call.phase, Phase::Ending(_)));
         let soonest = [sweeping.then_some(SWEEP), self.look].into_iter().flatten().min();
         let limit = soonest.map(Timespec::try_from).transpose();
         let limit = limit.map_err(|_| JailError::bug("wait", "a constant time"))?;
         let count = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, limit.as_ref()))
             .map_err(|errno| JailError::os("wait for", "messages", errno.raw_os_error()))?;
-        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        // What the relay waits for is found again by trying.
+        let mut ready = fds.iter().take(known).map(|fd| !fd.revents().is_empty());
         let (control, child) = (ready.next() == Some(true), ready.next() == Some(true));
         let ends = self.exits.is_some() && ready.next() == Some(true);
         let recorder = match (ends, count) {
@@ -250,10 +262,10 @@ impl Init {
     }
 
     fn spawn(&mut self, channel: Channel, request: SpawnRequest, streams: Vec<OwnedFd>) -> Result<(), JailError> {
-        let (terminal, streams) = match request.streams {
-            Streams::Descriptors => (None, streams),
+        let (terminal, streams, stand_in) = match request.streams {
+            Streams::Descriptors => (None, streams, None),
             Streams::Terminal { rows, columns } => match pty::open(rows, columns) {
-                Ok(terminal) => (Some(terminal.master), vec![terminal.slave]),
+                Ok(terminal) => (Some(terminal.master), vec![terminal.slave], streams.into_iter().next()),
                 Err(errno) => return refuse(&channel, Stage::Terminal, errno.raw_os_error()),
             },
         };
@@ -277,7 +289,7 @@ impl Init {
         // A tracer sees everybody.
         self.look = self.desk.is_none().then_some(LOOK_FIRST);
         if let Some(master) = &terminal {
-            tell(&channel, &Message::Started(main.unsigned_abs()), &[master.as_fd()])?;
+            self.hand_out(&channel, master, stand_in, main, process)?;
         }
         self.calls.push(Call {
             channel,
@@ -294,11 +306,39 @@ impl Init {
         Ok(())
     }
 
+    /// Gives the terminal's master to the supervisor, or moves its bytes where it cannot leave.
+    fn hand_out(
+        &mut self,
+        channel: &Channel,
+        master: &OwnedFd,
+        stand_in: Option<OwnedFd>,
+        main: i32,
+        process: ProcessId,
+    ) -> Result<(), JailError> {
+        let started = Message::Started(main.unsigned_abs());
+        match (self.kernel, stand_in) {
+            (Kernel::Host, None) => tell(channel, &started, &[master.as_fd()]),
+            (Kernel::Gvisor, Some(stream)) => {
+                let master = master.try_clone().map_err(|error| JailError::io("hold", "a terminal", &error))?;
+                let added = self.relay.add(process, master, stream);
+                added.map_err(|errno| JailError::os("prepare", "a terminal", errno.raw_os_error()))?;
+                tell(channel, &started, &[])
+            }
+            (Kernel::Host, Some(_)) | (Kernel::Gvisor, None) => {
+                Err(protocol("a call with a wrong number of descriptors"))
+            }
+        }
+    }
+
     /// A message from the supervisor about one call, or its end of the channel closed: which ends the call.
     fn on_call(&mut self, position: usize) {
         let Some(call) = self.calls.get(position) else { return };
         match call.channel.receive().ok().flatten().map(|received| received.message) {
             Some(Message::Signal(signal)) => signal_foreground(call, signal),
+            Some(Message::Resize { rows, columns }) => {
+                // A size that the kernel does not take, and one of a call without a terminal, changes nothing.
+                let _resized = call.master.as_ref().map(|master| pty::resize(master, rows, columns));
+            }
             // Killed is said to the main process alone; the rest of the tree follows when it is reaped.
             Some(_) | None => kill(call.main, libc::SIGKILL),
         }
@@ -316,6 +356,7 @@ impl Init {
                 let call = self.calls.remove(position);
                 // What the recorder has of this call is in the ring before its end is said.
                 self.processes_that_ended().settle(call.process);
+                self.relay.end(call.process);
                 report(call, main);
             } else {
                 position += 1;

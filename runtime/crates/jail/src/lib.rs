@@ -13,6 +13,7 @@ pub mod error;
 mod heap;
 mod idmap;
 mod init;
+mod kernel;
 pub mod keyring;
 pub mod landlock;
 pub mod locked;

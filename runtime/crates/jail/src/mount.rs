@@ -1,7 +1,9 @@
 //! The fd-based mount API: trees, file systems, and a new root whose paths are resolved beneath its own descriptor.
 //! It never follows a symbolic link inside the new root, and never creates anything on a mount that it did not make.
 
+use crate::container::DOOR;
 use crate::error::{ErrorKind, Fault, JailError};
+use crate::kernel::{GVISOR_TOO_OLD, Kernel};
 use crate::plan::Exec;
 use crate::sys::{self, MountChange};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
@@ -12,6 +14,20 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+
+mod pending;
+
+pub(crate) use pending::Pending;
+
+/// The flags of mounts that we set.
+const FLAGS: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+const _: () = assert!(
+    libc::MOUNT_ATTR_RDONLY == libc::MS_RDONLY
+        && libc::MOUNT_ATTR_NOSUID == libc::MS_NOSUID
+        && libc::MOUNT_ATTR_NODEV == libc::MS_NODEV
+        && libc::MOUNT_ATTR_NOEXEC == libc::MS_NOEXEC,
+    "either way of mounting takes the same numbers"
+);
 
 /// No set-id bits, no devices: on every mount.
 pub(crate) const GUARDED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -57,7 +73,7 @@ pub(crate) fn open_host_directory(path: &Path) -> Result<OwnedFd, JailError> {
 }
 
 /// A detached copy of what a descriptor refers to, in our own mount namespace.
-pub(crate) fn clone_descriptor(fd: BorrowedFd<'_>, depth: Depth, path: &Path) -> Result<OwnedFd, JailError> {
+fn clone_descriptor(fd: BorrowedFd<'_>, depth: Depth, path: &Path) -> Result<OwnedFd, JailError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
@@ -81,13 +97,13 @@ pub(crate) fn exec_flag(exec: Exec) -> u64 {
 }
 
 /// Sets flags on a whole tree.
-pub(crate) fn restrict(tree: BorrowedFd<'_>, set: u64, path: &Path) -> Result<(), JailError> {
+fn restrict(tree: BorrowedFd<'_>, set: u64, path: &Path) -> Result<(), JailError> {
     let change = MountChange { set, recursive: true, ..MountChange::default() };
     sys::mount_setattr(tree, change).map_err(|errno| os("restrict the mount of", path, errno))
 }
 
 /// A new, detached file system.
-pub(crate) fn new_file_system(kind: &str, options: &[(&str, &str)], flags: u64) -> Result<OwnedFd, Errno> {
+fn new_file_system(kind: &str, options: &[(&str, &str)], flags: u64) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         if value.is_empty() {
@@ -101,13 +117,20 @@ pub(crate) fn new_file_system(kind: &str, options: &[(&str, &str)], flags: u64) 
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }
 
-/// A new, detached tmpfs.
-pub(crate) fn tmpfs(size_mib: u64, mode: u32, flags: u64) -> Result<OwnedFd, JailError> {
-    // An inode costs the kernel about a KiB that the size does not count.
-    let inodes = size_mib.saturating_mul(256).clamp(1024, 1 << 20);
-    let options = [("size", format!("{size_mib}m")), ("mode", format!("{mode:o}")), ("nr_inodes", format!("{inodes}"))];
+/// A new tmpfs.
+pub(crate) fn tmpfs(kernel: Kernel, size_mib: u64, mode: u32, flags: u64) -> Result<Pending, JailError> {
+    let mut options = vec![("size", format!("{size_mib}m")), ("mode", format!("{mode:o}"))];
+    match kernel {
+        Kernel::Host => {
+            // An inode costs the kernel about a KiB that the size does not count.
+            let inodes = size_mib.saturating_mul(256).clamp(1024, 1 << 20);
+            options.push(("nr_inodes", format!("{inodes}")));
+        }
+        // It knows no such limit, and refuses what it does not know.
+        Kernel::Gvisor => {}
+    }
     let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    new_file_system("tmpfs", &options, flags)
+    Pending::new_file_system(kernel, "tmpfs", &options, flags)
         .map_err(|errno| JailError::os("mount", format!("a tmpfs of {size_mib} MiB"), errno.raw_os_error()))
 }
 
@@ -121,6 +144,7 @@ pub(crate) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(),
 #[derive(Debug)]
 pub(crate) struct NewRoot {
     fd: OwnedFd,
+    kernel: Kernel,
     /// Mounts that we made and that hold nothing of the host: the only ones in which a path may be created.
     ours: HashSet<u64>,
     /// Where something was mounted.
@@ -128,18 +152,14 @@ pub(crate) struct NewRoot {
 }
 
 impl NewRoot {
-    /// A tmpfs, stacked on the old root: the old one stays the process's root until [`NewRoot::enter`].
-    pub(crate) fn new(size_mib: u64) -> Result<Self, JailError> {
-        let everything = MountChange { private: true, recursive: true, ..MountChange::default() };
-        let old = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| os("open", Path::new("/"), errno))?;
-        sys::mount_setattr(old.as_fd(), everything).map_err(|errno| os("make private", Path::new("/"), errno))?;
-        let fd = tmpfs(size_mib, 0o755, GUARDED)?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(&fd, c"", CWD, c"/", flags)
-            .map_err(|errno| JailError::os("mount", "the new root", errno.raw_os_error()))?;
-        let mut root = Self { fd, ours: HashSet::new(), mounted: RefCell::default() };
-        let id = mount_id(root.fd.as_fd(), Path::new("/"))?;
+    /// A tmpfs, which becomes the root with [`NewRoot::enter`].
+    pub(crate) fn new(kernel: Kernel, size_mib: u64) -> Result<Self, JailError> {
+        let fd = match kernel {
+            Kernel::Host => stacked(size_mib)?,
+            Kernel::Gvisor => at_the_door(size_mib)?,
+        };
+        let mut root = Self { fd, kernel, ours: HashSet::new(), mounted: RefCell::default() };
+        let id = root.mount_id(root.fd.as_fd(), Path::new("/"))?;
         root.ours.insert(id);
         Ok(root)
     }
@@ -147,8 +167,12 @@ impl NewRoot {
     /// Makes this the root and detaches the old one (pivot_root(2), "new_root and put_old may be the same").
     pub(crate) fn enter(&self) -> Result<(), JailError> {
         let act = |act: &'static str| move |errno: Errno| JailError::os(act, "the new root", errno.raw_os_error());
-        let change = MountChange { set: GUARDED | libc::MOUNT_ATTR_RDONLY, ..MountChange::default() };
-        sys::mount_setattr(self.fd.as_fd(), change).map_err(act("make read-only"))?;
+        let flags = GUARDED | libc::MOUNT_ATTR_RDONLY;
+        let closed = match self.kernel {
+            Kernel::Host => sys::mount_setattr(self.fd.as_fd(), MountChange { set: flags, ..MountChange::default() }),
+            Kernel::Gvisor => pending::restrict_one(self.fd.as_fd(), flags),
+        };
+        closed.map_err(act("make read-only"))?;
         rustix::process::fchdir(&self.fd).map_err(act("enter"))?;
         rustix::process::pivot_root(c".", c".").map_err(|errno| {
             act("pivot to")(errno).hint("a root on an initramfs cannot be pivoted away: boot from a real file system")
@@ -239,7 +263,7 @@ impl NewRoot {
             return Err(JailError::bug("create", path.display().to_string()));
         };
         let parent = self.directory(parent, 0o755)?;
-        if !self.ours.contains(&mount_id(parent.as_fd(), path)?) {
+        if !self.ours.contains(&self.mount_id(parent.as_fd(), path)?) {
             return Err(JailError::host("create", path.display().to_string())
                 .kind(ErrorKind::TargetMissing)
                 .fault(Fault::Operator)
@@ -250,10 +274,10 @@ impl NewRoot {
         Ok((parent, name))
     }
 
-    /// Mounts a tree on an existing path inside.
-    pub(crate) fn mount(&self, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, path: &Path) -> Result<(), JailError> {
+    /// Mounts something on an existing path inside.
+    pub(crate) fn mount(&self, tree: &Pending, target: BorrowedFd<'_>, path: &Path) -> Result<(), JailError> {
         self.mounted.borrow_mut().push(path.to_owned());
-        attach(tree, target).map_err(|errno| os("mount on", path, errno))
+        tree.attach(target).map_err(|errno| os("mount on", path, errno))
     }
 
     /// Whether something was mounted below this path.
@@ -274,19 +298,28 @@ impl NewRoot {
     pub(crate) fn is_ours(&self, path: &Path) -> Result<bool, JailError> {
         for above in path.ancestors().skip(1) {
             if let Some(found) = self.find(above)? {
-                return Ok(self.ours.contains(&mount_id(found.as_fd(), above)?));
+                return Ok(self.ours.contains(&self.mount_id(found.as_fd(), above)?));
             }
         }
         Err(inside_error(path, Errno::NOENT))
     }
 
     /// Mounts a file system of our own making, in which later steps may create.
-    pub(crate) fn mount_own(&mut self, tree: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), JailError> {
+    pub(crate) fn mount_own(&mut self, tree: &Pending, path: &Path, mode: u32) -> Result<(), JailError> {
         let target = self.directory(path, mode)?;
         self.mount(tree, target.as_fd(), path)?;
-        let id = mount_id(tree, path)?;
+        let id = self.mount_id(self.existing(path)?.as_fd(), path)?;
         self.ours.insert(id);
         Ok(())
+    }
+
+    /// What tells a mount of ours from all others.
+    fn mount_id(&self, fd: BorrowedFd<'_>, path: &Path) -> Result<u64, JailError> {
+        match self.kernel {
+            Kernel::Host => mount_id(fd, path),
+            // Its mounts have no numbers. A file system of our own making is on a device that nothing else is on.
+            Kernel::Gvisor => rustix::fs::fstat(fd).map(|stat| stat.st_dev).map_err(|errno| os("look at", path, errno)),
+        }
     }
 
     /// Removes a name that was only needed while building.
@@ -302,6 +335,35 @@ impl NewRoot {
         let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
         rustix::mount::unmount(relative, flags).map_err(|errno| os("unmount", path, errno))
     }
+}
+
+/// A new root, stacked on the old one: that stays the process's root until [`NewRoot::enter`].
+fn stacked(size_mib: u64) -> Result<OwnedFd, JailError> {
+    let everything = MountChange { private: true, recursive: true, ..MountChange::default() };
+    let old = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| os("open", Path::new("/"), errno))?;
+    sys::mount_setattr(old.as_fd(), everything).map_err(|errno| os("make private", Path::new("/"), errno))?;
+    let Pending::Detached(fd) = tmpfs(Kernel::Host, size_mib, 0o755, GUARDED)? else {
+        return Err(JailError::bug("mount", "a root that is not detached"));
+    };
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&fd, c"", CWD, c"/", flags)
+        .map_err(|errno| JailError::os("mount", "the new root", errno.raw_os_error()))?;
+    Ok(fd)
+}
+
+/// A new root over the directory by which the first process came in, which nobody needs any more: mount(2) needs a place,
+/// and this one is ours in every container.
+fn at_the_door(size_mib: u64) -> Result<OwnedFd, JailError> {
+    // One that has no mount namespaces says only here that it made none.
+    pending::make_everything_private().map_err(|errno| {
+        os("make private", Path::new("/"), errno).kind(ErrorKind::NamespacesRefused).hint(GVISOR_TOO_OLD)
+    })?;
+    let door = Path::new(DOOR);
+    tmpfs(Kernel::Gvisor, size_mib, 0o755, GUARDED)?
+        .attach(open_host_directory(door)?.as_fd())
+        .map_err(|errno| JailError::os("mount", "the new root", errno.raw_os_error()))?;
+    open_host_directory(door)
 }
 
 /// What a descriptor refers to.

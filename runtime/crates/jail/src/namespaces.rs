@@ -4,6 +4,7 @@
 use crate::enforced::{Layer, LayerState};
 use crate::error::{ErrorKind, JailError};
 use crate::idmap::Ids;
+use crate::kernel::Kernel;
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -66,7 +67,7 @@ impl Namespaces {
 }
 
 /// What a new set of them is, for a guest with these ids.
-pub(crate) fn layers(ids: &Ids) -> Vec<LayerState> {
+pub(crate) fn layers(ids: &Ids, kernel: Kernel) -> Vec<LayerState> {
     let groups = rustix::process::getgroups().map_or(0, |groups| groups.len());
     let mut who =
         format!("uid {} is {} outside, gid {} is {}", ids.inner_uid, ids.outer_uid, ids.inner_gid, ids.outer_gid);
@@ -75,8 +76,13 @@ pub(crate) fn layers(ids: &Ids) -> Vec<LayerState> {
     }
     let mut layers = vec![LayerState::active(Layer::UserNamespace).detail(who)];
     layers.extend(
-        [Layer::MountNamespace, Layer::PidNamespace, Layer::IpcNamespace, Layer::UtsNamespace, Layer::CgroupNamespace]
-            .map(LayerState::active),
+        [Layer::MountNamespace, Layer::PidNamespace, Layer::IpcNamespace, Layer::UtsNamespace].map(LayerState::active),
     );
+    layers.push(match kernel {
+        Kernel::Host => LayerState::active(Layer::CgroupNamespace),
+        Kernel::Gvisor => {
+            LayerState::absent(Layer::CgroupNamespace, "gVisor has none, and shows none of the host's groups")
+        }
+    });
     layers
 }

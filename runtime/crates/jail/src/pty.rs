@@ -23,9 +23,13 @@ pub(crate) fn open(rows: u16, columns: u16) -> Result<Terminal, Errno> {
     rustix::pty::unlockpt(&master)?;
     // By the ioctl and not by name: the name could be another instance's (ioctl_tty(2)).
     let number = (libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC).unsigned_abs();
-    let slave = sys::ioctl_number(&master, libc::TIOCGPTPEER, libc::c_ulong::from(number))?;
-    // SAFETY: TIOCGPTPEER returns a new descriptor, which nobody else knows.
-    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    let slave = match sys::ioctl_number(&master, libc::TIOCGPTPEER, libc::c_ulong::from(number)) {
+        // SAFETY: TIOCGPTPEER returns a new descriptor, which nobody else knows.
+        Ok(slave) => unsafe { OwnedFd::from_raw_fd(slave) },
+        // gVisor lacks it, and has one instance, which nobody but this sandbox sees.
+        Err(Errno::NOTTY) => rustix::fs::open(rustix::pty::ptsname(&master, Vec::new())?, flags, Mode::empty())?,
+        Err(errno) => return Err(errno),
+    };
     resize(&master, rows, columns)?;
     Ok(Terminal { master, slave })
 }

@@ -108,8 +108,7 @@ pub(crate) fn install(
                 Begun::Traces(tracing) => traced(tracing, shared, handed, why),
                 // Without a listener what it is told of would be refused: the same list without a recorder.
                 Begun::Not(why_not) => {
-                    let list = seccomp::compile(sockets, Record::Off)?.install()?;
-                    Ok(unrecorded(Some(list), &format!("{why}; {why_not}")))
+                    install_without(&seccomp::compile(sockets, Record::Off)?, &format!("{why}; {why_not}"))
                 }
             };
         }
@@ -134,6 +133,11 @@ pub(crate) fn install(
         desk: None,
         traced: None,
     })
+}
+
+/// Takes a list on that tells nobody, where there can be no recorder.
+pub(crate) fn install_without(list: &Filter, why: &str) -> Result<Installed, JailError> {
+    Ok(unrecorded(Some(list.install()?), why))
 }
 
 /// Whether files can be opened on behalf of guests, who would be told otherwise that there is no such call.

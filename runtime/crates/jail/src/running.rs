@@ -6,14 +6,17 @@ use crate::error::{ErrorKind, Fault, JailError};
 use crate::plan::{CallStep, Limits, Plan, Rlimit};
 use crate::pty;
 use crate::recorder::{CallNumber, ProcessId};
-use crate::sandbox::{Handle, Stdio, lost, wait_readable};
+use crate::sandbox::{Handle, lost, wait_readable};
 use crate::watch::{Consequence, LimitHit, LimitKind, Watch};
-use crate::wire::{self, CallEnd, Message, ProcessExit, Stage, Status};
+use crate::wire::{CallEnd, Message, ProcessExit, Stage, Status};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+mod streams;
+
+pub(crate) use streams::Streams;
 
 /// How long a killed tree may take to be gone before the whole sandbox is killed: the kernel's own delay for a
 /// process that waits for a disk, not the guest's.
@@ -144,62 +147,6 @@ impl Line {
     }
 }
 
-/// The supervisor's ends of a call's streams.
-#[derive(Debug)]
-pub(crate) enum Streams {
-    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
-    Elsewhere,
-    Terminal { master: Option<OwnedFd> },
-}
-
-/// The guest's ends.
-#[derive(Debug)]
-pub(crate) enum Inner {
-    Descriptors([OwnedFd; 3]),
-    Terminal { rows: u16, columns: u16 },
-}
-
-impl Inner {
-    pub(crate) fn request(&self) -> wire::Streams {
-        match self {
-            Self::Descriptors(_) => wire::Streams::Descriptors,
-            Self::Terminal { rows, columns } => wire::Streams::Terminal { rows: *rows, columns: *columns },
-        }
-    }
-
-    pub(crate) fn descriptors(&self) -> &[OwnedFd] {
-        match self {
-            Self::Descriptors(descriptors) => descriptors,
-            Self::Terminal { .. } => &[],
-        }
-    }
-}
-
-impl Streams {
-    /// Makes both sides. Pipes belong to the guest, so that it can open them again as `/dev/stdout`: as root we have to
-    /// give them away, and as anybody else they are the guest's already.
-    pub(crate) fn open(stdio: Stdio, owner: (u32, u32)) -> Result<(Self, Inner), JailError> {
-        let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let pipe = || {
-            let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-            if ours != owner {
-                rustix::fs::fchown(&reader, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
-            }
-            Ok((reader, writer))
-        };
-        let pipe = || pipe().map_err(|errno: Errno| JailError::os("make", "a pipe", errno.raw_os_error()));
-        Ok(match stdio {
-            Stdio::Pipes => {
-                let ((inner_in, stdin), (stdout, inner_out), (stderr, inner_err)) = (pipe()?, pipe()?, pipe()?);
-                let outer = Self::Pipes { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) };
-                (outer, Inner::Descriptors([inner_in, inner_out, inner_err]))
-            }
-            Stdio::Fds { stdin, stdout, stderr } => (Self::Elsewhere, Inner::Descriptors([stdin, stdout, stderr])),
-            Stdio::Pty { rows, columns } => (Self::Terminal { master: None }, Inner::Terminal { rows, columns }),
-        })
-    }
-}
-
 impl Running {
     pub(crate) fn new(
         line: Arc<Line>,
@@ -219,12 +166,17 @@ impl Running {
 
     /// Receives the terminal's master, where the call has a terminal.
     pub(crate) fn take_terminal(&mut self) -> Result<(), JailError> {
-        let Streams::Terminal { master } = &mut self.streams else { return Ok(()) };
+        let master = match &mut self.streams {
+            Streams::Terminal { master } => Some(master),
+            Streams::StandIn(_) => None,
+            Streams::Pipes { .. } | Streams::Elsewhere => return Ok(()),
+        };
         wait_readable(self.line.channel.as_fd(), Some(Instant::now() + TERMINAL_LIMIT))?;
         let received = self.line.channel.receive()?.ok_or_else(|| lost("it ended before the terminal was open"))?;
-        match (received.message, received.descriptors.into_iter().next()) {
-            (Message::Started(_), Some(opened)) => *master = Some(opened),
-            (Message::Refused(stage, errno), _) => return Err(refusal(stage, errno, &self.program)),
+        match (received.message, master, received.descriptors.into_iter().next()) {
+            (Message::Started(_), Some(master), Some(opened)) => *master = Some(opened),
+            (Message::Started(_), None, None) => {}
+            (Message::Refused(stage, errno), ..) => return Err(refusal(stage, errno, &self.program)),
             _ => return Err(protocol("a message instead of a terminal")),
         }
         Ok(())
@@ -250,9 +202,14 @@ impl Running {
         if let Streams::Pipes { stderr, .. } = &mut self.streams { stderr.take() } else { None }
     }
 
-    /// The master of the call's terminal. Reading it gives `EIO` when nobody inside has the other end open any more.
+    /// The master of the call's terminal, or on gVisor a stream that stands for it. Reading a master gives `EIO` when nobody
+    /// inside has the other end open any more; such a stream ends then, by `ECONNRESET` when it was written to unread.
     pub fn terminal(&self) -> Option<BorrowedFd<'_>> {
-        if let Streams::Terminal { master } = &self.streams { master.as_ref().map(OwnedFd::as_fd) } else { None }
+        match &self.streams {
+            Streams::Terminal { master } => master.as_ref().map(OwnedFd::as_fd),
+            Streams::StandIn(stream) => Some(stream.as_fd()),
+            Streams::Pipes { .. } | Streams::Elsewhere => None,
+        }
     }
 
     /// Sends a signal to the foreground of the call's terminal, or to the process group of its program.
@@ -271,9 +228,17 @@ impl Running {
     /// # Errors
     /// The kernel's answer.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<(), JailError> {
-        let Some(master) = self.terminal() else { return Ok(()) };
-        pty::resize(master, rows, columns)
-            .map_err(|errno| JailError::os("resize the terminal of", &self.program, errno.raw_os_error()))
+        let resized = match (&self.streams, self.terminal()) {
+            (_, None) => return Ok(()),
+            (Streams::StandIn(_), Some(_)) => match self.line.channel.try_send(&Message::Resize { rows, columns }, &[])
+            {
+                // It has ended.
+                Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+                other => other,
+            },
+            (_, Some(master)) => pty::resize(master, rows, columns),
+        };
+        resized.map_err(|errno| JailError::os("resize the terminal of", &self.program, errno.raw_os_error()))
     }
 
     /// Ends the call and its whole tree; [`Running::wait`] then tells this cause.
@@ -349,6 +314,7 @@ impl Running {
                 | Message::Look(_)
                 | Message::Seen(_)
                 | Message::Umask(_)
+                | Message::OnGvisor
                 | Message::Enter
                 | Message::Spawn(_)
                 | Message::Socket(_)
@@ -359,6 +325,7 @@ impl Running {
                 | Message::Confined(_)
                 | Message::InMemory(_)
                 | Message::Signal(_)
+                | Message::Resize { .. }
                 | Message::Kill
                 | Message::Forked(_)
                 | Message::Ready(_)

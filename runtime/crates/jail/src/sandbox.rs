@@ -4,8 +4,9 @@
 use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
 use crate::container::Inside;
-use crate::enforced::{Enforced, LayerState};
+use crate::enforced::{Enforced, Layer, LayerState};
 use crate::error::{ErrorKind, Fault, JailError};
+use crate::kernel::Kernel;
 use crate::plan::{Limits, Plan, SessionStep, Wall};
 use crate::recorder::{CallNumber, Events, Handed};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
@@ -86,6 +87,7 @@ pub struct Sandbox {
     group: Option<Arc<Group>>,
     /// The guest's user and group outside.
     owner: (u32, u32),
+    kernel: Kernel,
     /// The wall, and what a worker is told of the plan.
     workers: (Wall, Task),
     /// Sockets of the outlet that nobody took yet.
@@ -94,10 +96,21 @@ pub struct Sandbox {
     recorder: Option<Handed>,
 }
 
+/// What there is around a sandbox when its init is made.
+struct Around {
+    group: Option<Arc<Group>>,
+    layers: Vec<LayerState>,
+    /// The limits that the watcher holds or tells of.
+    watched: Limits,
+    kernel: Kernel,
+}
+
 /// The init of a sandbox, by a handle that cannot come to mean another process.
 #[derive(Debug)]
 pub(crate) struct Handle {
     init: OwnedFd,
+    /// The channel to the init, where that is no process out here.
+    line: Option<OwnedFd>,
     flock: Mutex<Flock>,
 }
 
@@ -105,6 +118,13 @@ impl Handle {
     /// Ends the sandbox: its workers, its first process, and with that by the kernel all others.
     pub(crate) fn kill(&self) {
         self.kill_workers();
+        if let Some(line) = &self.line {
+            // Its last process here is root's, whom an ordinary user cannot signal. Without a supervisor the init ends.
+            match rustix::net::shutdown(line, rustix::net::Shutdown::Both) {
+                // ENOTCONN: it has.
+                Ok(()) | Err(_) => {}
+            }
+        }
         match rustix::process::pidfd_send_signal(&self.init, Signal::KILL) {
             // ESRCH: it has ended already.
             Ok(()) | Err(_) => {}
@@ -172,7 +192,7 @@ impl Sandbox {
             // A helper that ended has said why, and that is what is heard next.
             Ok(()) | Err(_) => drop(tasks),
         }
-        Self::begin(control, starting, plan, group, layers, deadline)
+        Self::begin(control, starting, plan, Around { group, layers, watched: limits, kernel: Kernel::Host }, deadline)
     }
 
     /// Carries out the plan's session steps in a container that waits for them, which an engine bounds. `outer` is what
@@ -187,18 +207,34 @@ impl Sandbox {
         outer: Vec<LayerState>,
     ) -> Result<Self, JailError> {
         let deadline = Instant::now() + options.start_limit;
-        let Inside { control, first, first_process, owner } = inside;
-        let starting = Starting::new(Parent::Container(first), plan.wall);
+        let Inside { control, first, first_process, owner, kernel } = inside;
+        let parent = match kernel {
+            Kernel::Host => Parent::Container(first),
+            Kernel::Gvisor => {
+                let line = control.as_fd().try_clone_to_owned();
+                Parent::Gvisor(first, first_process, line.map_err(|e| JailError::io("hold", "a channel", &e))?)
+            }
+        };
+        let starting = Starting::new(parent, plan.wall);
         control.send(&Message::Umask(umask()?), &[])?;
         control.send(&Message::Setup(plan.whole_bytes()), &[])?;
-        let (group, layers) = Group::of_container(first_process, &Bounds::of(plan).limits);
+        let limits = Bounds::of(plan).limits;
+        let (group, bounds, watched) = match kernel {
+            Kernel::Host => {
+                let (group, layers) = Group::of_container(first_process, &limits);
+                (group, layers, limits)
+            }
+            Kernel::Gvisor => Group::of_gvisor(first_process, &limits),
+        };
         match control.send(&Message::Enter, &[]) {
             // As above.
             Ok(()) | Err(_) => {}
         }
-        let layers = outer.into_iter().chain(layers).collect();
-        let mut sandbox = Self::begin(control, starting, plan, group.map(Arc::new), layers, deadline)?;
-        sandbox.owner = owner;
+        let own_kernel = (kernel == Kernel::Gvisor).then(|| LayerState::active(Layer::Gvisor));
+        let layers = outer.into_iter().chain(own_kernel).chain(bounds).collect();
+        let around = Around { group: group.map(Arc::new), layers, watched, kernel };
+        let mut sandbox = Self::begin(control, starting, plan, around, deadline)?;
+        sandbox.owner = owner.unwrap_or(sandbox.owner);
         Ok(sandbox)
     }
 
@@ -207,12 +243,11 @@ impl Sandbox {
         control: Channel,
         mut starting: Starting,
         plan: &Plan,
-        group: Option<Arc<Group>>,
-        mut layers: Vec<LayerState>,
+        around: Around,
         deadline: Instant,
     ) -> Result<Self, JailError> {
         let bounds = Bounds::of(plan);
-        let limits = bounds.limits;
+        let Around { group, mut layers, watched: limits, kernel } = around;
         let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope =
@@ -229,7 +264,7 @@ impl Sandbox {
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
         let (watch, workers) = (Arc::new(watch), (plan.wall, Task::beside(plan)));
-        Ok(Self { control, enforced, bounds, handle, calls, watch, group, owner, workers, outlet, recorder })
+        Ok(Self { control, enforced, bounds, handle, calls, watch, group, owner, kernel, workers, outlet, recorder })
     }
 
     /// What was really enforced.
@@ -257,7 +292,7 @@ impl Sandbox {
         announce: impl FnOnce(CallNumber),
     ) -> Result<Running, JailError> {
         let (channel, theirs) = Channel::pair()?;
-        let (streams, inner) = Streams::open(stdio, self.owner)?;
+        let (streams, inner) = Streams::open(stdio, self.owner, self.kernel)?;
         let mut request = request(command, inner.request())?;
         let mut descriptors = vec![theirs.as_fd()];
         descriptors.extend(inner.descriptors().iter().map(OwnedFd::as_fd));

@@ -12,6 +12,7 @@
 
 mod arguments;
 mod engine;
+mod gvisor;
 #[cfg(test)]
 mod interpreter;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use table::{Case, Condition, Entry, Half, Verdict};
 
 pub use engine::{engine_profile, engine_profile_sha256};
+pub use gvisor::compile as compile_for_gvisor;
 pub(crate) use recorded::{REMOVEXATTRAT, SETXATTRAT, WRITING, name, number_of as number};
 pub(crate) use table::Answer;
 pub use traced::of_guests as compile_traced;

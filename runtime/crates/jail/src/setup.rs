@@ -2,27 +2,29 @@
 //! It never takes a decision that the plan left open, and never goes on after a step that failed.
 
 use crate::enforced::{Layer, LayerState};
-use crate::error::{ErrorKind, JailError};
-use crate::idmap::{Ids, Mappings, Starter};
+use crate::error::{ErrorKind, Fault, JailError};
+use crate::idmap::{Ids, Starter};
+use crate::kernel::{Kernel, NOTHING_LEAVES};
 use crate::landlock::Identity;
-use crate::mount::{self, Depth, GUARDED, NewRoot, Tree};
+use crate::mount::{self, Depth, GUARDED, NewRoot, Pending};
 use crate::namespaces::Namespaces;
 use crate::netns::{Interior, Making};
-use crate::plan::{Access, Exec, LandlockRule, Owner, Plan, Record, SessionStep, Tcp, Wall};
+use crate::plan::{Access, CallStep, Exec, LandlockRule, Plan, Record, SessionStep, Sockets, Tcp, Wall};
 use crate::recorder::Waiting;
 use crate::{capabilities, keyring, landlock, namespaces};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 mod cover;
 mod overlays;
+mod sources;
 
 use overlays::{overlay, screen};
+pub(crate) use sources::Sources;
 
 /// Device nodes that `/dev` shows.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -46,95 +48,6 @@ const MASK_FILE: &str = "/.mask-file";
 const MASK_DIRECTORY: &str = "/.mask-directory";
 /// An empty directory, the second one of every screen.
 const SCREEN_EMPTY: &str = "/.screen";
-
-/// The host's side of the steps, opened once, before anything is mounted.
-#[derive(Debug, Default)]
-pub(crate) struct Sources {
-    /// By index of the step.
-    binds: BTreeMap<usize, Tree>,
-    /// Lower directory and layer, by index of the step.
-    overlays: BTreeMap<usize, (OwnedFd, OwnedFd)>,
-    /// Directories behind a screen, by index of the step.
-    screens: BTreeMap<usize, OwnedFd>,
-    /// In the order of [`DEVICES`].
-    devices: Vec<OwnedFd>,
-}
-
-impl Sources {
-    /// Opens every source of the plan: with the real root's rights where root starts the session, so that a path below
-    /// somebody's private home can be shown.
-    pub(crate) fn open(plan: &Plan, ids: &Ids) -> Result<Self, JailError> {
-        let mut sources = Self::default();
-        let mut made = Mappings::default();
-        for (index, step) in plan.session.iter().enumerate() {
-            match step {
-                SessionStep::Bind { source, owner, .. } => {
-                    let tree = mount::clone_host_path(source, Depth::Recursive)?;
-                    show_as(&tree, *owner, ids, &mut made, source)?;
-                    sources.binds.insert(index, tree);
-                }
-                SessionStep::Overlay { lower, layer, owner, .. } => {
-                    let pair = (
-                        overlay_source(lower, *owner, ids, &mut made)?,
-                        overlay_source(layer, *owner, ids, &mut made)?,
-                    );
-                    sources.overlays.insert(index, pair);
-                }
-                SessionStep::Screen { lower, .. } => {
-                    sources.screens.insert(index, overlay_source(lower, Owner::AsIs, ids, &mut made)?);
-                }
-                SessionStep::Dev { .. } => {
-                    for name in DEVICES {
-                        let tree = mount::clone_host_path(&Path::new("/dev").join(name), Depth::One)?;
-                        sources.devices.push(tree.fd);
-                    }
-                }
-                SessionStep::Namespaces { .. }
-                | SessionStep::Hostname(_)
-                | SessionStep::LoopbackUp
-                | SessionStep::Outlet { .. }
-                | SessionStep::Root { .. }
-                | SessionStep::Dir { .. }
-                | SessionStep::Symlink { .. }
-                | SessionStep::File { .. }
-                | SessionStep::Cover { .. }
-                | SessionStep::Protect { .. }
-                | SessionStep::Pin { .. }
-                | SessionStep::Mask { .. }
-                | SessionStep::Tmpfs { .. }
-                | SessionStep::Proc
-                | SessionStep::EnterRoot
-                | SessionStep::Keyring
-                | SessionStep::Recorder(_)
-                | SessionStep::DropCapabilities
-                | SessionStep::NoNewPrivs
-                | SessionStep::Landlock { .. } => {}
-            }
-        }
-        Ok(sources)
-    }
-}
-
-fn show_as(tree: &Tree, owner: Owner, ids: &Ids, made: &mut Mappings, path: &Path) -> Result<(), JailError> {
-    match (owner, ids.starter) {
-        (Owner::Guest, Starter::Root) => ids.map_owner(tree, made, path),
-        // An ordinary user's files are the guest's own already.
-        (Owner::Guest, Starter::Ordinary) | (Owner::AsIs, _) => Ok(()),
-    }
-}
-
-/// A directory for overlayfs: id-mapped through a mount of its own where root starts the session; else as it is,
-/// since an ordinary user may not clone a single mount out of a tree that was locked for it.
-fn overlay_source(path: &Path, owner: Owner, ids: &Ids, made: &mut Mappings) -> Result<OwnedFd, JailError> {
-    match ids.starter {
-        Starter::Ordinary => mount::open_host_directory(path),
-        Starter::Root => {
-            let tree = mount::clone_host_path(path, Depth::One)?;
-            show_as(&tree, owner, ids, made, path)?;
-            Ok(tree.fd)
-        }
-    }
-}
 
 /// What the wall without namespaces lacks.
 pub(crate) fn without_namespaces() -> [LayerState; 8] {
@@ -167,39 +80,42 @@ pub(crate) struct Built {
 }
 
 /// Carries out the session's steps.
-pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) -> Result<Built, JailError> {
+pub(crate) fn carry_out(
+    plan: &Plan,
+    ids: Option<&Ids>,
+    mut sources: Sources,
+    kernel: Kernel,
+) -> Result<Built, JailError> {
     let starter = ids.map_or(Starter::Ordinary, |ids| ids.starter);
-    let mut room =
-        Room { root: None, built: Built::default(), wall: plan.wall, masks: Masks::None, net: None, starter };
+    let built = Built::default();
+    let mut room = Room { root: None, built, wall: plan.wall, masks: Masks::None, net: None, starter, kernel };
     for (index, step) in plan.session.iter().enumerate() {
         match step {
             SessionStep::Namespaces { .. } => {
                 let ids = ids.ok_or_else(|| JailError::bug("carry out", "namespaces without ids"))?;
-                room.built.layers.extend(namespaces::layers(ids));
+                room.built.layers.extend(namespaces::layers(ids, kernel));
                 room.net = Some(Making::begin(Interior::of(plan)?)?);
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(|errno| JailError::os("set the host name", name, errno.raw_os_error()))?,
             // With the net namespace, which is made beside the mounts and entered before the root is.
             SessionStep::LoopbackUp => {}
-            SessionStep::Outlet { .. } => match room.wall {
-                Wall::Namespaces => {}
-                Wall::Landlock => return Err(JailError::bug("make", "an outlet without a net namespace")),
-            },
-            SessionStep::Root { size_mib } => room.root = Some(NewRoot::new(*size_mib)?),
+            SessionStep::Outlet { .. } => may_have_an_outlet(room.wall, kernel)?,
+            SessionStep::Root { size_mib } => room.root = Some(NewRoot::new(kernel, *size_mib)?),
             SessionStep::Dir { path, mode } => room.root()?.directory(path, *mode).map(drop)?,
             SessionStep::Symlink { path, target } => room.root()?.symlink(path, target)?,
             SessionStep::File { path, content, mode } => room.file(path, content, *mode)?,
             SessionStep::Cover { files } => room.cover(files)?,
             SessionStep::Bind { target, access, exec, .. } => {
-                let tree = sources.binds.remove(&index).ok_or_else(|| unopened(target))?;
-                room.bind(&tree, target, *access, *exec)?;
+                let (tree, kind) = sources.binds.remove(&index).ok_or_else(|| unopened(target))?;
+                room.bind(tree, kind, target, *access, *exec)?;
             }
             SessionStep::Overlay { target, exec, .. } => {
                 let (lower, layer) = sources.overlays.remove(&index).ok_or_else(|| unopened(target))?;
                 room.overlay(&lower, &layer, target, *exec)?;
             }
             SessionStep::Screen { target, exec, .. } => {
+                keeps_sockets_out(plan, target, kernel)?;
                 let lower = sources.screens.remove(&index).ok_or_else(|| unopened(target))?;
                 room.screen(&lower, target, *exec)?;
             }
@@ -208,14 +124,14 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
             SessionStep::Mask { path } => room.mask(path)?,
             SessionStep::Tmpfs { path, size_mib, mode, exec } => room.tmpfs(path, *size_mib, *mode, *exec)?,
             SessionStep::Proc => room.proc()?,
-            SessionStep::Dev { shm_mib } => room.dev(&sources.devices, *shm_mib)?,
+            SessionStep::Dev { shm_mib } => room.dev(std::mem::take(&mut sources.devices), *shm_mib)?,
             SessionStep::EnterRoot => {
                 room.enter_net()?;
                 room.enter()?;
             }
             SessionStep::Keyring => room.built.layers.push(keyring::join_new()?),
-            SessionStep::Recorder(record) => room.built.recorder = recorder(*record, room.wall)?,
-            SessionStep::DropCapabilities => room.built.layers.push(capabilities::drop_all()?),
+            SessionStep::Recorder(record) => room.built.recorder = recorder(*record, room.wall, kernel)?,
+            SessionStep::DropCapabilities => room.built.layers.push(drop_capabilities(kernel)?),
             SessionStep::NoNewPrivs => room.built.layers.push(capabilities::set_no_new_privileges()?),
             SessionStep::Landlock { rules, tcp } => match room.wall {
                 Wall::Namespaces => room.restrict(rules, *tcp)?,
@@ -231,10 +147,41 @@ pub(crate) fn carry_out(plan: &Plan, ids: Option<&Ids>, mut sources: Sources) ->
 }
 
 /// The recorder's thread, with what is left to it of the rights that there are now.
-fn recorder(record: Record, wall: Wall) -> Result<Option<Waiting>, JailError> {
-    match record {
-        Record::Off => Ok(None),
-        Record::Changes | Record::AllOpens => Waiting::begin(wall).map(Some),
+fn recorder(record: Record, wall: Wall, kernel: Kernel) -> Result<Option<Waiting>, JailError> {
+    match (record, kernel) {
+        (Record::Off, _) | (_, Kernel::Gvisor) => Ok(None),
+        (Record::Changes | Record::AllOpens, Kernel::Host) => Waiting::begin(wall).map(Some),
+    }
+}
+
+/// On gVisor a socket of the host shows through an overlay, so there it must be the list of calls that keeps guests from it.
+fn keeps_sockets_out(plan: &Plan, target: &Path, kernel: Kernel) -> Result<(), JailError> {
+    let guests_have_some = |step: &CallStep| matches!(step, CallStep::Seccomp { sockets: Sockets::Loopback });
+    match kernel {
+        Kernel::Gvisor if plan.call.iter().any(guests_have_some) => {
+            Err(JailError::host("keep sockets of the host out of", target.display().to_string())
+                .kind(ErrorKind::OverlayRefused)
+                .hint("gVisor shows a socket through an overlay"))
+        }
+        Kernel::Host | Kernel::Gvisor => Ok(()),
+    }
+}
+
+/// The net namespace of an outlet is made beside the mounts; from gVisor its sockets could not come out.
+fn may_have_an_outlet(wall: Wall, kernel: Kernel) -> Result<(), JailError> {
+    match (wall, kernel) {
+        (Wall::Namespaces, Kernel::Host) => Ok(()),
+        (_, Kernel::Gvisor) => Err(JailError::host("make a way to the network", "out of a container on gVisor")
+            .fault(Fault::Operator)
+            .hint(format!("{NOTHING_LEAVES}; use runc or crun, or a profile that grants no network"))),
+        (Wall::Landlock, Kernel::Host) => Err(JailError::bug("make", "an outlet without a net namespace")),
+    }
+}
+
+fn drop_capabilities(kernel: Kernel) -> Result<LayerState, JailError> {
+    match kernel {
+        Kernel::Host => capabilities::drop_all(),
+        Kernel::Gvisor => capabilities::drop_all_in_gvisor(),
     }
 }
 
@@ -250,6 +197,7 @@ struct Room {
     masks: Masks,
     net: Option<Making>,
     starter: Starter,
+    kernel: Kernel,
 }
 
 /// The unreadable stand-ins.
@@ -269,8 +217,11 @@ impl Room {
         if let Some(net) = self.net.take() {
             let made = net.enter()?;
             self.built.layers.push(LayerState::active(Layer::NetNamespace));
-            // Under the old root still, whose `/proc` is there in any case.
-            self.built.namespaces = Some(Namespaces::of_this_process()?);
+            self.built.namespaces = match self.kernel {
+                // Under the old root still, whose `/proc` is there in any case.
+                Kernel::Host => Some(Namespaces::of_this_process()?),
+                Kernel::Gvisor => None,
+            };
             if let Some(made) = made {
                 self.built.layers.push(made.layer);
                 self.built.outlet = made.sockets;
@@ -291,9 +242,16 @@ impl Room {
         file.write_all(content.as_bytes()).map_err(|error| JailError::io("write", path.display().to_string(), &error))
     }
 
-    fn bind(&self, tree: &Tree, target: &Path, access: Access, exec: Exec) -> Result<(), JailError> {
+    fn bind(
+        &self,
+        mut tree: Pending,
+        kind: FileType,
+        target: &Path,
+        access: Access,
+        exec: Exec,
+    ) -> Result<(), JailError> {
         let root = self.root()?;
-        let place = match tree.kind {
+        let place = match kind {
             FileType::Directory => root.directory(target, 0o755)?,
             FileType::RegularFile
             | FileType::Symlink
@@ -307,8 +265,8 @@ impl Room {
             Access::ReadOnly => libc::MOUNT_ATTR_RDONLY,
             Access::ReadWrite => 0,
         };
-        mount::restrict(tree.fd.as_fd(), GUARDED | access | mount::exec_flag(exec), target)?;
-        root.mount(tree.fd.as_fd(), place.as_fd(), target)
+        tree.restrict(GUARDED | access | mount::exec_flag(exec), target)?;
+        root.mount(&tree, place.as_fd(), target)
     }
 
     fn overlay(&mut self, lower: &OwnedFd, layer: &OwnedFd, target: &Path, exec: Exec) -> Result<(), JailError> {
@@ -318,10 +276,11 @@ impl Room {
                 .hint("the file system of the workspace or of the state directory cannot carry an overlay; a copy can")
         };
         let flags = GUARDED | mount::exec_flag(exec);
-        let tree = self.staged_if_needed(&[lower, layer], &|| overlay(lower, layer, flags))?.map_err(refused)?;
+        let make = || overlay(self.kernel, lower, layer, flags);
+        let tree = self.staged_if_needed(&[lower, layer], &make)?.map_err(refused)?;
         let root = self.root()?;
         let place = root.directory(target, 0o755)?;
-        root.mount(tree.as_fd(), place.as_fd(), target)
+        root.mount(&tree, place.as_fd(), target)
     }
 
     fn screen(&mut self, lower: &OwnedFd, target: &Path, exec: Exec) -> Result<(), JailError> {
@@ -333,10 +292,11 @@ impl Room {
         // Overlayfs without an upper directory wants two lower ones.
         let empty = self.root()?.directory(Path::new(SCREEN_EMPTY), 0o755)?;
         let flags = GUARDED | mount::exec_flag(exec) | libc::MOUNT_ATTR_RDONLY;
-        let tree = self.staged_if_needed(&[lower], &|| screen(lower, &empty, flags))?.map_err(refused)?;
+        let make = || screen(self.kernel, lower, &empty, flags);
+        let tree = self.staged_if_needed(&[lower], &make)?.map_err(refused)?;
         let root = self.root()?;
         let place = root.directory(target, 0o755)?;
-        root.mount(tree.as_fd(), place.as_fd(), target)
+        root.mount(&tree, place.as_fd(), target)
     }
 
     /// Makes an overlay of these directories; where the kernel wants it, with them attached for the moment in which
@@ -344,8 +304,8 @@ impl Room {
     fn staged_if_needed(
         &self,
         sources: &[&OwnedFd],
-        make: &dyn Fn() -> Result<OwnedFd, Errno>,
-    ) -> Result<Result<OwnedFd, Errno>, JailError> {
+        make: &dyn Fn() -> Result<Pending, Errno>,
+    ) -> Result<Result<Pending, Errno>, JailError> {
         // Overlayfs takes no layer from a detached mount before Linux 6.15, and since then only from one whose
         // namespace is the caller's: what root opened for us is not, and trying would fill the kernel's log.
         if self.starter == Starter::Ordinary {
@@ -377,11 +337,11 @@ impl Room {
     fn over_itself(&self, path: &Path, flags: u64) -> Result<(), JailError> {
         let root = self.root()?;
         let place = root.existing(path)?;
-        let tree = mount::clone_descriptor(place.as_fd(), Depth::Recursive, path)?;
+        let mut tree = Pending::again(self.kernel, place.as_fd(), Depth::Recursive, path)?;
         if flags != 0 {
-            mount::restrict(tree.as_fd(), flags, path)?;
+            tree.restrict(flags, path)?;
         }
-        root.mount(tree.as_fd(), place.as_fd(), path)
+        root.mount(&tree, place.as_fd(), path)
     }
 
     fn mask(&mut self, path: &Path) -> Result<(), JailError> {
@@ -401,41 +361,43 @@ impl Room {
             return Err(JailError::bug("mask", path.display().to_string()));
         };
         let source = if mount::kind_of(place, path)? == FileType::Directory { directory } else { file };
-        let tree = mount::clone_descriptor(source.as_fd(), Depth::One, path)?;
-        mount::restrict(tree.as_fd(), GUARDED | libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC, path)?;
-        self.root()?.mount(tree.as_fd(), place.as_fd(), path)
+        let mut tree = Pending::again(self.kernel, source.as_fd(), Depth::One, path)?;
+        tree.restrict(GUARDED | libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC, path)?;
+        self.root()?.mount(&tree, place.as_fd(), path)
     }
 
     fn tmpfs(&mut self, path: &Path, size_mib: u64, mode: u32, exec: Exec) -> Result<(), JailError> {
-        let tree = mount::tmpfs(size_mib, mode, GUARDED | mount::exec_flag(exec))?;
-        self.mount_own(tree.as_fd(), path, mode)
+        let tree = mount::tmpfs(self.kernel, size_mib, mode, GUARDED | mount::exec_flag(exec))?;
+        self.mount_own(&tree, path, mode)
     }
 
-    fn mount_own(&mut self, tree: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), JailError> {
+    fn mount_own(&mut self, tree: &Pending, path: &Path, mode: u32) -> Result<(), JailError> {
         let root =
             self.root.as_mut().ok_or_else(|| JailError::bug("mount before the root", path.display().to_string()))?;
         root.mount_own(tree, path, mode)
     }
 
     fn proc(&mut self) -> Result<(), JailError> {
-        let tree = mount::new_file_system("proc", &[], GUARDED | libc::MOUNT_ATTR_NOEXEC).map_err(|errno| {
+        let flags = GUARDED | libc::MOUNT_ATTR_NOEXEC;
+        let tree = Pending::new_file_system(self.kernel, "proc", &[], flags).map_err(|errno| {
             JailError::os("mount", "/proc", errno.raw_os_error())
                 .kind(ErrorKind::ProcRefused)
                 .hint("the container that we run in hides parts of /proc, and the kernel then refuses a new one: unmask it (docker: --security-opt systempaths=unconfined)")
         })?;
         let path = Path::new("/proc");
         let place = self.root()?.directory(path, 0o555)?;
-        self.root()?.mount(tree.as_fd(), place.as_fd(), path)?;
+        self.root()?.mount(&tree, place.as_fd(), path)?;
+        let proc = self.root()?.existing(path)?;
         for name in PROC_HIDDEN {
-            if let Some((place, path)) = self.in_proc(&tree, name)? {
+            if let Some((place, path)) = self.in_proc(&proc, name)? {
                 self.mask_place(&place, &path)?;
             }
         }
         for name in PROC_READ_ONLY {
-            if let Some((place, path)) = self.in_proc(&tree, name)? {
-                let copy = mount::clone_descriptor(place.as_fd(), Depth::One, &path)?;
-                mount::restrict(copy.as_fd(), libc::MOUNT_ATTR_RDONLY, &path)?;
-                self.root()?.mount(copy.as_fd(), place.as_fd(), &path)?;
+            if let Some((place, path)) = self.in_proc(&proc, name)? {
+                let mut copy = Pending::again(self.kernel, place.as_fd(), Depth::One, &path)?;
+                copy.restrict(libc::MOUNT_ATTR_RDONLY, &path)?;
+                self.root()?.mount(&copy, place.as_fd(), &path)?;
             }
         }
         Ok(())
@@ -452,25 +414,30 @@ impl Room {
         }
     }
 
-    fn dev(&mut self, devices: &[OwnedFd], shm_mib: u64) -> Result<(), JailError> {
-        for (name, device) in DEVICES.iter().zip(devices) {
+    fn dev(&mut self, devices: Vec<Pending>, shm_mib: u64) -> Result<(), JailError> {
+        for (name, mut device) in DEVICES.iter().zip(devices) {
             let path = Path::new("/dev").join(name);
             let place = self.root()?.file(&path)?;
             let flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
-            mount::restrict(device.as_fd(), flags, &path)?;
-            self.root()?.mount(device.as_fd(), place.as_fd(), &path)?;
+            device.restrict(flags, &path)?;
+            self.root()?.mount(&device, place.as_fd(), &path)?;
         }
         for (path, target) in DEV_LINKS {
             self.root()?.symlink(Path::new(path), Path::new(target))?;
         }
-        let options = [("mode", "620"), ("ptmxmode", "666")];
-        let pts = mount::new_file_system("devpts", &options, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)
+        let options: &[_] = match self.kernel {
+            Kernel::Host => &[("mode", "620"), ("ptmxmode", "666")],
+            // It takes none, and what it makes is so.
+            Kernel::Gvisor => &[],
+        };
+        let flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+        let pts = Pending::new_file_system(self.kernel, "devpts", options, flags)
             .map_err(|errno| JailError::os("mount", "/dev/pts", errno.raw_os_error()))?;
         let path = Path::new("/dev/pts");
         let place = self.root()?.directory(path, 0o755)?;
-        self.root()?.mount(pts.as_fd(), place.as_fd(), path)?;
-        let shm = mount::tmpfs(shm_mib, 0o1777, GUARDED | libc::MOUNT_ATTR_NOEXEC)?;
-        self.mount_own(shm.as_fd(), Path::new("/dev/shm"), 0o1777)
+        self.root()?.mount(&pts, place.as_fd(), path)?;
+        let shm = mount::tmpfs(self.kernel, shm_mib, 0o1777, GUARDED | libc::MOUNT_ATTR_NOEXEC)?;
+        self.mount_own(&shm, Path::new("/dev/shm"), 0o1777)
     }
 
     fn enter(&mut self) -> Result<(), JailError> {
@@ -482,7 +449,13 @@ impl Room {
         }
         self.root()?.enter()?;
         self.root = None;
-        self.built.layers.push(LayerState::active(Layer::Root));
+        let layer = LayerState::active(Layer::Root);
+        self.built.layers.push(match self.kernel {
+            Kernel::Host => layer,
+            Kernel::Gvisor => {
+                layer.detail("gVisor's mounts know no nosuid and no nodev: no_new_privs and its own devices")
+            }
+        });
         Ok(())
     }
 }

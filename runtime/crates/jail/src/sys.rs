@@ -174,9 +174,11 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
 
 /// Closes every descriptor from `first` on, or marks them close-on-exec.
 pub(crate) fn close_range(first: u32, flags: u32) -> Result<(), Errno> {
+    // No descriptor is a greater number, and gVisor refuses one that is not an int.
+    let last = i32::MAX.cast_unsigned();
     // SAFETY: close_range(2) reads no memory. Closing is only asked for at the start of a re-executed helper, before
     // any owner of a descriptor from `first` on exists.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     answer(result).map(drop)
 }
 
@@ -280,7 +282,11 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
         libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("both are below 0x8000");
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is and which outlives the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    answer(i64::from(result)).map(drop)
+    match answer(i64::from(result)) {
+        // gVisor cannot be asked for it: its loopback comes up with its namespace.
+        Err(Errno::NOTTY) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Makes every permitted capability effective again, after a change of ids that kept the permitted ones.

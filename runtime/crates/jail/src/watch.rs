@@ -384,10 +384,13 @@ fn hits(limits: &Limits, running: &Running, seen: &Seen, now: Instant) -> Vec<Li
 fn layers(scope: &Scope) -> Vec<LayerState> {
     let mut layers = Vec::new();
     if scope.limits.disk_mib.is_some() {
-        layers.push(LayerState::degraded(
-            Layer::DiskLimit,
-            "the size of the layer is sampled; only tmpfs sizes are exact",
-        ));
+        let why = match scope.disk.is_empty() {
+            true => {
+                "each file and each tmpfs is bounded; no layer is apart from what was there, whose size could be sampled"
+            }
+            false => "the size of the layer is sampled; only tmpfs sizes are exact",
+        };
+        layers.push(LayerState::degraded(Layer::DiskLimit, why));
     }
     if scope.limits.open_files.is_some() {
         layers.push(LayerState::active(Layer::OpenFilesLimit).detail("RLIMIT_NOFILE; hits are sampled"));

@@ -15,7 +15,7 @@ mod codec;
 use codec::Writer;
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
@@ -166,6 +166,8 @@ pub enum Message {
     /// Supervisor to helper, before the plan: calls begin with this mask. To the first process of a container, which has the
     /// engine's mask; every other helper inherits the caller's.
     Umask(u32),
+    /// Supervisor to the first process of a container, before the plan: it is on gVisor's kernel.
+    OnGvisor,
     /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along.
     Enter,
     /// Supervisor to init: start a call.
@@ -181,16 +183,23 @@ pub enum Message {
     InMemory(u64),
     /// Supervisor to init, on a call's channel: this signal to the call's foreground.
     Signal(i32),
+    /// Supervisor to init, on a call's channel: the call's terminal has this size. Where the supervisor has no terminal.
+    Resize {
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
     /// Supervisor to init, on a call's channel: end the call's whole tree.
     Kill,
     /// Helper to supervisor: the init's process id, in the helper's pid namespace. Where that is a container's, the init's
-    /// handle comes along.
+    /// handle comes along, unless gVisor keeps it in.
     Forked(u32),
     /// Init to supervisor: ready.
     Ready(Ready),
     /// Helper or init to supervisor: the set-up failed.
     Failed(JailError),
-    /// Init to supervisor, on a call's channel: running; a terminal's master comes with it.
+    /// Init to supervisor, on a call's channel: running; a terminal's master comes with it, where it can leave.
     Started(u32),
     /// Init to supervisor, on a request's channel: the socket comes along.
     Made,
@@ -228,6 +237,8 @@ mod kind {
     pub(super) const LOOK: u8 = 19;
     pub(super) const SEEN: u8 = 20;
     pub(super) const UMASK: u8 = 21;
+    pub(super) const ON_GVISOR: u8 = 22;
+    pub(super) const RESIZE: u8 = 23;
 }
 
 const STAGES: [Stage; 9] = [
@@ -251,12 +262,14 @@ impl Message {
             | Self::Look(_)
             | Self::Seen(_)
             | Self::Umask(_)
+            | Self::OnGvisor
             | Self::Enter
             | Self::Spawn(_)
             | Self::Socket(_)
             | Self::Enquire
             | Self::InMemory(_)
             | Self::Signal(_)
+            | Self::Resize { .. }
             | Self::Kill
             | Self::Forked(_)
             | Self::Failed(_)
@@ -307,11 +320,13 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Look(path) => out.byte(kind::LOOK).blob(path),
         Message::Seen(seen) => out.byte(kind::SEEN).seen(seen),
         Message::Umask(mask) => out.byte(kind::UMASK).u32(*mask),
+        Message::OnGvisor => out.byte(kind::ON_GVISOR),
         Message::Enter => out.byte(kind::ENTER),
         Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
         Message::Socket(family) => out.byte(kind::SOCKET).byte(family.number()),
         Message::InMemory(length) => out.byte(kind::IN_MEMORY).u64(*length),
         Message::Signal(signal) => out.byte(kind::SIGNAL).i32(*signal),
+        Message::Resize { rows, columns } => out.byte(kind::RESIZE).u32((*rows).into()).u32((*columns).into()),
         Message::Kill => out.byte(kind::KILL),
         Message::Forked(pid) => out.byte(kind::FORKED).u32(*pid),
         Message::Ready(ready) => out.byte(kind::READY).json(ready),
@@ -346,11 +361,13 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::LOOK => Message::Look(input.string()?),
         kind::SEEN => Message::Seen(input.seen()?),
         kind::UMASK => Message::Umask(input.u32()?),
+        kind::ON_GVISOR => Message::OnGvisor,
         kind::ENTER => Message::Enter,
         kind::SPAWN => Message::Spawn(input.spawn()?),
         kind::SOCKET => Message::Socket(Family::from_number(input.byte()?)?),
         kind::IN_MEMORY => Message::InMemory(input.u64()?),
         kind::SIGNAL => Message::Signal(input.i32()?),
+        kind::RESIZE => Message::Resize { rows: input.u32()?.try_into().ok()?, columns: input.u32()?.try_into().ok()? },
         kind::KILL => Message::Kill,
         kind::FORKED => Message::Forked(input.u32()?),
         kind::READY => Message::Ready(input.json()?),

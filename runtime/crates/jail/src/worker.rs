@@ -80,6 +80,7 @@ impl Sandbox {
     /// # Errors
     /// [`Kind::Compile`], which belongs to no sandbox; what the machine refused; a worker that ended or took too long.
     pub fn worker(&self, kind: Kind) -> Result<Worker, JailError> {
+        self.takes_workers()?;
         let (wall, mut task) = self.for_workers();
         let starting = Helper::begin_as(Errand::beside(kind, wall)?.words())?;
         // While it comes up.

@@ -105,10 +105,12 @@ impl Outer {
             (LABEL_STATE.to_owned(), asked.state.display().to_string()),
         ]);
         let mut container = engine.create(&spec(&step, asked.session, profile, labels))?;
-        let inside = report(&mut container, door).map_err(|error| match is_gvisor(step.runtime.as_deref(), engine) {
-            true => error.hint(
-                "gVisor (runsc) keeps the host's sockets from its containers, and ours has to come out by one: choose runc or crun",
-            ),
+        let about = engine.about();
+        let runtime = step.runtime.as_deref().unwrap_or(&about.default_runtime);
+        let inside = report(&mut container, door).map_err(|error| match about.closes_sockets(runtime) {
+            true => error.hint(format!(
+                "gVisor keeps the host's sockets from its containers, and ours has to come to one: add \"--host-uds=open\" to the runtimeArgs of \"{runtime}\" in the engine's configuration",
+            )),
             false => error,
         })?;
         let layer = read_back(&container)?;
@@ -119,6 +121,11 @@ impl Outer {
     /// What the engine was asked for, as a step of the plan.
     pub fn step(&self) -> &plan::Container {
         &self.step
+    }
+
+    /// Whether it is on a kernel of its own, gVisor's.
+    pub fn is_on_gvisor(&self) -> bool {
+        self.inside.is_on_gvisor()
     }
 
     /// The engine's name for it.
@@ -226,10 +233,6 @@ fn read_back(container: &Container) -> Result<LayerState> {
 fn report(container: &mut Container, door: Door) -> Result<Inside> {
     container.start()?;
     door.admit(container.first_process()?, REPORT_LIMIT).map_err(|e| unreported(container, &e))
-}
-
-fn is_gvisor(runtime: Option<&str>, engine: &Engine) -> bool {
-    runtime.unwrap_or(&engine.about().default_runtime).contains("runsc")
 }
 
 /// Why nobody came to the door, with what the engine knows of it.

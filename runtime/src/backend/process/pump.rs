@@ -180,8 +180,9 @@ impl<'a> Output<'a> {
 
     fn step(&mut self, chunk: &mut [u8], budget: &mut Budget) -> Result<Step> {
         let count = match nix::unistd::read(&self.from, chunk) {
-            // A terminal whose last user is gone answers EIO, a pipe answers 0.
-            Ok(0) | Err(Errno::EIO) => {
+            // A terminal whose last user is gone answers EIO, a pipe answers 0, and a stream in place of a terminal either 0 or,
+            // where input was left unread, ECONNRESET.
+            Ok(0) | Err(Errno::EIO | Errno::ECONNRESET) => {
                 self.ended = true;
                 return Ok(Step::On);
             }

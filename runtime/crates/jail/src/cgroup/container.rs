@@ -25,6 +25,32 @@ impl Group {
         }
     }
 
+    /// The same for a container on gVisor, and the limits that are left to the watcher. What runs in there is no process
+    /// out here: of what a group does not count, the time of all of gVisor is sampled, and nothing else.
+    pub(crate) fn of_gvisor(first_process: u32, limits: &Limits) -> (Option<Self>, Vec<LayerState>, Limits) {
+        let (group, layers) = Self::of_container(first_process, limits);
+        let is_held = |state: &LayerState| state.layer != Layer::CpuLimit && state.state == State::Active;
+        let group = group.filter(|_| layers.iter().any(is_held));
+        let mut layers: Vec<_> = layers.into_iter().filter(is_held).collect();
+        let held = |layer: Layer| layers.iter().any(|state| state.layer == layer);
+        let watched = Limits {
+            memory_mib: limits.memory_mib.filter(|_| held(Layer::MemoryLimit)),
+            pids: limits.pids.filter(|_| held(Layer::PidsLimit)),
+            open_files: None,
+            ..*limits
+        };
+        let unheld = |layer| LayerState::absent(layer, "the engine gave gVisor no control group that bounds it");
+        layers.extend((limits.memory_mib != watched.memory_mib).then(|| unheld(Layer::MemoryLimit)));
+        layers.extend((limits.pids != watched.pids).then(|| unheld(Layer::PidsLimit)));
+        layers.extend(limits.cpu_s.map(|_| match &group {
+            Some(_) => LayerState::active(Layer::CpuLimit).detail("counted by the kernel, gVisor's own time included"),
+            None => LayerState::degraded(Layer::CpuLimit, "sampled, gVisor's own time included"),
+        }));
+        let files = || LayerState::active(Layer::OpenFilesLimit).detail("RLIMIT_NOFILE; hits are not told");
+        layers.extend(limits.open_files.map(|_| files()));
+        (group, layers, watched)
+    }
+
     fn found(own: &Own) -> Self {
         let of = |controller: &str| own.controllers.get(controller).map(|place| place.directory.clone());
         let unified = own.unified.as_ref().map(|place| place.directory.clone());

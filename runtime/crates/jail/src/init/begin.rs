@@ -6,12 +6,14 @@ use crate::cgroup::{self, victims::Victims};
 use crate::channel::{Channel, protocol};
 use crate::error::{ErrorKind, JailError};
 use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
+use crate::kernel::{GVISOR_TOO_OLD, Kernel};
 use crate::look::look;
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::setup::{self, Sources};
 use crate::sys::{self, Side};
 use crate::wire::Message;
 use rustix::io::Errno;
+use rustix::thread::UnshareFlags;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -24,6 +26,9 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
+
+/// Those that gVisor makes in one clone. It has none of control groups.
+const NAMESPACES_AT_FIRST: i32 = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
 
 /// Moves the control channel away from descriptor 0 and closes everything else that was inherited. 0, 1 and 2 are
 /// `/dev/null` afterwards, so that no descriptor of ours ever has one of these numbers.
@@ -49,8 +54,9 @@ pub(super) enum Next {
     Init(Box<Init>),
 }
 
-/// Waits for the plan, and does what is asked before.
-fn plan(control: &Channel) -> Result<Plan, JailError> {
+/// Waits for the plan, and does what is asked before; also says whose kernel this is.
+fn plan(control: &Channel) -> Result<(Plan, Kernel), JailError> {
+    let mut kernel = Kernel::Host;
     loop {
         let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the plan"))?;
         if let Message::Look(path) = received.message {
@@ -62,20 +68,25 @@ fn plan(control: &Channel) -> Result<Plan, JailError> {
             rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
             continue;
         }
+        if let Message::OnGvisor = received.message {
+            kernel = Kernel::Gvisor;
+            continue;
+        }
         let Message::Setup(json) = received.message else { return Err(protocol("a message before the plan")) };
-        return serde_json::from_slice(&json).map_err(|_| protocol("a plan that does not parse"));
+        let plan = serde_json::from_slice(&json).map_err(|_| protocol("a plan that does not parse"))?;
+        return Ok((plan, kernel));
     }
 }
 
 pub(super) fn set_up(control: &Channel) -> Result<Next, JailError> {
-    let plan = plan(control)?;
+    let (plan, kernel) = plan(control)?;
     // Set-up makes what the plan says; calls begin with the caller's mask, yet nothing is everybody's to write unasked.
     let callers = rustix::process::umask(rustix::fs::Mode::empty());
     let ids = plan.session.iter().find_map(|step| {
         if let SessionStep::Namespaces { guest_uid, guest_gid } = step { Some((*guest_uid, *guest_gid)) } else { None }
     });
     let next = match (plan.wall, ids) {
-        (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?),
+        (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?, kernel),
         (Wall::Landlock, None) => {
             enter_groups(control)?;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -83,8 +94,8 @@ pub(super) fn set_up(control: &Channel) -> Result<Next, JailError> {
             let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
             control.send(&Message::Forked(pid), &[])?;
             let victims = Victims::of_this_process();
-            let built = setup::carry_out(&plan, None, Sources::default())?;
-            Init::new(control, &plan, None, built, victims).map(|init| Next::Init(Box::new(init)))
+            let built = setup::carry_out(&plan, None, Sources::default(), kernel)?;
+            Init::new(control, &plan, None, built, victims, kernel).map(|init| Next::Init(Box::new(init)))
         }
         (Wall::Namespaces, None) | (Wall::Landlock, Some(_)) => {
             Err(JailError::bug("carry out", "a plan whose wall and steps disagree"))
@@ -94,9 +105,9 @@ pub(super) fn set_up(control: &Channel) -> Result<Next, JailError> {
     next
 }
 
-fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailError> {
+fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids, kernel: Kernel) -> Result<Next, JailError> {
     let early = match ids.starter {
-        Starter::Root => Some(Sources::open(plan, &ids)?),
+        Starter::Root => Some(Sources::open(plan, &ids, kernel)?),
         Starter::Ordinary => None,
     };
     enter_groups(control)?;
@@ -105,15 +116,19 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
     // process of a pid namespace has no parent in there to give a child to, and stays.
     let first = rustix::process::getpid().is_init();
     let relation = if first { libc::SIGCHLD } else { libc::CLONE_PARENT };
+    let namespaces = match kernel {
+        Kernel::Host => NAMESPACES,
+        Kernel::Gvisor => NAMESPACES_AT_FIRST,
+    };
     // SAFETY: this process was executed a moment ago and has one thread; the flags are without CLONE_VM.
-    let side = unsafe { sys::fork(NAMESPACES | relation) }.map_err(|errno| {
+    let side = unsafe { sys::fork(namespaces | relation) }.map_err(|errno| {
         JailError::os("make", "namespaces", errno.raw_os_error())
             .kind(ErrorKind::NamespacesRefused)
             .hint(USER_NAMESPACE_HINT)
     })?;
     if let Side::Parent(pid) = side {
         if first {
-            keeper::tell_of(control, pid)?;
+            keeper::tell_of(control, pid, kernel)?;
             return Ok(Next::Keeper(pid));
         }
         control.send(&Message::Forked(pid.unsigned_abs()), &[])?;
@@ -121,13 +136,29 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids) -> Result<Next, JailE
         return Ok(Next::Helper);
     }
     ids.write_maps()?;
+    match kernel {
+        Kernel::Host => {}
+        Kernel::Gvisor => make_the_other_namespaces()?,
+    }
     let sources = match early {
         Some(sources) => sources,
-        None => Sources::open(plan, &ids)?,
+        None => Sources::open(plan, &ids, kernel)?,
     };
     let victims = Victims::of_this_process();
-    let built = setup::carry_out(plan, Some(&ids), sources)?;
-    Init::new(control, plan, Some(&ids), built, victims).map(|init| Next::Init(Box::new(init)))
+    let built = setup::carry_out(plan, Some(&ids), sources, kernel)?;
+    Init::new(control, plan, Some(&ids), built, victims, kernel).map(|init| Next::Init(Box::new(init)))
+}
+
+/// Those that gVisor does not make along with a user namespace: it gives them to the one before, whose capabilities we do
+/// not have.
+fn make_the_other_namespaces() -> Result<(), JailError> {
+    let rest = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    // SAFETY: this process was forked a moment ago and has one thread; no memory and no descriptor table depends on these.
+    unsafe { rustix::thread::unshare_unsafe(rest) }.map_err(|errno| {
+        JailError::os("make", "namespaces in gVisor", errno.raw_os_error())
+            .kind(ErrorKind::NamespacesRefused)
+            .hint(GVISOR_TOO_OLD)
+    })
 }
 
 /// Waits for the word to go on, and joins the session's groups, where it has any to join by itself.

@@ -5,6 +5,7 @@ use super::{NOT_AN_INIT, Next, set_up};
 use crate::channel::Channel;
 use crate::container::come_to_the_door;
 use crate::error::{Fault, JailError};
+use crate::kernel::Kernel;
 use crate::wire::Message;
 use crate::{heap, sys};
 use rustix::fs::{Mode, OFlags};
@@ -70,8 +71,12 @@ fn keep(init: i32) -> i32 {
     }
 }
 
-/// Passes the init's handle on: its number in here means nothing out there.
-pub(super) fn tell_of(control: &Channel, init: i32) -> Result<(), JailError> {
-    let handle = crate::sandbox::open_handle(init.unsigned_abs())?;
-    control.send(&Message::Forked(init.unsigned_abs()), &[handle.as_fd()])
+/// Passes the init's handle on: its number in here means nothing out there. Where there are no handles, or none can be passed,
+/// the supervisor holds on to the whole container.
+pub(super) fn tell_of(control: &Channel, init: i32, kernel: Kernel) -> Result<(), JailError> {
+    let message = Message::Forked(init.unsigned_abs());
+    match kernel {
+        Kernel::Host => control.send(&message, &[crate::sandbox::open_handle(init.unsigned_abs())?.as_fd()]),
+        Kernel::Gvisor => control.send(&message, &[]),
+    }
 }

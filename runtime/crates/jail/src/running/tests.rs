@@ -2,6 +2,7 @@
 //! It never starts a process.
 
 use super::*;
+use crate::wire;
 use rustix::net::SendFlags;
 use std::thread;
 

@@ -5,6 +5,7 @@ use super::{Handle, Sandbox, lost, wait_readable};
 use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
 use crate::error::{Fault, JailError};
+use crate::kernel::{Kernel, NOTHING_LEAVES};
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::recorder::{Ends, Grade, Handed};
 use crate::watch::{LayerLook, LimitHit};
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// How long the init may take to make a socket: it does nothing that waits.
 const SOCKET_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which runtimes of a container can.
+const OTHERS: &str = "choose runc or crun for what needs it";
 
 impl Sandbox {
     /// The wall, and what a worker is told of the plan.
@@ -87,8 +91,24 @@ impl Sandbox {
         }
     }
 
+    /// What cannot be had on gVisor, where it comes out as a descriptor.
+    pub(super) fn refused_by_gvisor(&self, act: &str) -> JailError {
+        JailError::host(act, "a container on gVisor").fault(Fault::Operator).hint(format!("{NOTHING_LEAVES}; {OTHERS}"))
+    }
+
+    /// A worker of ours joins the sandbox from outside.
+    pub(crate) fn takes_workers(&self) -> Result<(), JailError> {
+        match self.kernel {
+            Kernel::Host => Ok(()),
+            Kernel::Gvisor => Err(self.refused_by_gvisor("run a tool's component beside the guests of")),
+        }
+    }
+
     /// A TCP socket of the sandbox's net namespace, made by its init.
     fn socket_inside(&self, family: Family) -> Result<OwnedFd, JailError> {
+        if self.kernel == Kernel::Gvisor {
+            return Err(self.refused_by_gvisor("make a socket in"));
+        }
         let (channel, theirs) = Channel::pair()?;
         self.control.send(&Message::Socket(family), &[theirs.as_fd()])?;
         drop(theirs);

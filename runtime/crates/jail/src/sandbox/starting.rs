@@ -36,6 +36,8 @@ pub(super) enum Parent {
     Helper(Child),
     /// A container's first process, which outlives the init; without namespaces of our own it is the init itself.
     Container(OwnedFd),
+    /// The process that a whole container on gVisor is out here, its number, and our end of the channel to its first one.
+    Gvisor(OwnedFd, u32, OwnedFd),
 }
 
 impl Starting {
@@ -75,7 +77,11 @@ impl Starting {
                 let found = self.handle_of(pid, received.descriptors);
                 // An init that ended at once has said why, and that is what is to be heard.
                 let (init, pid) = found.map_err(|error| last_words(control, deadline).unwrap_or(error))?;
-                self.init = Some(Handle { init, flock: Mutex::default() });
+                let line = match &self.parent {
+                    Parent::Gvisor(_, _, line) => Some(duplicate(line)?),
+                    Parent::Helper(_) | Parent::Container(_) => None,
+                };
+                self.init = Some(Handle { init, line, flock: Mutex::default() });
                 self.init_pid = Some(pid);
                 Ok(())
             }
@@ -88,6 +94,7 @@ impl Starting {
             | Message::Look(_)
             | Message::Seen(_)
             | Message::Umask(_)
+            | Message::OnGvisor
             | Message::Enter
             | Message::Spawn(_)
             | Message::Socket(_)
@@ -98,6 +105,7 @@ impl Starting {
             | Message::Made
             | Message::InMemory(_)
             | Message::Signal(_)
+            | Message::Resize { .. }
             | Message::Kill
             | Message::Forked(_)
             | Message::Ready(_)
@@ -114,9 +122,9 @@ impl Starting {
             (Parent::Container(_), Wall::Namespaces) => {
                 descriptors.into_iter().next().ok_or_else(|| protocol("an init without its handle"))?
             }
-            (Parent::Container(first), Wall::Landlock) => {
-                first.try_clone().map_err(|error| JailError::io("hold", "the first process", &error))?
-            }
+            (Parent::Container(first), Wall::Landlock) => duplicate(first)?,
+            // Its init is no process out here: what ends all of it stands for it.
+            (Parent::Gvisor(first, number, _), _) => return Ok((duplicate(first)?, *number)),
         };
         let pid = id_of(handle.as_fd())?;
         Ok((handle, pid))
@@ -131,6 +139,10 @@ impl Starting {
         self.outcome = Outcome::Started;
         Ok(init)
     }
+}
+
+fn duplicate(descriptor: &OwnedFd) -> Result<OwnedFd, JailError> {
+    descriptor.try_clone().map_err(|error| JailError::io("hold", "the first process", &error))
 }
 
 /// What a channel still holds of an error.
@@ -156,10 +168,12 @@ impl Drop for Starting {
                 Ok(_) | Err(_) => {}
             },
             // The container goes with its first process.
-            Parent::Container(first) => match rustix::process::pidfd_send_signal(first, Signal::KILL) {
-                // It ended by itself, or is another user's: then it reads the end of the channel.
-                Ok(()) | Err(_) => {}
-            },
+            Parent::Container(first) | Parent::Gvisor(first, ..) => {
+                match rustix::process::pidfd_send_signal(first, Signal::KILL) {
+                    // It ended by itself, or is another user's: then it reads the end of the channel.
+                    Ok(()) | Err(_) => {}
+                }
+            }
         }
     }
 }

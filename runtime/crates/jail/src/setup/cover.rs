@@ -3,7 +3,7 @@
 
 use super::Room;
 use crate::error::{ErrorKind, Fault, JailError};
-use crate::mount::{self, Depth, GUARDED};
+use crate::mount::{self, Depth, GUARDED, Pending};
 use crate::plan::Cover;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -63,9 +63,9 @@ impl Room {
         if mount::kind_of(place, path)? == FileType::Directory {
             return Err(refused(path, Errno::ISDIR));
         }
-        let tree = mount::clone_descriptor(source, Depth::One, path)?;
-        mount::restrict(tree.as_fd(), READ_ONLY, path)?;
-        self.root()?.mount(tree.as_fd(), place.as_fd(), path)
+        let mut tree = Pending::again(self.kernel, source, Depth::One, path)?;
+        tree.restrict(READ_ONLY, path)?;
+        self.root()?.mount(&tree, place.as_fd(), path)
     }
 
     /// Shows a read-only directory of the host again, with these files in it: an overlay of one directory over another.
@@ -85,7 +85,12 @@ impl Room {
         }
         let mode = rustix::fs::fstat(&below).map_err(|errno| refused(parent, errno))?.st_mode;
         let bytes = names.iter().map(|(_, cover)| cover.content.bytes().len() as u64).sum::<u64>();
-        let above = mount::tmpfs(bytes.div_ceil(1 << 20) + 1, mode & 0o7777, GUARDED)?;
+        let above = mount::tmpfs(self.kernel, bytes.div_ceil(1 << 20) + 1, mode & 0o7777, GUARDED)?;
+        // Overlayfs wants its layers attached, and makes private copies of their mounts.
+        let staging = Path::new(STAGED_DIRECTORY);
+        let place = root.directory(staging, 0o700)?;
+        root.mount(&above, place.as_fd(), staging)?;
+        let above = root.existing(staging)?;
         for (name, cover) in names {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let path = parent.join(name);
@@ -93,15 +98,12 @@ impl Room {
             write(file.map_err(|errno| refused(&path, errno))?, cover, &path)?;
         }
         let exec = if flags.contains(StatVfsMountFlags::NOEXEC) { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-        // Overlayfs wants its layers attached, and makes private copies of their mounts.
-        let staging = Path::new(STAGED_DIRECTORY);
-        let place = root.directory(staging, 0o700)?;
-        root.mount(above.as_fd(), place.as_fd(), staging)?;
-        let tree = super::screen(&above, &below, GUARDED | libc::MOUNT_ATTR_RDONLY | exec);
+        let flags = GUARDED | libc::MOUNT_ATTR_RDONLY | exec;
+        let tree = super::screen(self.kernel, &above, &below, flags)
+            .map_err(|errno| refused(parent, errno).kind(ErrorKind::OverlayRefused))?;
+        root.mount(&tree, below.as_fd(), parent)?;
         root.unmount(staging)?;
-        root.remove(staging, AtFlags::REMOVEDIR)?;
-        let tree = tree.map_err(|errno| refused(parent, errno).kind(ErrorKind::OverlayRefused))?;
-        root.mount(tree.as_fd(), below.as_fd(), parent)
+        root.remove(staging, AtFlags::REMOVEDIR)
     }
 }
 

@@ -1,21 +1,31 @@
 //! Overlays, made detached: of a directory and a layer, and of two directories of which one lies over the other.
 //! It never attaches what it makes, and never opens a path of the host.
 
-use crate::mount;
+use crate::kernel::Kernel;
+use crate::mount::Pending;
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// Two directories, read-only by having no layer: the first lies over the second.
-pub(super) fn screen(above: &OwnedFd, below: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
+pub(super) fn screen(kernel: Kernel, above: &OwnedFd, below: &OwnedFd, flags: u64) -> Result<Pending, Errno> {
     let lowers = format!("/proc/self/fd/{}:/proc/self/fd/{}", above.as_raw_fd(), below.as_raw_fd());
-    let options = [("source", "screen"), ("lowerdir", lowers.as_str()), ("userxattr", ""), ("xino", "off")];
-    mount::new_file_system("overlay", &options, flags)
+    let options = [("lowerdir", lowers.as_str()), ("source", "screen"), ("userxattr", ""), ("xino", "off")];
+    let options = match kernel {
+        Kernel::Host => &options[..],
+        // It takes no other.
+        Kernel::Gvisor => &options[..1],
+    };
+    Pending::new_file_system(kernel, "overlay", options, flags)
 }
 
 /// A new overlay of these two, detached. `index=off` and `metacopy=off`: the layer has to mean the same without the
 /// lower directory's inode numbers and after a move. The paths name our descriptors, so that no host path shows in the
 /// guest's `/proc/self/mountinfo`.
-pub(super) fn overlay(lower: &OwnedFd, layer: &OwnedFd, flags: u64) -> Result<OwnedFd, Errno> {
+pub(super) fn overlay(kernel: Kernel, lower: &OwnedFd, layer: &OwnedFd, flags: u64) -> Result<Pending, Errno> {
+    if kernel == Kernel::Gvisor {
+        // Its overlays write down in another way what is gone, and not onto a directory of the host at all.
+        return Err(Errno::OPNOTSUPP);
+    }
     let open = |name: &str| {
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
         rustix::fs::openat(layer, name, flags | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
@@ -34,5 +44,5 @@ pub(super) fn overlay(lower: &OwnedFd, layer: &OwnedFd, flags: u64) -> Result<Ow
         ("xino", "off".to_owned()),
     ];
     let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    mount::new_file_system("overlay", &options, flags)
+    Pending::new_file_system(kernel, "overlay", &options, flags)
 }

@@ -18,6 +18,7 @@ fn samples() -> Vec<Message> {
         Message::Enter,
         Message::Look(b"/usr".to_vec()),
         Message::Umask(0o027),
+        Message::OnGvisor,
         Message::Seen(Seen::Missing),
         Message::Seen(Seen::Directory),
         Message::Seen(Seen::File),
@@ -32,6 +33,7 @@ fn samples() -> Vec<Message> {
         }),
         Message::InMemory(1 << 20),
         Message::Signal(15),
+        Message::Resize { rows: 24, columns: u16::MAX },
         Message::Kill,
         Message::Forked(1),
         Message::Ready(Ready {

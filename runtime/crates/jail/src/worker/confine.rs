@@ -6,6 +6,7 @@ use crate::channel::protocol;
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::idmap::{Ids, Starter};
+use crate::kernel::Kernel;
 use crate::mount::NewRoot;
 use crate::namespaces::{NAMESPACES, Namespaces};
 use crate::plan::{LandlockRule, Rlimit, Tcp, Wall};
@@ -207,7 +208,7 @@ fn be_alone(layers: &mut Vec<LayerState>) -> Result<Tcp, JailError> {
     // SAFETY: no memory and no descriptor table depends on these namespaces.
     let unshared =
         unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|errno| failed("make", "namespaces", errno));
-    match unshared.and_then(|()| NewRoot::new(EMPTY_ROOT_MIB)?.enter()) {
+    match unshared.and_then(|()| NewRoot::new(Kernel::Host, EMPTY_ROOT_MIB)?.enter()) {
         Ok(()) => {
             layers.extend(alone.map(|layer| LayerState::active(layer).detail("empty, and its own")));
             Ok(Tcp::LeftToNamespace)

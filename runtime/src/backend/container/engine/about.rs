@@ -69,10 +69,26 @@ pub struct About {
     pub security_options: Vec<String>,
 }
 
+/// Arguments of gVisor's runtime, without dashes, by which its containers may connect to the host's sockets.
+const OPEN_SOCKETS: [&str; 2] = ["host-uds=open", "host-uds=all"];
+
 impl About {
     /// Whether a security option of this name is on: `apparmor`, `selinux`, `userns`, `rootless`.
     pub fn has(&self, option: &str) -> bool {
         self.security_options.iter().any(|given| names(given, option))
+    }
+
+    /// Whether a runtime of this name is gVisor's (`runsc`).
+    pub fn is_gvisor(runtime: &str) -> bool {
+        runtime.contains("runsc")
+    }
+
+    /// Whether a runtime is gVisor's and was not told to let containers connect to sockets of the host that they are shown,
+    /// as far as the engine says what it was told.
+    pub fn closes_sockets(&self, runtime: &str) -> bool {
+        let arguments = self.runtimes.get(runtime).map(Vec::as_slice).unwrap_or_default();
+        let opens = |argument: &String| OPEN_SOCKETS.iter().any(|given| argument.ends_with(given));
+        Self::is_gvisor(runtime) && !arguments.iter().any(opens)
     }
 
     /// Names of the runtimes, for a person.
