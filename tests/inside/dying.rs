@@ -2,10 +2,11 @@
 //! It never touches the engines of the other stories: each starts one of its own.
 
 use crate::ends::{none_left, ours};
-use crate::{Engine, engines, image, run};
+use crate::{Engine, GVISOR, engines, image, run};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use stockade_tests::binaries;
 use stockade_tests::people::Person;
 use stockade_tests::process::{Ended, Program};
 use stockade_tests::stage::Stage;
@@ -99,8 +100,9 @@ impl Killable {
     fn serve(&self) -> Result<String, Stop> {
         let ended = script(&["start", &self.directory, self.name])?;
         let out = ended.out();
-        let told = out.lines().find_map(|line| line.strip_prefix("STOCKADE_TEST_")?.split_once('='));
-        let (_, socket) = told.ok_or_else(|| Stop::Skip(out.clone()))?;
+        let told = out.lines().filter_map(|line| line.split_once('='));
+        let told = told.map(|(_, value)| value).find(|value| value.ends_with(".sock"));
+        let socket = told.ok_or_else(|| Stop::Skip(out.clone()))?;
         Ok(format!("unix://{socket}"))
     }
 
@@ -155,10 +157,12 @@ fn script(words: &[&str]) -> Result<Ended, Stop> {
 
 /// Runs a program as whoever runs the tests; it has to succeed.
 fn as_oneself(words: &[&str]) -> Result<Ended, Stop> {
+    let mut environment = vec![("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into())];
+    environment.extend(binaries::variable(GVISOR).map(|path| (GVISOR.into(), path)));
     let program = Program {
         argv: words.iter().map(Into::into).collect(),
         directory: "/".into(),
-        environment: vec![("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into())],
+        environment,
         person: Person::myself(),
         input: Vec::new(),
         limit: PATIENCE,
