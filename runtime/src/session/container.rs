@@ -46,7 +46,7 @@ impl Warm {
     /// Starts a container for a session that is to be opened later. What the workspace has by then is what it begins with.
     ///
     /// # Errors
-    /// As [`start`]. Operator: the profile's wall is no container.
+    /// As [`super::Session::open`]. Operator: the profile's wall is no container.
     pub fn up(options: Options) -> Result<Self> {
         let Backend::Container(chosen) = options.profile.backend() else {
             return Err(Error::bug("a container was warmed up for another wall"));
