@@ -191,21 +191,13 @@ const PARTIAL: [(Layer, Need); 6] = [
     (Layer::Lifetime, Need::Some),
 ];
 
-/// Layers that the grade `partial` needs on gVisor's kernel, which has no Landlock and no control groups: all others of `full`.
-const GVISOR: [(Layer, Need); 12] = [
-    (Layer::UserNamespace, Need::Whole),
-    (Layer::MountNamespace, Need::Whole),
-    (Layer::PidNamespace, Need::Whole),
-    (Layer::NetNamespace, Need::Whole),
-    (Layer::IpcNamespace, Need::Whole),
-    (Layer::UtsNamespace, Need::Whole),
-    (Layer::Root, Need::Whole),
-    (Layer::Capabilities, Need::Whole),
-    (Layer::NoNewPrivileges, Need::Whole),
-    (Layer::Seccomp, Need::Whole),
-    (Layer::Descriptors, Need::Whole),
-    (Layer::Lifetime, Need::Whole),
-];
+/// Layers that gVisor's kernel has not, of those that the grade `full` needs: there all others make `partial`.
+const NOT_ON_GVISOR: [Layer; 2] = [Layer::CgroupNamespace, Layer::Landlock];
+
+/// What the grade `partial` needs on gVisor's kernel.
+fn needed_on_gvisor() -> impl Iterator<Item = (Layer, Need)> {
+    FULL.into_iter().filter(|(layer, _)| !NOT_ON_GVISOR.contains(layer))
+}
 
 /// The grade of these layers. Limits, the keyring and the recorder never change it: they bound use or tell of it, they
 /// are not walls (what the keyring layer hides is also refused by seccomp).
@@ -216,7 +208,7 @@ pub fn grade(layers: &[LayerState]) -> Grade {
     if around && FULL.iter().all(|need| meets(layers, *need)) {
         Grade::Full
     } else if PARTIAL.iter().all(|need| meets(layers, *need))
-        || has_gvisor(layers) && GVISOR.iter().all(|need| meets(layers, *need))
+        || has_gvisor(layers) && needed_on_gvisor().all(|need| meets(layers, need))
     {
         Grade::Partial
     } else {
@@ -358,12 +350,13 @@ mod tests {
 
     #[test]
     fn a_kernel_between_makes_up_for_landlock_and_for_nothing_else() {
-        let mut layers: Vec<_> = GVISOR.iter().map(|(layer, _)| LayerState::active(*layer)).collect();
+        let mut layers: Vec<_> = needed_on_gvisor().map(|(layer, _)| LayerState::active(layer)).collect();
         layers.extend([Layer::Landlock, Layer::CgroupNamespace].map(|layer| LayerState::absent(layer, "test")));
         assert_eq!(grade(&layers), Grade::None);
         layers.push(LayerState::active(Layer::Gvisor));
         assert_eq!(grade(&layers), Grade::Partial);
-        for index in 0..GVISOR.len() {
+        assert_eq!(layers.len(), 12 + 3);
+        for index in 0..12 {
             let mut fewer = layers.clone();
             fewer.remove(index);
             assert_eq!(grade(&fewer), Grade::None, "without {}", layers[index]);

@@ -41,10 +41,9 @@ struct State<T> {
     phase: Phase,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Filling, or full.
-    #[default]
     Filling,
     /// A start failed; the next one who takes tries again, and hears why if it fails again.
     Resting,

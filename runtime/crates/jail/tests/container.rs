@@ -94,19 +94,25 @@ fn start(more: &[&str], change: impl FnOnce(&mut Plan)) -> (Container, Sandbox) 
     }
 }
 
+/// Calls run as the guest, among files that are shared where they should be, and see nobody but themselves.
+#[track_caller]
+fn works_apart(container: &Container, sandbox: &Sandbox) {
+    assert_eq!(sh(sandbox, "echo $((6*7)); id -u").lines().collect::<Vec<_>>(), ["42", &guest().0.to_string()]);
+    sh(sandbox, "echo from inside >/w/file");
+    let told = std::fs::read_to_string(container.scratch.path().join("w/file")).expect("it was written");
+    assert_eq!(told, "from inside\n");
+    // Neither the engine's files nor ours are there.
+    assert_eq!(sh(sandbox, "ls -d /.stockade /.dockerenv 2>/dev/null; true"), "");
+    // The init and the shell: the container's first process is not among them.
+    assert_eq!(sh(sandbox, "cd /proc && set -- [0-9]* && echo $#"), "2\n");
+}
+
 #[test]
 #[ignore = "needs an engine"]
 fn calls_run_among_the_images_files_and_the_workspace_is_the_hosts() {
     let (container, sandbox) = start(&[], |_| ());
     assert_eq!(sandbox.enforced().grade, stockade_jail::Grade::Full, "{}", sandbox.enforced());
-    assert_eq!(sh(&sandbox, "echo $((6*7)); id -u").lines().collect::<Vec<_>>(), ["42", &guest().0.to_string()]);
-    sh(&sandbox, "echo from inside >/w/file");
-    let told = std::fs::read_to_string(container.scratch.path().join("w/file")).expect("it was written");
-    assert_eq!(told, "from inside\n");
-    // Neither the engine's files nor ours are there.
-    assert_eq!(sh(&sandbox, "ls -d /.stockade /.dockerenv 2>/dev/null; true"), "");
-    // The init and the shell: the container's first process is not among them.
-    assert_eq!(sh(&sandbox, "cd /proc && set -- [0-9]* && echo $#"), "2\n");
+    works_apart(&container, &sandbox);
     let ended = run(&sandbox, &["sh", "-c", "exit 7"]).ended;
     assert_eq!(ended.status, Status::Exited(7));
 }
@@ -287,12 +293,7 @@ fn on_gvisor_calls_run_side_by_side_and_end_with_what_they_started() {
     {
         assert!(layers.contains(line), "{line} in {layers}");
     }
-    assert_eq!(sh(&sandbox, "echo $((6*7)); id -u").lines().collect::<Vec<_>>(), ["42", &guest().0.to_string()]);
-    sh(&sandbox, "echo from inside >/w/file");
-    let told = std::fs::read_to_string(container.scratch.path().join("w/file")).expect("it was written");
-    assert_eq!(told, "from inside\n");
-    assert_eq!(sh(&sandbox, "ls -d /.stockade /.dockerenv 2>/dev/null; true"), "");
-    assert_eq!(sh(&sandbox, "cd /proc && set -- [0-9]* && echo $#"), "2\n");
+    works_apart(&container, &sandbox);
     let stays = sandbox.spawn(&command(&["sleep", "60"]), Stdio::Pipes).expect("it starts");
     // Beside another call: what is left of this one is found by its session.
     let ended = run(&sandbox, &["sh", "-c", "sleep 1000 & sleep 1000 & exit 7"]).ended;
