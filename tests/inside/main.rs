@@ -3,6 +3,7 @@
 
 mod dying;
 mod ends;
+mod reach;
 mod refused;
 mod works;
 
@@ -15,7 +16,10 @@ use stockade_tests::story::{Stop, Story, Told};
 
 fn main() -> ExitCode {
     stockade_tests::story::run_all("inside", || {
-        [works::stories(), refused::stories(), ends::stories(), dying::stories()].into_iter().flatten().collect()
+        [works::stories(), reach::stories(), refused::stories(), ends::stories(), dying::stories()]
+            .into_iter()
+            .flatten()
+            .collect()
     })
 }
 

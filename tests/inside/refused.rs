@@ -39,10 +39,6 @@ pub(crate) fn stories() -> Vec<Story> {
         on_gvisor("what_needs_a_recorder_does_not_run_without_one_on_gvisor", |stage, engine| {
             refused(stage, engine, "runsc", "record_floor = \"observed\"\n", &["record_floor", "gVisor"])
         }),
-        on_gvisor("a_way_out_of_gvisor_is_not_left_out_in_silence", |stage, engine| {
-            let grant = "[[grant.net]]\nhost = \"example.com\"\nports = [443]\nreason = \"a way out\"\n";
-            refused(stage, engine, "runsc", grant, &["gVisor", "network", "runc or crun"])
-        }),
         Story::new("inside::an_engine_that_is_not_there_is_not_a_riddle", |stage| {
             let image = image("busybox");
             let words = ["-q", "-p", "container", "--image", &image, "--engine", "unix:///nowhere/engine.sock"];

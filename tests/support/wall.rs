@@ -2,7 +2,8 @@
 //! It never starts an engine, and leaves alone a command line that names its wall itself.
 //!
 //! `STOCKADE_TEST_WALL=container` means the third wall, with `STOCKADE_TEST_DOCKER`, an engine's socket that everybody may
-//! reach, and `STOCKADE_TEST_IMAGE`, an image that the engine has (`tests/containers/tools-image` makes one).
+//! reach, and `STOCKADE_TEST_IMAGE`, an image that the engine has (`tests/containers/tools-image` makes one). With
+//! `STOCKADE_TEST_RUNTIME` the containers run by that runtime of the engine's, and not by its own choice.
 
 use crate::binaries::variable;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub enum Wall {
         socket: String,
         /// The image.
         image: String,
+        /// The runtime, where it is not the engine's choice.
+        runtime: Option<String>,
     },
 }
 
@@ -45,6 +48,7 @@ pub fn this() -> &'static Wall {
             Some("container") => Wall::Container {
                 socket: text("STOCKADE_TEST_DOCKER").expect("the container wall needs STOCKADE_TEST_DOCKER"),
                 image: text("STOCKADE_TEST_IMAGE").expect("the container wall needs STOCKADE_TEST_IMAGE"),
+                runtime: text("STOCKADE_TEST_RUNTIME"),
             },
             // A word that is not understood must not become the run of another wall.
             Some(other) => panic!("STOCKADE_TEST_WALL is {other}, neither process nor container"),
@@ -57,12 +61,20 @@ pub fn is_container() -> bool {
     matches!(this(), Wall::Container { .. })
 }
 
-/// The options of this wall: none, or the image and the engine.
+/// Whether the containers of the third wall have a kernel of their own.
+pub fn is_gvisor() -> bool {
+    matches!(this(), Wall::Container { runtime: Some(runtime), .. } if runtime == "runsc")
+}
+
+/// The options of this wall: none, or the image, the engine and its runtime.
 pub fn options() -> Vec<String> {
     match this() {
         Wall::Process => Vec::new(),
-        Wall::Container { socket, image } => {
-            vec!["--image".to_owned(), image.clone(), "--engine".to_owned(), format!("unix://{socket}")]
+        Wall::Container { socket, image, runtime } => {
+            let address = format!("unix://{socket}");
+            let named = [("--image", Some(image)), ("--engine", Some(&address)), ("--runtime", runtime.as_ref())];
+            let words = named.into_iter().filter_map(|(option, value)| Some([option.to_owned(), value?.clone()]));
+            words.flatten().collect()
         }
     }
 }

@@ -13,6 +13,7 @@ use super::Context;
 use super::canonical::{Channel, Destination};
 use super::dial::{Dialed, Load};
 use super::http::{Carried, Inside, Sender, forward, serve};
+use super::listener::Listener;
 use super::names::{self, Place};
 use super::proxy::{self, Form, Obstacle};
 use super::refuse::{self, Told, Tongue};
@@ -21,7 +22,7 @@ use super::tunnel::{self, Broken};
 use crate::error::Result;
 use crate::journal::{Account, Wanted, Way};
 use bytes::BytesMut;
-use client::Client;
+pub(super) use client::Client;
 use http::StatusCode;
 use sniff::{First, sniff};
 use std::net::SocketAddr;
@@ -31,7 +32,6 @@ use std::time::Duration;
 use stockade_audit::record::Via;
 use stockade_policy::{Action, Call, Decision, Door, Host, Permit, RuleId, ToolName};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// A client that says nothing for so long, where anything may be said, waits for the server to begin.
@@ -59,16 +59,12 @@ struct Arrival {
 }
 
 /// Takes connections of one listener for as long as the outlet is open.
-pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Result<()> {
+pub(super) async fn accept(context: Arc<Context>, listener: Listener) -> Result<()> {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+        let Ok((stream, local)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
         };
-        let Ok(local) = stream.local_addr() else { continue };
         let slot = match context.rates.connection() {
             Ok(slot) => slot,
             Err(over) => {
@@ -82,15 +78,13 @@ pub(super) async fn accept(context: Arc<Context>, listener: TcpListener) -> Resu
         let afloat = context.ebb.rise();
         context.tasks.spawn(async move {
             let _until_the_end = (slot, afloat);
-            // It fails only on a socket that is gone.
-            drop(stream.set_nodelay(true));
             // An error is a log that takes no more records: the connection ends, and so will the session.
             drop(arrive(task_context, stream, local).await);
         });
     }
 }
 
-pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: SocketAddr) -> Result<()> {
+pub(super) async fn arrive(context: Arc<Context>, stream: Client, local: SocketAddr) -> Result<()> {
     let host = match context.names.place(local.ip()) {
         Place::Loopback => {
             // The inside talks to itself: on this port that is us, and nobody else is there.
@@ -103,12 +97,12 @@ pub(super) async fn arrive(context: Arc<Context>, stream: TcpStream, local: Sock
         Place::Vacant(address) | Place::Address(address) => Host::Address(address),
     };
     let (ahead, way) = (BytesMut::new(), Way { via: Via::Direct, inside: Some(local) });
-    let (account, stream) = (context.account.clone(), Client::Left(stream));
+    let account = context.account.clone();
     Arrival { context, account, stream, ahead, host, port: local.port(), way, form: None }.open().await
 }
 
 /// Hears from a client of the proxy where it wants to go.
-async fn ask(context: Arc<Context>, mut stream: TcpStream, local: SocketAddr) -> Result<()> {
+async fn ask(context: Arc<Context>, mut stream: Client, local: SocketAddr) -> Result<()> {
     let target = match proxy::negotiate(&mut stream).await {
         Ok(target) => target,
         Err(misfit) => {
@@ -120,14 +114,14 @@ async fn ask(context: Arc<Context>, mut stream: TcpStream, local: SocketAddr) ->
     let way = Way { via: target.form.via(), inside: Some(local) };
     let ahead = BytesMut::from(&target.rest[..]);
     if target.form == Form::Absolute {
-        let stream = Prefixed::new(ahead.freeze(), Client::Left(stream));
+        let stream = Prefixed::new(ahead.freeze(), stream);
         return forward(context, stream, Sender::Client(local)).await;
     }
     let host = match &target.host {
         Host::Address(address) => named(&context, *address),
         Host::Name(_) => target.host,
     };
-    let (account, stream) = (context.account.clone(), Client::Left(stream));
+    let account = context.account.clone();
     Arrival { context, account, stream, ahead, host, port: target.port, way, form: Some(target.form) }.open().await
 }
 
@@ -193,14 +187,12 @@ impl Arrival {
         let grounds = permit.grounds().clone();
         let connection = self.account.open(self.host.clone(), self.port, self.way, Some(permit)).await?;
         let inside = Inside::new(Arc::clone(&self.context), connection, self.destination(Channel::Clear));
-        let mut outside = match &self.stream {
-            Client::Left(_) => None,
-            // The kernel has told a process already that it is connected. A component hears whether anybody is there.
-            Client::Right(_) => match self.dial(&inside, &grounds.rules).await? {
-                Some(dialed) => Some(dialed),
-                None => return Ok(()),
-            },
-        };
+        // The kernel has told a process already that it is connected. A component hears whether anybody is there.
+        let mut outside = None;
+        if self.way.via == Via::WasiTcp {
+            let Some(dialed) = self.dial(&inside, &grounds.rules).await? else { return Ok(()) };
+            outside = Some(dialed);
+        }
         if self.granted().await.is_err() {
             return inside.broken("the client went away");
         }

@@ -9,6 +9,7 @@ mod ebb;
 mod errand;
 pub mod front;
 pub mod http;
+mod listener;
 pub mod names;
 pub mod outline;
 pub mod pieces;
@@ -32,6 +33,7 @@ use crate::secrets::source::keeper::reader::Carrier;
 use crate::secrets::vault::Vault;
 use dial::Dialer;
 use ebb::Ebb;
+use listener::Listener;
 use names::Names;
 use outline::{Outline, Socket};
 use rates::Rates;
@@ -44,10 +46,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use stockade_audit::record::CallId;
+use stockade_jail::OutletEnd;
 use stockade_policy::{ExpandedProfile, NetGrant, RuleId};
 use tasks::Tasks;
 use tls::{Authority, Trust};
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tool::Streams;
@@ -66,7 +70,7 @@ pub struct Settings {
     /// The sockets, as planned.
     pub outline: Outline,
     /// The same, as made inside, in this order.
-    pub sockets: Vec<OwnedFd>,
+    pub sockets: Vec<OutletEnd>,
     /// Where everything is written down.
     pub account: Account,
     /// The secrets.
@@ -240,14 +244,14 @@ impl Outlet {
 /// The outlet on its thread.
 struct Running {
     context: Arc<Context>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     services: Vec<Service>,
 }
 
 /// A part that runs beside the listeners.
 enum Service {
-    Names(Arc<Resolver>, OwnedFd),
-    NamesOverTcp(Arc<Resolver>, TcpListener),
+    Names(Arc<Resolver>, OutletEnd),
+    NamesOverTcp(Arc<Resolver>, Listener),
     Refusals(Refusals),
     /// Secrets that are read again while the session runs.
     Readings,
@@ -276,9 +280,9 @@ impl Running {
         for (planned, socket) in outline.sockets.iter().zip(sockets) {
             match planned {
                 Socket::Tcp { port: names::RESOLVER_PORT, address: None } => {
-                    services.push(Service::NamesOverTcp(Arc::clone(&resolver), listener(socket)?));
+                    services.push(Service::NamesOverTcp(Arc::clone(&resolver), Listener::new(socket)?));
                 }
-                Socket::Tcp { .. } => listeners.push(listener(socket)?),
+                Socket::Tcp { .. } => listeners.push(Listener::new(socket)?),
                 Socket::Udp { .. } => services.push(Service::Names(Arc::clone(&resolver), socket)),
                 Socket::Refusals => {
                     let (judge, drops) = watch.take().ok_or_else(|| Error::bug("two sockets for refusals"))?;
@@ -358,9 +362,8 @@ async fn until_closed(context: &Context, part: impl Future<Output = Result<()>>)
     }
 }
 
-fn listener(socket: OwnedFd) -> Result<TcpListener> {
-    let failed = |e: std::io::Error| Error::host(format!("take over a listener: {}", crate::error::plain(&e)));
-    let listener = std::net::TcpListener::from(socket);
-    listener.set_nonblocking(true).map_err(failed)?;
-    TcpListener::from_std(listener).map_err(failed)
+/// A descriptor to wait for; it must not block, or be asked so that it does not.
+#[expect(deprecated, reason = "what replaces it is unsafe, since a type may change its descriptor; this one does not")]
+fn watched(socket: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
 }

@@ -1,9 +1,11 @@
-//! What comes to a socket of a tool: bytes in pieces, each with its length before it, and a last one that is empty.
-//! It never lets a connection that was cut look like one that ended: what has no last piece was cut.
+//! What comes to a socket of a tool, or to a connection that is relayed: bytes in pieces, each with its length before it,
+//! and a last one that is empty. It never lets a connection that was cut look like one that ended: what has no last piece
+//! was cut.
 //!
-//! A pair of sockets inside of one machine knows no reset as TCP does. A component has to see one: an answer that is cut
+//! A pair of sockets inside of one machine knows no reset as TCP does. Who reads has to see one: an answer that is cut
 //! must not pass for a whole one. The other direction needs nothing of it: there is nobody else to cut it.
 
+use super::watched;
 use bytes::{Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
@@ -19,7 +21,7 @@ const LENGTH_BYTES: usize = 2;
 /// Bytes of one piece at most.
 const PIECE_BYTES_MAX: usize = u16::MAX as usize;
 
-/// The outlet's end of a tool's socket: what is written to it goes in pieces. Dropped before it was shut, it was cut.
+/// The outlet's end of such a socket: what is written to it goes in pieces. Dropped before it was shut, it was cut.
 #[derive(Debug)]
 pub(super) struct Pieced {
     stream: UnixStream,
@@ -58,7 +60,7 @@ impl Pieced {
             None if self.is_deserted() => return Poll::Ready(Ok(())),
             None => {
                 let same = rustix::io::fcntl_dupfd_cloexec(&self.stream, 0)?;
-                self.watch.insert(watched(same)?)
+                self.watch.insert(watched(same, Interest::PRIORITY)?)
             }
         };
         watch.poll_read_ready(cx).map_ok(drop)
@@ -80,11 +82,6 @@ impl Pieced {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-#[expect(deprecated, reason = "what replaces it is unsafe, since a type may change its descriptor; this one does not")]
-fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(socket, Interest::PRIORITY)
 }
 
 impl AsyncRead for Pieced {

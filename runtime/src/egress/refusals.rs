@@ -3,6 +3,7 @@
 
 use super::names::{Names, Place, RESOLVER_PORT};
 use super::outline::Outline;
+use super::watched;
 use crate::error::{Error, Result, plain};
 use crate::journal::{Account, Wanted};
 use nix::errno::Errno;
@@ -14,7 +15,10 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use stockade_jail::OutletEnd;
+use stockade_jail::outlet::relayed::Refused;
 use stockade_policy::{Door, ExpandedProfile, Host};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -39,11 +43,24 @@ pub type Drops = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<u64> + Send + Sync>;
 
 /// Watches one session's inside.
 pub struct Refusals {
-    socket: AsyncFd<OwnedFd>,
-    drops: Drops,
+    source: Source,
     judge: Judge,
     /// Attempts of this window and how often.
     seen: HashMap<Attempt, u64>,
+}
+
+/// Where packets come from.
+struct Source {
+    socket: AsyncFd<OwnedFd>,
+    count: Count,
+}
+
+/// How what was lost is counted.
+enum Count {
+    /// By the kernel, which is asked.
+    Asked(Drops),
+    /// By the init that relays the packets, which says it: so many since they were last written down.
+    Said(AtomicU64),
 }
 
 /// What is needed to say why nobody listens.
@@ -60,24 +77,31 @@ pub struct Judge {
 
 impl fmt::Debug for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refusals").field("socket", &self.socket).field("seen", &self.seen).finish_non_exhaustive()
+        f.debug_struct("Refusals")
+            .field("socket", &self.source.socket)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
     }
 }
 
 impl Refusals {
-    /// Watches with a packet socket of the inside, which hands out packets without the link's header (`SOCK_DGRAM`).
-    /// Must be called within a runtime.
+    /// Watches with a packet socket of the inside, which hands out packets without the link's header (`SOCK_DGRAM`), or
+    /// with the line by which its init relays one; what the first lost, `drops` tells. Must be called within a runtime.
     ///
     /// # Errors
     /// Host: the socket cannot be waited for.
-    pub fn new(socket: OwnedFd, drops: Drops, judge: Judge) -> Result<Self> {
+    pub fn new(end: OutletEnd, drops: Drops, judge: Judge) -> Result<Self> {
+        let (socket, count) = match end {
+            OutletEnd::Socket(socket) => (socket, Count::Asked(drops)),
+            OutletEnd::Relayed(line) => (line, Count::Said(AtomicU64::new(0))),
+        };
         let prepared = || -> io::Result<AsyncFd<OwnedFd>> {
             let flags = rustix::fs::fcntl_getfl(&socket)?;
             rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::NONBLOCK)?;
-            watched(socket)
+            watched(socket, Interest::READABLE)
         };
         let socket = prepared().map_err(|error| failed(&error))?;
-        Ok(Self { socket, drops, judge, seen: HashMap::new() })
+        Ok(Self { source: Source { socket, count }, judge, seen: HashMap::new() })
     }
 
     /// Writes refusals into the log until `stop` is ready; what came before is in the log when this returns.
@@ -85,7 +109,7 @@ impl Refusals {
     /// # Errors
     /// The log takes no more records. Host: the socket fails.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let Self { socket, drops, judge, mut seen } = self;
+        let Self { source, judge, mut seen } = self;
         let judge = Arc::new(judge);
         let mut window = interval(WINDOW);
         window.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,20 +118,21 @@ impl Refusals {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                _ = window.tick() => settle(&socket, &drops, &judge, &mut seen).await?,
-                ready = socket.readable() => {
+                _ = window.tick() => settle(&source, &judge, &mut seen).await?,
+                ready = source.socket.readable() => {
                     let mut ready = ready.map_err(|error| failed(&error))?;
-                    match drain(socket.get_ref(), &judge, &mut seen)? {
-                        Drained::Empty => ready.clear_ready(),
-                        Drained::Full => settle(&socket, &drops, &judge, &mut seen).await?,
+                    match source.drain(&judge, &mut seen)? {
+                        // What is over is always ready; at the next window it is looked at again.
+                        Drained::Empty | Drained::Over => ready.clear_ready(),
+                        Drained::Full => settle(&source, &judge, &mut seen).await?,
                     }
                 }
             }
         }
-        while let Drained::Full = drain(socket.get_ref(), &judge, &mut seen)? {
-            settle(&socket, &drops, &judge, &mut seen).await?;
+        while let Drained::Full = source.drain(&judge, &mut seen)? {
+            settle(&source, &judge, &mut seen).await?;
         }
-        settle(&socket, &drops, &judge, &mut seen).await
+        settle(&source, &judge, &mut seen).await
     }
 }
 
@@ -117,35 +142,54 @@ enum Drained {
     Empty,
     /// The window has as many attempts as it may.
     Full,
+    /// The init is gone: no more will come.
+    Over,
 }
 
-/// Reads what the socket holds, but no more different attempts than a window may have.
-fn drain(socket: &OwnedFd, judge: &Judge, seen: &mut HashMap<Attempt, u64>) -> Result<Drained> {
-    let mut buffer = [0; PACKET_BYTES_MAX];
-    while seen.len() < ATTEMPTS_MAX {
-        // The jail's filter keeps a packet's copy on its way out alone: the loopback shows each twice.
-        let length = match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
-            Ok((length, _)) => length,
-            Err(Errno::EAGAIN) => return Ok(Drained::Empty),
-            Err(Errno::EINTR) => continue,
-            Err(error) => return Err(failed(&error.into())),
-        };
-        let packet = buffer.get(..length.min(PACKET_BYTES_MAX)).unwrap_or_default();
-        if let Some(attempt) = packet::read(packet).filter(|attempt| judge.is_refused(attempt)) {
-            *seen.entry(attempt).or_default() += 1;
+impl Source {
+    /// Reads what the socket holds, but no more different attempts than a window may have.
+    fn drain(&self, judge: &Judge, seen: &mut HashMap<Attempt, u64>) -> Result<Drained> {
+        let mut buffer = [0; PACKET_BYTES_MAX];
+        while seen.len() < ATTEMPTS_MAX {
+            // The jail keeps a packet's copy on its way out alone: the loopback shows each twice.
+            let length = match recvfrom::<LinkAddr>(self.socket.get_ref().as_raw_fd(), &mut buffer) {
+                Ok((length, _)) => length,
+                Err(Errno::EAGAIN) => return Ok(Drained::Empty),
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(failed(&error.into())),
+            };
+            let message = buffer.get(..length.min(PACKET_BYTES_MAX)).unwrap_or_default();
+            let packet = match &self.count {
+                Count::Asked(_) => message,
+                Count::Said(lost) => match Refused::read(message) {
+                    Some(Refused::Packet(packet)) => packet,
+                    Some(Refused::Lost(more)) => {
+                        lost.fetch_add(more, Ordering::Relaxed);
+                        continue;
+                    }
+                    None if message.is_empty() => return Ok(Drained::Over),
+                    None => return Err(Error::bug("what the init relays of refusals does not parse")),
+                },
+            };
+            if let Some(attempt) = packet::read(packet).filter(|attempt| judge.is_refused(attempt)) {
+                *seen.entry(attempt).or_default() += 1;
+            }
+        }
+        Ok(Drained::Full)
+    }
+
+    /// How many packets were lost since this was last asked.
+    fn lost(&self) -> Result<u64> {
+        match &self.count {
+            Count::Asked(drops) => drops(self.socket.get_ref().as_fd()).map_err(|error| failed(&error)),
+            Count::Said(lost) => Ok(lost.swap(0, Ordering::Relaxed)),
         }
     }
-    Ok(Drained::Full)
 }
 
 /// Ends a window: everything that was seen goes into the log, and how much was not.
-async fn settle(
-    socket: &AsyncFd<OwnedFd>,
-    drops: &Drops,
-    judge: &Arc<Judge>,
-    seen: &mut HashMap<Attempt, u64>,
-) -> Result<()> {
-    let lost = drops(socket.get_ref().as_fd()).map_err(|error| failed(&error))?;
+async fn settle(source: &Source, judge: &Arc<Judge>, seen: &mut HashMap<Attempt, u64>) -> Result<()> {
+    let lost = source.lost()?;
     if seen.is_empty() && lost == 0 {
         return Ok(());
     }
@@ -216,11 +260,6 @@ impl Judge {
         let wanted = Wanted { host: EVERY_HOST.to_owned(), ..Wanted::default() };
         self.account.refused(None, wanted, "not granted".to_owned(), reason)
     }
-}
-
-#[expect(deprecated, reason = "what replaces it is unsafe, since a type may change its descriptor; this one does not")]
-fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 fn failed(error: &io::Error) -> Error {

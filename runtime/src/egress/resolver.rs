@@ -1,28 +1,25 @@
 //! The resolver inside: granted names have an address, and nothing else has.
 //! It never asks anybody.
 
+use super::front::Client;
+use super::listener::Listener;
 use super::names::{Lookup, Names, PROXY_NAME, PROXY_V4, Synthetic};
 use crate::error::{Error, Result};
 use crate::journal::{Account, Wanted};
+use datagrams::Datagrams;
 use message::{Answer, Asked, Kind, MESSAGE_BYTES_MAX, Question};
-use nix::cmsg_space;
-use nix::errno::Errno;
-use nix::libc::{in_pktinfo, in6_pktinfo};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
-};
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use stockade_jail::OutletEnd;
 use stockade_policy::Host;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+mod datagrams;
 pub mod message;
 #[cfg(test)]
 mod tests;
@@ -134,16 +131,13 @@ impl Resolver {
     ///
     /// # Errors
     /// The log takes no more records. Host: the socket fails.
-    pub async fn serve_udp(self: Arc<Self>, socket: OwnedFd) -> Result<()> {
-        let socket = datagrams(socket).map_err(|e| socket_failed(&e))?;
-        let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+    pub async fn serve_udp(self: Arc<Self>, end: OutletEnd) -> Result<()> {
+        let datagrams = Datagrams::new(end).map_err(|e| socket_failed(&e))?;
         loop {
-            let received = socket.async_io(Interest::READABLE, || receive(&socket, &mut buffer)).await;
-            let Some(datagram) = received.map_err(|e| socket_failed(&e))? else { continue };
-            let Some(message) = buffer.get(..datagram.length.min(DATAGRAM_BYTES_MAX)) else { continue };
-            if let Some(reply) = self.answer_aside(message.to_vec()).await? {
+            let Some(datagram) = datagrams.next().await.map_err(|e| socket_failed(&e))? else { continue };
+            if let Some(reply) = self.answer_aside(datagram.bytes.clone()).await? {
                 // A reply that the inside does not take is one that it lost: it asks again.
-                if let Err(error) = send(&socket, &datagram, &reply) {
+                if let Err(error) = datagrams.answer(&datagram, &reply) {
                     tracing::debug!(%error, "a resolver's reply was not sent");
                 }
             }
@@ -154,7 +148,7 @@ impl Resolver {
     ///
     /// # Errors
     /// The log takes no more records. Host: the socket fails.
-    pub async fn serve_tcp(self: Arc<Self>, listener: TcpListener) -> Result<()> {
+    pub(super) async fn serve_tcp(self: Arc<Self>, listener: Listener) -> Result<()> {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -176,10 +170,17 @@ impl Resolver {
     }
 
     /// Questions of one connection, in order. Ends when the client does, is idle, or sends what is no message.
-    async fn converse(self: Arc<Self>, mut stream: TcpStream) -> Result<()> {
+    async fn converse(self: Arc<Self>, mut stream: Client) -> Result<()> {
+        let answered = self.answer_all(&mut stream).await;
+        // It fails only where the client is gone.
+        drop(stream.shutdown().await);
+        answered
+    }
+
+    async fn answer_all(self: &Arc<Self>, stream: &mut Client) -> Result<()> {
         let idle = Duration::from_secs(IDLE_S_MAX);
         loop {
-            let Ok(Ok(message)) = tokio::time::timeout(idle, read_message(&mut stream)).await else { return Ok(()) };
+            let Ok(Ok(message)) = tokio::time::timeout(idle, read_message(stream)).await else { return Ok(()) };
             let Some(reply) = self.answer_aside(message).await? else { return Ok(()) };
             let Ok(length) = u16::try_from(reply.len()) else { return Ok(()) };
             let framed = [&length.to_be_bytes(), reply.as_slice()].concat();
@@ -189,7 +190,7 @@ impl Resolver {
 }
 
 /// A message behind its length (RFC 1035, 4.2.2).
-async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let length = usize::from(stream.read_u16().await?);
     if length > MESSAGE_BYTES_MAX {
         return Err(io::ErrorKind::InvalidData.into());
@@ -201,65 +202,4 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 fn socket_failed(error: &io::Error) -> Error {
     Error::host(format!("the resolver's socket: {}", crate::error::plain(error)))
-}
-
-/// A datagram that came.
-struct Datagram {
-    length: usize,
-    from: SockaddrStorage,
-    asked: AskedAt,
-}
-
-/// The address that was asked, in the form that makes it the source of a reply.
-enum AskedAt {
-    V4(in_pktinfo),
-    V6(in6_pktinfo),
-}
-
-/// The socket, non-blocking, saying for each datagram which address it was sent to (ip(7), ipv6(7)).
-fn datagrams(socket: OwnedFd) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::from(socket);
-    socket.set_nonblocking(true)?;
-    // An IPv6 socket reports IPv4 datagrams as mapped ones, and takes them back so.
-    if setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true).is_err() {
-        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-    }
-    UdpSocket::from_std(socket)
-}
-
-/// A datagram; `None` for one that cannot be answered.
-fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
-    let mut slices = [IoSliceMut::new(buffer)];
-    let mut space = cmsg_space!(in_pktinfo, in6_pktinfo);
-    let received = loop {
-        match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty()) {
-            Err(Errno::EINTR) => {}
-            // A reply of before that met nobody comes back as an error; it is none of this socket.
-            Err(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => return Ok(None),
-            Err(error) => return Err(error.into()),
-            Ok(received) => break received,
-        }
-    };
-    let asked = received.cmsgs()?.find_map(|message| {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's list of messages is open")]
-        match message {
-            // The interface stays open: what counts is the source address.
-            ControlMessageOwned::Ipv4PacketInfo(info) => {
-                Some(AskedAt::V4(in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: info.ipi_addr, ..info }))
-            }
-            ControlMessageOwned::Ipv6PacketInfo(info) => Some(AskedAt::V6(in6_pktinfo { ipi6_ifindex: 0, ..info })),
-            _ => None,
-        }
-    });
-    Ok(received.address.zip(asked).map(|(from, asked)| Datagram { length: received.bytes, from, asked }))
-}
-
-fn send(socket: &UdpSocket, datagram: &Datagram, reply: &[u8]) -> io::Result<()> {
-    let source = match &datagram.asked {
-        AskedAt::V4(info) => ControlMessage::Ipv4PacketInfo(info),
-        AskedAt::V6(info) => ControlMessage::Ipv6PacketInfo(info),
-    };
-    let to = Some(&datagram.from);
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(reply)], &[source], MsgFlags::MSG_DONTWAIT, to)?;
-    Ok(())
 }

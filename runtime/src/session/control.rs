@@ -18,18 +18,19 @@ use crate::session::open::Options;
 use relay::{Broken, Counts};
 use std::fs::File;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use stockade_jail::InnerStream;
 use stockade_policy::{Action, Call, Decision, ExpandedProfile, Permit, ToolName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 
 /// Name of the socket in the session's directory.
 const SOCKET: &str = "control";
@@ -55,7 +56,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 const _: () = assert!(CONNECT_LIMIT.as_secs() < END_LIMIT.as_secs());
 
 /// What connects to a port inside: the sandbox, but for tests.
-pub(super) type Connect = Box<dyn Fn(u16, Duration) -> Result<TcpStream> + Send + Sync>;
+pub(super) type Connect = Box<dyn Fn(u16, Duration) -> Result<InnerStream> + Send + Sync>;
 
 /// What a control socket is made of.
 pub(super) struct Settings {
@@ -296,9 +297,15 @@ impl Served {
         };
         let carrying = async {
             let failed = |e: io::Error| Broken::Failed(crate::error::plain(&e));
-            let inside = tokio::net::TcpStream::from_std(inside).map_err(failed)?;
-            // It fails only on a socket that is gone.
-            drop(inside.set_nodelay(true));
+            let inside = match inside {
+                InnerStream::Tcp(inside) => {
+                    let inside = tokio::net::TcpStream::from_std(inside).map_err(failed)?;
+                    // It fails only on a socket that is gone.
+                    drop(inside.set_nodelay(true));
+                    Either::Left(inside)
+                }
+                InnerStream::Relayed(inside) => Either::Right(UnixStream::from_std(inside).map_err(failed)?),
+            };
             stream.write_all(&[GRANTED]).await.map_err(failed)?;
             relay::carry(inside, stream, &logged.counts).await
         };
@@ -310,7 +317,7 @@ impl Served {
     }
 
     /// Judges, writes down and connects, in this order.
-    fn open(self: Arc<Self>, port: u16) -> std::result::Result<(Logged, TcpStream), Unserved> {
+    fn open(self: Arc<Self>, port: u16) -> std::result::Result<(Logged, InnerStream), Unserved> {
         let permit = self.judge(port)?;
         let account = &self.settings.account;
         let connection = account.reach(permit)?;

@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use stockade_audit::Machine;
+use stockade_jail::OutletEnd;
 use stockade_jail::plan::OutletSocket;
 use stockade_policy::{ExpandedProfile, Grant, HostPattern, RuleId};
 
@@ -88,7 +88,7 @@ impl Blueprint {
     pub(super) fn start(
         self,
         options: &Options,
-        made: Vec<Option<OwnedFd>>,
+        made: Vec<Option<OutletEnd>>,
         vault: Arc<Vault>,
         account: Account,
     ) -> Result<Outlet> {

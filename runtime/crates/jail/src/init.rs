@@ -8,6 +8,7 @@ use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::idmap::Ids;
 use crate::kernel::Kernel;
+use crate::outlet::relay::{self, Relaying, Visit};
 use crate::plan::{Plan, Wall};
 use crate::probe;
 use crate::pty;
@@ -15,10 +16,11 @@ use crate::recorder::{Desk, Installed, LOOK_FIRST, ProcessId, Shared};
 use crate::setup::{self, Built};
 use crate::sys::{self};
 use crate::tree;
-use crate::wire::{Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
+use crate::wire::{Family, Message, ProcessExit, Ready, SpawnRequest, Stage, Streams};
 use crate::{container, heap, staged};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,13 +30,13 @@ mod answers;
 mod begin;
 mod entrance;
 mod keeper;
-mod relay;
+mod terminals;
 
 use answers::{make_socket, refuse, report, tell};
 pub(crate) use begin::take_control;
 use begin::{Next, set_up};
 use entrance::Entrance;
-use relay::Relay;
+use terminals::Relay;
 
 /// `argv[0]` of a process that is to be an init.
 pub(crate) const NAME: &str = "stockade-init";
@@ -126,6 +128,8 @@ struct Init {
     kernel: Kernel,
     /// The terminals, where they cannot be handed out.
     relay: Relay,
+    /// The same for sockets, from when there is one.
+    relaying: Option<Relaying>,
 }
 
 impl Init {
@@ -138,7 +142,7 @@ impl Init {
         victims: Option<Victims>,
         kernel: Kernel,
     ) -> Result<Self, JailError> {
-        let Built { mut layers, outlet, recorder, namespaces, objects } = built;
+        let Built { mut layers, outlet, lines, recorder, namespaces, objects } = built;
         let fail = |act: &'static str| move |errno: Errno| JailError::os(act, "the init", errno.raw_os_error());
         match plan.wall {
             Wall::Namespaces => {
@@ -169,17 +173,21 @@ impl Init {
         let children = desk.as_ref().map_or(Ok(children), |desk| desk.bell()).map_err(fail("prepare"))?;
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (uid, gid) = ids.map_or(own, |ids| (ids.outer_uid, ids.outer_gid));
+        let made = outlet.iter().map(Option::is_some).collect();
+        let (outlet, relaying) = match kernel {
+            Kernel::Host => (outlet, None),
+            Kernel::Gvisor => (Vec::new(), answers::relay(plan, outlet, lines)?),
+        };
         let mut descriptors: Vec<_> = outlet.iter().flatten().map(OwnedFd::as_fd).collect();
         if let Some(handed) = &handed {
             descriptors.extend([handed.ends.memory.as_fd(), handed.ends.wake.as_fd(), handed.executables.as_fd()]);
         }
         let recorder = handed.as_ref().map(|handed| handed.grade);
-        let made = outlet.iter().map(Option::is_some).collect();
         control.send(&Message::Ready(Ready { layers, uid, gid, outlet: made, recorder }), &descriptors)?;
         let entrance = Entrance::new(namespaces, objects);
         let (wall, calls) = (plan.wall, Vec::new());
         let (look, relay) = (None, Relay::default());
-        Ok(Self { wall, entrance, steps, children, desk, calls, victims, shared, exits, look, kernel, relay })
+        Ok(Self { wall, entrance, steps, children, desk, calls, victims, shared, exits, look, kernel, relay, relaying })
     }
 
     /// Serves until the supervisor closes the control channel.
@@ -252,6 +260,11 @@ impl Init {
             make_socket(&channel, self.wall, family)?;
             return Ok(true);
         }
+        if let Message::Connect { family, port } = received.message {
+            let stream = descriptors.next().ok_or_else(|| protocol("a connection without a stream"))?;
+            self.visit(channel, stream, family, port)?;
+            return Ok(true);
+        }
         if matches!(received.message, Message::Enquire) {
             self.entrance.let_in(&channel)?;
             return Ok(true);
@@ -259,6 +272,19 @@ impl Init {
         let Message::Spawn(request) = received.message else { return Err(protocol("a message that is no request")) };
         self.spawn(channel, request, descriptors.collect())?;
         Ok(true)
+    }
+
+    /// Connects to a server inside for the supervisor, which cannot be given a socket.
+    fn visit(&mut self, channel: Channel, stream: OwnedFd, family: Family, port: u16) -> Result<(), JailError> {
+        let relaying = match self.relaying.take() {
+            Some(relaying) => relaying,
+            None => relay::start(Vec::new(), Ipv4Addr::UNSPECIFIED)?,
+        };
+        if let Some(visit) = Visit::begin(channel, stream, family, port) {
+            relaying.take(visit);
+        }
+        self.relaying = Some(relaying);
+        Ok(())
     }
 
     fn spawn(&mut self, channel: Channel, request: SpawnRequest, streams: Vec<OwnedFd>) -> Result<(), JailError> {

@@ -2,6 +2,7 @@
 //! It never leaves a thread behind: whoever waits for the namespace waits for the thread that makes it.
 
 use crate::error::JailError;
+use crate::kernel::Kernel;
 use crate::outlet::{self, Made, Wanted};
 use crate::plan::{Plan, SessionStep};
 use crate::sys;
@@ -27,11 +28,12 @@ pub(crate) enum Interior {
 
 impl Interior {
     /// What a plan says.
-    pub(crate) fn of(plan: &Plan) -> Result<Self, JailError> {
+    pub(crate) fn of(plan: &Plan, kernel: Kernel) -> Result<Self, JailError> {
         plan.session.iter().try_fold(Self::Nothing, |interior, step| match (step, interior) {
             (SessionStep::LoopbackUp, Self::Nothing) => Ok(Self::Loopback),
             (SessionStep::Outlet { address, address_v6, sockets }, Self::Loopback) => {
-                Ok(Self::Outlet(Wanted { address: *address, address_v6: *address_v6, sockets: sockets.clone() }))
+                let (address, address_v6, sockets) = (*address, *address_v6, sockets.clone());
+                Ok(Self::Outlet(Wanted { address, address_v6, sockets, kernel }))
             }
             (SessionStep::LoopbackUp | SessionStep::Outlet { .. }, _) => {
                 Err(JailError::bug("carry out", "an outlet without a loopback, or one of them twice"))

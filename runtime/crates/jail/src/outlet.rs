@@ -1,12 +1,15 @@
-//! The sockets of an outlet: made in the net namespace of the sandbox, served from outside it.
-//! It never accepts, reads or sends, and never decides what may go out.
+//! The sockets of an outlet: made in the net namespace of the sandbox, served from outside it, by a relay where they cannot
+//! come out. It never decides what may go out.
 
 mod refusals;
+pub(crate) mod relay;
+pub mod relayed;
 
 pub use refusals::lost_since_last_asked;
 
 use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
+use crate::kernel::Kernel;
 use crate::plan::{OUTLET_SOCKETS_MAX, OutletSocket};
 use crate::route::Routes;
 use rustix::io::Errno;
@@ -23,6 +26,16 @@ pub(crate) struct Wanted {
     pub(crate) address: Ipv4Addr,
     pub(crate) address_v6: Ipv6Addr,
     pub(crate) sockets: Vec<OutletSocket>,
+    pub(crate) kernel: Kernel,
+}
+
+/// What there is of a socket of the outlet out here.
+#[derive(Debug)]
+pub enum OutletEnd {
+    /// The socket itself.
+    Socket(OwnedFd),
+    /// The end of a line, on which the init [relays](relayed) it.
+    Relayed(OwnedFd),
 }
 
 /// An outlet that was made.
@@ -38,6 +51,8 @@ pub(crate) struct Made {
 enum Families {
     Both,
     V4Alone(Errno),
+    /// gVisor answers for every address of a network that its loopback is in, of IPv4.
+    V4AloneByGvisor,
 }
 
 /// Routes everything to the loopback of the calling thread's net namespace, and makes the sockets there.
@@ -49,7 +64,7 @@ pub(crate) fn make(wanted: &Wanted) -> Result<Made, JailError> {
     let families = route(wanted).map_err(refused)?;
     let own = [IpAddr::V4(wanted.address), IpAddr::V6(wanted.address_v6)];
     let make = |socket: &OutletSocket| {
-        one(*socket, families, own)
+        one(*socket, families, own, wanted.kernel)
             .map_err(|errno| JailError::os("make the outlet's socket for", socket.to_string(), errno.raw_os_error()))
     };
     let sockets = wanted.sockets.iter().map(make).collect::<Result<Vec<_>, _>>()?;
@@ -57,6 +72,7 @@ pub(crate) fn make(wanted: &Wanted) -> Result<Made, JailError> {
     let families = match families {
         Families::Both => "IPv4 and IPv6".to_owned(),
         Families::V4Alone(errno) => format!("IPv4 alone: {}", std::io::Error::from(errno)),
+        Families::V4AloneByGvisor => "IPv4 alone, relayed by the init".to_owned(),
     };
     let layer = LayerState::active(Layer::Outlet).detail(format!("{made} sockets; {families}"));
     Ok(Made { sockets, layer })
@@ -65,6 +81,9 @@ pub(crate) fn make(wanted: &Wanted) -> Result<Made, JailError> {
 /// Without IPv6 in the kernel, or with it switched off, there are no such addresses to be had inside either.
 fn route(wanted: &Wanted) -> Result<Families, Errno> {
     let routes = Routes::open()?;
+    if wanted.kernel == Kernel::Gvisor {
+        return routes.add_network_of_everything(wanted.address).map(|()| Families::V4AloneByGvisor);
+    }
     let everything = |address: IpAddr| routes.add_address(address).and_then(|()| routes.add_everything(address));
     everything(wanted.address.into())?;
     match everything(wanted.address_v6.into()) {
@@ -76,7 +95,7 @@ fn route(wanted: &Wanted) -> Result<Families, Errno> {
     }
 }
 
-fn one(wanted: OutletSocket, families: Families, own: [IpAddr; 2]) -> Result<Option<OwnedFd>, Errno> {
+fn one(wanted: OutletSocket, families: Families, own: [IpAddr; 2], kernel: Kernel) -> Result<Option<OwnedFd>, Errno> {
     match wanted {
         OutletSocket::Tcp { address, port } => {
             let Some(address) = on(address, families) else { return Ok(None) };
@@ -94,7 +113,7 @@ fn one(wanted: OutletSocket, families: Families, own: [IpAddr; 2]) -> Result<Opt
             switch_on(&socket, level, option)?;
             Ok(Some(socket))
         }
-        OutletSocket::Refusals => refusals::open(own).map(Some),
+        OutletSocket::Refusals => refusals::open(own, kernel).map(Some),
     }
 }
 
@@ -102,9 +121,9 @@ fn one(wanted: OutletSocket, families: Families, own: [IpAddr; 2]) -> Result<Opt
 fn on(address: Option<IpAddr>, families: Families) -> Option<IpAddr> {
     match (address, families) {
         (None, Families::Both) => Some(Ipv6Addr::UNSPECIFIED.into()),
-        (None, Families::V4Alone(_)) => Some(Ipv4Addr::UNSPECIFIED.into()),
-        (Some(IpAddr::V6(_)), Families::V4Alone(_)) => None,
-        (Some(address), Families::Both | Families::V4Alone(_)) => Some(address),
+        (None, Families::V4Alone(_) | Families::V4AloneByGvisor) => Some(Ipv4Addr::UNSPECIFIED.into()),
+        (Some(IpAddr::V6(_)), Families::V4Alone(_) | Families::V4AloneByGvisor) => None,
+        (Some(address), Families::Both | Families::V4Alone(_) | Families::V4AloneByGvisor) => Some(address),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 /// `LOOPBACK_IFINDEX`: the same in every net namespace.
@@ -27,8 +27,18 @@ impl Routes {
 
     /// Gives the loopback one more address, ready at once.
     pub(crate) fn add_address(&self, address: IpAddr) -> Result<(), Errno> {
+        let bits = if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        self.add(address, u8::try_from(bits).expect("at most 128"))
+    }
+
+    /// The same in a network that has every address, where the loopback answers for all of its network's (gVisor, which
+    /// has no table of local routes).
+    pub(crate) fn add_network_of_everything(&self, address: Ipv4Addr) -> Result<(), Errno> {
+        self.add(address.into(), 0)
+    }
+
+    fn add(&self, address: IpAddr, bits: u8) -> Result<(), Errno> {
         let (family, octets) = parts(address);
-        let bits = u8::try_from(octets.len() * 8).expect("at most 128");
         // struct ifaddrmsg: IFA_F_NODAD, since an address nobody else can have needs no check; scope universe.
         let mut body = vec![family, bits, libc::IFA_F_NODAD.to_le_bytes()[0], libc::RT_SCOPE_UNIVERSE];
         body.extend(LOOPBACK.to_ne_bytes());

@@ -315,9 +315,11 @@ impl Running {
                 | Message::Seen(_)
                 | Message::Umask(_)
                 | Message::OnGvisor
+                | Message::Lines
                 | Message::Enter
                 | Message::Spawn(_)
                 | Message::Socket(_)
+                | Message::Connect { .. }
                 | Message::Made
                 | Message::Enquire
                 | Message::Insides(_)

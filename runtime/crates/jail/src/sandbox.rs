@@ -7,6 +7,7 @@ use crate::container::Inside;
 use crate::enforced::{Enforced, Layer, LayerState};
 use crate::error::{ErrorKind, Fault, JailError};
 use crate::kernel::Kernel;
+use crate::outlet::OutletEnd;
 use crate::plan::{Limits, Plan, SessionStep, Wall};
 use crate::recorder::{CallNumber, Events, Handed};
 use crate::running::{Bounds, KILL_GRACE, Line, Running, Streams};
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 mod inside;
 mod starting;
 
+pub use inside::InnerStream;
 use starting::{Parent, Starting};
 
 const _: () = assert!(4 < DESCRIPTORS_USUAL_MAX, "a channel and three streams come with a call, and a memfd");
@@ -90,8 +92,8 @@ pub struct Sandbox {
     kernel: Kernel,
     /// The wall, and what a worker is told of the plan.
     workers: (Wall, Task),
-    /// Sockets of the outlet that nobody took yet.
-    outlet: Vec<Option<OwnedFd>>,
+    /// The outlet, which nobody took yet.
+    outlet: Vec<Option<OutletEnd>>,
     /// The recorder's side of it that nobody took yet.
     recorder: Option<Handed>,
 }
@@ -103,6 +105,8 @@ struct Around {
     /// The limits that the watcher holds or tells of.
     watched: Limits,
     kernel: Kernel,
+    /// Our ends of the outlet's lines, where its sockets cannot come out.
+    lines: Vec<OwnedFd>,
 }
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
@@ -192,7 +196,8 @@ impl Sandbox {
             // A helper that ended has said why, and that is what is heard next.
             Ok(()) | Err(_) => drop(tasks),
         }
-        Self::begin(control, starting, plan, Around { group, layers, watched: limits, kernel: Kernel::Host }, deadline)
+        let around = Around { group, layers, watched: limits, kernel: Kernel::Host, lines: Vec::new() };
+        Self::begin(control, starting, plan, around, deadline)
     }
 
     /// Carries out the plan's session steps in a container that waits for them, which an engine bounds. `outer` is what
@@ -217,6 +222,10 @@ impl Sandbox {
         };
         let starting = Starting::new(parent, plan.wall);
         control.send(&Message::Umask(umask()?), &[])?;
+        let lines = match kernel {
+            Kernel::Host => Vec::new(),
+            Kernel::Gvisor => inside::send_lines(&control, plan)?,
+        };
         control.send(&Message::Setup(plan.whole_bytes()), &[])?;
         let limits = Bounds::of(plan).limits;
         let (group, bounds, watched) = match kernel {
@@ -232,7 +241,7 @@ impl Sandbox {
         }
         let own_kernel = (kernel == Kernel::Gvisor).then(|| LayerState::active(Layer::Gvisor));
         let layers = outer.into_iter().chain(own_kernel).chain(bounds).collect();
-        let around = Around { group: group.map(Arc::new), layers, watched, kernel };
+        let around = Around { group: group.map(Arc::new), layers, watched, kernel, lines };
         let mut sandbox = Self::begin(control, starting, plan, around, deadline)?;
         sandbox.owner = owner.unwrap_or(sandbox.owner);
         Ok(sandbox)
@@ -247,7 +256,7 @@ impl Sandbox {
         deadline: Instant,
     ) -> Result<Self, JailError> {
         let bounds = Bounds::of(plan);
-        let Around { group, mut layers, watched: limits, kernel } = around;
+        let Around { group, mut layers, watched: limits, kernel, lines } = around;
         let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope =
@@ -257,7 +266,7 @@ impl Sandbox {
         let watch = Watch::start(scope, move |call, hit| watched.end(call, hit))?;
         let (ready, mut descriptors) = starting.until_ready(&control, deadline)?;
         let recorder = inside::of_the_recorder(ready.recorder, &mut descriptors)?;
-        let outlet = inside::in_plan_order(plan, &ready.outlet, descriptors)?;
+        let outlet = inside::in_plan_order(plan, &ready.outlet, descriptors, lines)?;
         layers.splice(0..0, ready.layers);
         layers.extend_from_slice(watch.layers());
         let handle = Arc::new(starting.finish()?);
@@ -422,14 +431,22 @@ pub(crate) fn lost(why: &str) -> JailError {
 
 /// Waits until the descriptor is readable or the other end closed; an error when the deadline passes first.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<(), JailError> {
+    match is_readable_by(fd, deadline)? {
+        true => Ok(()),
+        false => Err(lost("it did not answer in time")),
+    }
+}
+
+/// The same; `false` when the deadline passes first.
+fn is_readable_by(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<bool, JailError> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.and_then(|left| Timespec::try_from(left).ok());
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
         match rustix::event::poll(&mut fds, limit.as_ref()) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Err(lost("it did not answer in time")),
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
             Err(errno) => return Err(JailError::os("wait for", "the sandbox", errno.raw_os_error())),
         }
     }

@@ -2,9 +2,9 @@
 //! It never takes a decision that the plan left open, and never goes on after a step that failed.
 
 use crate::enforced::{Layer, LayerState};
-use crate::error::{ErrorKind, Fault, JailError};
+use crate::error::{ErrorKind, JailError};
 use crate::idmap::{Ids, Starter};
-use crate::kernel::{Kernel, NOTHING_LEAVES};
+use crate::kernel::Kernel;
 use crate::landlock::Identity;
 use crate::mount::{self, Depth, GUARDED, NewRoot, Pending};
 use crate::namespaces::Namespaces;
@@ -71,6 +71,8 @@ pub(crate) struct Built {
     pub(crate) layers: Vec<LayerState>,
     /// Sockets of the outlet, to be handed out.
     pub(crate) outlet: Vec<Option<OwnedFd>>,
+    /// Lines on which they are relayed, where they cannot come out.
+    pub(crate) lines: Vec<OwnedFd>,
     /// The recorder, which waits for the list of calls.
     pub(crate) recorder: Option<Waiting>,
     /// The namespaces that were made.
@@ -94,13 +96,13 @@ pub(crate) fn carry_out(
             SessionStep::Namespaces { .. } => {
                 let ids = ids.ok_or_else(|| JailError::bug("carry out", "namespaces without ids"))?;
                 room.built.layers.extend(namespaces::layers(ids, kernel));
-                room.net = Some(Making::begin(Interior::of(plan)?)?);
+                room.net = Some(Making::begin(Interior::of(plan, kernel)?)?);
             }
             SessionStep::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .map_err(|errno| JailError::os("set the host name", name, errno.raw_os_error()))?,
             // With the net namespace, which is made beside the mounts and entered before the root is.
             SessionStep::LoopbackUp => {}
-            SessionStep::Outlet { .. } => may_have_an_outlet(room.wall, kernel)?,
+            SessionStep::Outlet { .. } => may_have_an_outlet(room.wall)?,
             SessionStep::Root { size_mib } => room.root = Some(NewRoot::new(kernel, *size_mib)?),
             SessionStep::Dir { path, mode } => room.root()?.directory(path, *mode).map(drop)?,
             SessionStep::Symlink { path, target } => room.root()?.symlink(path, target)?,
@@ -167,14 +169,11 @@ fn keeps_sockets_out(plan: &Plan, target: &Path, kernel: Kernel) -> Result<(), J
     }
 }
 
-/// The net namespace of an outlet is made beside the mounts; from gVisor its sockets could not come out.
-fn may_have_an_outlet(wall: Wall, kernel: Kernel) -> Result<(), JailError> {
-    match (wall, kernel) {
-        (Wall::Namespaces, Kernel::Host) => Ok(()),
-        (_, Kernel::Gvisor) => Err(JailError::host("make a way to the network", "out of a container on gVisor")
-            .fault(Fault::Operator)
-            .hint(format!("{NOTHING_LEAVES}; use runc or crun, or a profile that grants no network"))),
-        (Wall::Landlock, Kernel::Host) => Err(JailError::bug("make", "an outlet without a net namespace")),
+/// The net namespace of an outlet is made beside the mounts.
+fn may_have_an_outlet(wall: Wall) -> Result<(), JailError> {
+    match wall {
+        Wall::Namespaces => Ok(()),
+        Wall::Landlock => Err(JailError::bug("make", "an outlet without a net namespace")),
     }
 }
 

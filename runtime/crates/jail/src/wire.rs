@@ -15,7 +15,7 @@ mod codec;
 use codec::Writer;
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a body that comes in a memfd: above what execve(2) takes, so that the kernel is who says "too long".
@@ -168,12 +168,23 @@ pub enum Message {
     Umask(u32),
     /// Supervisor to the first process of a container, before the plan: it is on gVisor's kernel.
     OnGvisor,
+    /// Supervisor to the first process of a container on gVisor, before the plan: the lines of the outlet's sockets come
+    /// along, in the plan's order.
+    Lines,
     /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along.
     Enter,
     /// Supervisor to init: start a call.
     Spawn(SpawnRequest),
     /// Supervisor to init: make a TCP socket of this family; the answer goes to the channel that comes along.
     Socket(Family),
+    /// Supervisor to init, where no socket can come out: connect to this port of the loopback and relay the stream that comes
+    /// along, behind a channel for the answer.
+    Connect {
+        /// Which of the loopback's addresses.
+        family: Family,
+        /// Of the server.
+        port: u16,
+    },
     /// Supervisor to init: say what a worker needs to join; the answer goes to the channel that comes along.
     Enquire,
     /// Supervisor to worker: what it is to become. What binds its life comes along, then namespaces, then groups' `tasks`
@@ -201,7 +212,7 @@ pub enum Message {
     Failed(JailError),
     /// Init to supervisor, on a call's channel: running; a terminal's master comes with it, where it can leave.
     Started(u32),
-    /// Init to supervisor, on a request's channel: the socket comes along.
+    /// Init to supervisor, on a request's channel: the socket comes along, or is connected and relayed.
     Made,
     /// Init to supervisor, on a request's channel: what it knows; the sandbox's namespaces come along.
     Insides(Insides),
@@ -239,6 +250,8 @@ mod kind {
     pub(super) const UMASK: u8 = 21;
     pub(super) const ON_GVISOR: u8 = 22;
     pub(super) const RESIZE: u8 = 23;
+    pub(super) const LINES: u8 = 24;
+    pub(super) const CONNECT: u8 = 25;
 }
 
 const STAGES: [Stage; 9] = [
@@ -257,7 +270,7 @@ impl Message {
     /// How many descriptors may come with it.
     pub fn descriptors_max(&self) -> usize {
         match self {
-            Self::Ready(_) | Self::Task(_) | Self::Insides(_) => DESCRIPTORS_MAX,
+            Self::Ready(_) | Self::Task(_) | Self::Insides(_) | Self::Lines => DESCRIPTORS_MAX,
             Self::Setup(_)
             | Self::Look(_)
             | Self::Seen(_)
@@ -266,6 +279,7 @@ impl Message {
             | Self::Enter
             | Self::Spawn(_)
             | Self::Socket(_)
+            | Self::Connect { .. }
             | Self::Enquire
             | Self::InMemory(_)
             | Self::Signal(_)
@@ -321,9 +335,11 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Seen(seen) => out.byte(kind::SEEN).seen(seen),
         Message::Umask(mask) => out.byte(kind::UMASK).u32(*mask),
         Message::OnGvisor => out.byte(kind::ON_GVISOR),
+        Message::Lines => out.byte(kind::LINES),
         Message::Enter => out.byte(kind::ENTER),
         Message::Spawn(request) => out.byte(kind::SPAWN).spawn(request),
         Message::Socket(family) => out.byte(kind::SOCKET).byte(family.number()),
+        Message::Connect { family, port } => out.byte(kind::CONNECT).byte(family.number()).u32((*port).into()),
         Message::InMemory(length) => out.byte(kind::IN_MEMORY).u64(*length),
         Message::Signal(signal) => out.byte(kind::SIGNAL).i32(*signal),
         Message::Resize { rows, columns } => out.byte(kind::RESIZE).u32((*rows).into()).u32((*columns).into()),
@@ -362,9 +378,13 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::SEEN => Message::Seen(input.seen()?),
         kind::UMASK => Message::Umask(input.u32()?),
         kind::ON_GVISOR => Message::OnGvisor,
+        kind::LINES => Message::Lines,
         kind::ENTER => Message::Enter,
         kind::SPAWN => Message::Spawn(input.spawn()?),
         kind::SOCKET => Message::Socket(Family::from_number(input.byte()?)?),
+        kind::CONNECT => {
+            Message::Connect { family: Family::from_number(input.byte()?)?, port: input.u32()?.try_into().ok()? }
+        }
         kind::IN_MEMORY => Message::InMemory(input.u64()?),
         kind::SIGNAL => Message::Signal(input.i32()?),
         kind::RESIZE => Message::Resize { rows: input.u32()?.try_into().ok()?, columns: input.u32()?.try_into().ok()? },

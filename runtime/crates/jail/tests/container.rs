@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "a test that drives an engine's command line")]
 
 mod common;
+#[path = "container/gvisor.rs"]
+mod gvisor;
 
 use common::{Scratch, collect, command, guest, is_root, plan, run, sh};
 use std::path::Path;
@@ -12,13 +14,11 @@ use stockade_jail::container::{DOOR, Door, Inside, PROGRAM};
 use stockade_jail::enforced::{Layer, LayerState};
 use stockade_jail::plan::{HostStep, Limits, OutletSocket, Plan, SessionStep};
 use stockade_jail::recorder::Grade;
-use stockade_jail::{ErrorKind, Options, Sandbox, Seen, Status, Stdio, guest_ids_outside};
+use stockade_jail::{ErrorKind, Options, OutletEnd, Sandbox, Seen, Status, Stdio, guest_ids_outside};
 
 /// The engine's socket, and an image with a shell and coreutils.
 const ENGINE: &str = "STOCKADE_TEST_DOCKER";
 const IMAGE: &str = "STOCKADE_TEST_IMAGE";
-/// Where that engine's gVisor is one for sessions.
-const GVISOR: &str = "STOCKADE_TEST_GVISOR";
 
 /// A container that is removed with it, engine's way.
 struct Container {
@@ -143,17 +143,23 @@ fn the_recorder_tells_what_happens() {
     assert!(told.iter().any(|event| event.contains("MakeDirectory")), "{told:?}");
 }
 
-#[test]
-#[ignore = "needs an engine"]
-fn the_sockets_of_the_outlet_are_of_the_inner_network() {
-    let sockets = vec![OutletSocket::Tcp { address: None, port: 80 }];
-    let (_container, mut sandbox) = start(&[], |plan| {
+/// Gives a plan an outlet.
+fn with_outlet(sockets: Vec<OutletSocket>) -> impl FnOnce(&mut Plan) {
+    |plan| {
         let at = plan.session.iter().position(|step| *step == SessionStep::LoopbackUp).expect("it is there") + 1;
         let (address, address_v6) =
             ("198.18.0.3".parse().expect("one"), "fd73:746f:636b::c612:3".parse().expect("one"));
         plan.session.insert(at, SessionStep::Outlet { address, address_v6, sockets });
-    });
-    let socket = sandbox.take_outlet().into_iter().flatten().next().expect("one was planned");
+    }
+}
+
+#[test]
+#[ignore = "needs an engine"]
+fn the_sockets_of_the_outlet_are_of_the_inner_network() {
+    let (_container, mut sandbox) = start(&[], with_outlet(vec![OutletSocket::Tcp { address: None, port: 80 }]));
+    let Some(OutletEnd::Socket(socket)) = sandbox.take_outlet().into_iter().flatten().next() else {
+        panic!("one was planned, and it can come out");
+    };
     let listener = std::net::TcpListener::from(socket);
     listener.set_nonblocking(false).expect("it is ours");
     let call = sandbox.spawn(&command(&["bash", "-c", "exec 3<>/dev/tcp/93.184.216.34/80; echo hi >&3"]), Stdio::Pipes);
@@ -274,108 +280,6 @@ fn root_in_a_container_is_refused() {
     let inside = door.admit(first, Duration::from_secs(30)).expect("it comes");
     let refused = inside.look(Path::new("/")).expect_err("it is root");
     assert!(refused.to_string().contains("as root of a container"), "{refused}");
-}
-
-/// A sandbox on gVisor's kernel; `None` where the machine has no release that is new enough, which `tests/run` says aloud.
-fn on_gvisor() -> Option<(Container, Sandbox)> {
-    std::env::var_os(GVISOR)?;
-    Some(start(&["--runtime=runsc"], |_| ()))
-}
-
-#[test]
-#[ignore = "needs an engine"]
-fn on_gvisor_calls_run_side_by_side_and_end_with_what_they_started() {
-    let Some((container, sandbox)) = on_gvisor() else { return };
-    let layers = sandbox.enforced().to_string();
-    assert_eq!(sandbox.enforced().grade, stockade_jail::Grade::Partial, "{layers}");
-    for line in
-        ["gvisor: active", "landlock: absent", "recorder: absent", "cgroup-namespace: absent", "seccomp: active"]
-    {
-        assert!(layers.contains(line), "{line} in {layers}");
-    }
-    works_apart(&container, &sandbox);
-    let stays = sandbox.spawn(&command(&["sleep", "60"]), Stdio::Pipes).expect("it starts");
-    // Beside another call: what is left of this one is found by its session.
-    let ended = run(&sandbox, &["sh", "-c", "sleep 1000 & sleep 1000 & exit 7"]).ended;
-    assert_eq!(ended.status, Status::Exited(7));
-    assert_eq!(sh(&sandbox, "cat /proc/[0-9]*/comm | grep -c sleep"), "1\n");
-    stays.kill(None);
-    assert_eq!(stays.wait().expect("it ends").status, Status::Signalled(libc::SIGKILL));
-    // Alone: whatever left its session goes, too.
-    let ended = run(&sandbox, &["sh", "-c", "setsid sleep 1000 & exit 8"]).ended;
-    assert_eq!(ended.status, Status::Exited(8));
-    assert_eq!(sh(&sandbox, "cat /proc/[0-9]*/comm | grep -c sleep; true"), "0\n");
-}
-
-#[test]
-#[ignore = "needs an engine"]
-fn on_gvisor_a_guest_neither_ends_nor_stops_nor_enters_the_init() {
-    let Some((_container, sandbox)) = on_gvisor() else { return };
-    let attack =
-        "for signal in STOP KILL TERM; do kill -$signal 1 && echo signalled; done; setsid sh -c 'kill -KILL -1'";
-    // The last one ends whoever gives it, and every other guest.
-    run(&sandbox, &["sh", "-c", attack]);
-    let attack = "for signal in STOP KILL; do kill -$signal 1 && echo signalled; done; cat /proc/1/mem && echo read; \
-        ls /proc/1/root/ && echo entered; for n in 3 4 5; do cat </proc/1/fd/$n && echo opened; done; echo done";
-    assert_eq!(sh(&sandbox, attack), "done\n");
-}
-
-#[test]
-#[ignore = "needs an engine"]
-fn on_gvisor_a_terminal_is_moved_by_the_init() {
-    let Some((_container, sandbox)) = on_gvisor() else { return };
-    let script = "stty size; read line; stty size; echo got $line; exit 4";
-    let running = sandbox.spawn(&command(&["sh", "-c", script]), Stdio::Pty { rows: 11, columns: 22 });
-    let running = running.expect("it starts");
-    let mut terminal = std::fs::File::from(running.terminal().expect("one").try_clone_to_owned().expect("room"));
-    let mut line = [0; 64];
-    let read = std::io::Read::read(&mut terminal, &mut line).expect("it reads");
-    assert_eq!(&line[..read], b"11 22\r\n");
-    running.resize(33, 44).expect("it is there");
-    std::io::Write::write_all(&mut terminal, b"words\n").expect("it takes them");
-    let mut rest = String::new();
-    std::io::Read::read_to_string(&mut terminal, &mut rest).expect("it ends as a stream does");
-    assert!(rest.ends_with("33 44\r\ngot words\r\n"), "{rest:?}");
-    assert_eq!(running.wait().expect("it ends").status, Status::Exited(4));
-    let running = sandbox.spawn(&command(&["sleep", "60"]), Stdio::Pty { rows: 1, columns: 2 }).expect("it starts");
-    running.signal(libc::SIGTERM).expect("it is there");
-    assert_eq!(running.wait().expect("it ends").status, Status::Signalled(libc::SIGTERM));
-}
-
-#[test]
-#[ignore = "needs an engine"]
-fn on_gvisor_the_container_ends_with_its_sandbox_and_the_sandbox_with_its_container() {
-    let Some((container, sandbox)) = on_gvisor() else { return };
-    sandbox.kill().expect("it ends in time");
-    gone(&container.id);
-    drop(sandbox);
-    let Some((container, sandbox)) = on_gvisor() else { return };
-    let call = sandbox.spawn(&command(&["sleep", "60"]), Stdio::Pipes).expect("it starts");
-    docker(&["kill", &container.id]);
-    let lost = call.wait().expect_err("its container was killed");
-    assert_eq!(lost.kind, ErrorKind::SandboxLost, "{lost}");
-}
-
-#[test]
-#[ignore = "needs an engine"]
-fn on_gvisor_what_would_have_to_come_out_is_refused_in_words() {
-    let Some((_container, sandbox)) = on_gvisor() else { return };
-    let refusals = [
-        sandbox.connect_inside(80, Duration::from_secs(1)).map(drop).expect_err("no socket comes out"),
-        sandbox.worker(stockade_jail::Kind::Read).map(drop).expect_err("no worker gets in"),
-    ];
-    for error in refusals {
-        assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("gVisor lets no descriptor out")), "{error:?}");
-    }
-    let (container, inside) = container(&["--runtime=runsc"]);
-    assert!(inside.is_on_gvisor());
-    let mut plan = plan(&container.scratch.path().join("w"));
-    let at = plan.session.iter().position(|step| *step == SessionStep::LoopbackUp).expect("it is there") + 1;
-    let (address, address_v6) = ("198.18.0.3".parse().expect("one"), "fd73:746f:636b::c612:3".parse().expect("one"));
-    let sockets = vec![OutletSocket::Tcp { address: None, port: 80 }];
-    plan.session.insert(at, SessionStep::Outlet { address, address_v6, sockets });
-    let error = Sandbox::start_inside(inside, &plan, &options(), Vec::new()).expect_err("no outlet comes out");
-    assert!(error.to_string().contains("way to the network"), "{error}");
 }
 
 #[test]

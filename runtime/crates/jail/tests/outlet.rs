@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use stockade_jail::enforced::{Layer, State};
 use stockade_jail::plan::{Access, Content, Cover, Exec, OUTLET_SOCKETS_MAX, OutletSocket, Owner, Plan, SessionStep};
-use stockade_jail::{ErrorKind, Sandbox, Status};
+use stockade_jail::{ErrorKind, InnerStream, OutletEnd, Sandbox, Status};
 
 /// How long a refusal may take that the kernel gives at once.
 const AT_ONCE_MS: u64 = 50;
@@ -40,7 +40,11 @@ fn with(mut plan: Plan, sockets: Vec<OutletSocket>) -> Plan {
 fn open(sockets: Vec<OutletSocket>) -> (Scratch, Sandbox, Vec<OwnedFd>) {
     let scratch = Scratch::new();
     let mut sandbox = start(&with(plan(scratch.path()), sockets));
-    let taken = sandbox.take_outlet().into_iter().map(|socket| socket.expect("this machine has IPv6")).collect();
+    let taken = sandbox.take_outlet().into_iter().map(|end| match end.expect("this machine has IPv6") {
+        OutletEnd::Socket(socket) => socket,
+        OutletEnd::Relayed(_) => panic!("a socket can come out of a process of ours"),
+    });
+    let taken = taken.collect();
     assert!(sandbox.take_outlet().is_empty(), "handed out twice");
     (scratch, sandbox, taken)
 }
@@ -287,7 +291,8 @@ while True:
             if address.contains(':') { "::1" } else { "127.0.0.1" }
         );
         assert_eq!(python(&sandbox, &inside), "b'IN'\n", "{address}");
-        let mut stream = sandbox.connect_inside(port, Duration::from_secs(5)).expect("it listens");
+        let connected = sandbox.connect_inside(port, Duration::from_secs(5)).expect("it listens");
+        let InnerStream::Tcp(mut stream) = connected else { panic!("a socket can come out of a process of ours") };
         stream.set_nonblocking(false).expect("it is a socket");
         stream.write_all(b"out").expect("it is connected");
         let mut answer = String::new();

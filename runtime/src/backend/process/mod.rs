@@ -17,8 +17,7 @@ use crate::journal::Logged;
 use pump::{Ends, Overseer, Pumped};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
-use std::net::TcpStream;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,7 +25,8 @@ use stockade_audit::record::CallId;
 use stockade_jail::recorder::{CallNumber, Events};
 use stockade_jail::watch::{LayerLook, LimitHit, LimitKind};
 use stockade_jail::{
-    Command, Enforced, ErrorKind, Helper, JailError, Options, Plan, ProcessExit, Running, Sandbox, Stdio, Usage,
+    Command, Enforced, ErrorKind, Helper, InnerStream, JailError, Options, OutletEnd, Plan, ProcessExit, Running,
+    Sandbox, Stdio, Usage,
 };
 use stockade_policy::{Action, Limit, Stdin, Terminal};
 
@@ -209,8 +209,8 @@ impl ProcessWall {
     }
 
     /// The sockets of the outlet, in the order in which the plan names them: `None` for one on an IPv6 address where the
-    /// machine has no IPv6. Empty without an outlet, and the second time.
-    pub fn take_outlet(&mut self) -> Vec<Option<OwnedFd>> {
+    /// inside has no IPv6. Empty without an outlet, and the second time.
+    pub fn take_outlet(&mut self) -> Vec<Option<OutletEnd>> {
         self.sandbox.take_outlet()
     }
 
@@ -228,7 +228,7 @@ impl ProcessWall {
     /// # Errors
     /// Guest: nobody listens there, or does not answer within this time. Host: the sandbox is gone, or has no loopback
     /// of its own.
-    pub fn connect_inside(&self, port: u16, within: Duration) -> Result<TcpStream> {
+    pub fn connect_inside(&self, port: u16, within: Duration) -> Result<InnerStream> {
         self.sandbox.connect_inside(port, within).map_err(|error| failed(&error))
     }
 

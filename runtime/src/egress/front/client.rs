@@ -1,4 +1,5 @@
-//! Who is at the inner end of a connection: a process, by the kernel's TCP, or a component, by a socket of its worker's.
+//! Who is at the inner end of a connection: a process, by the kernel's TCP or its init's relay of it, or a component, by a
+//! socket of its worker's.
 //! It never decides anything: both are judged alike.
 
 use crate::egress::pieces::Pieced;
@@ -50,7 +51,7 @@ impl InnerEnd for Pieced {
     }
 }
 
-/// Either: a process on the left, a component on the right.
+/// Either: TCP on the left; on the right what comes in pieces, of a component or a process whose TCP is relayed.
 pub(in crate::egress) type Client = Either<TcpStream, Pieced>;
 
 impl InnerEnd for Client {

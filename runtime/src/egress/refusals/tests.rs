@@ -90,7 +90,7 @@ async fn watched(packets: &[Vec<u8>], lost: u64) -> String {
     outside.set_nonblocking(true).expect("it can wait");
     let left = AtomicU64::new(lost);
     let drops: Drops = Box::new(move |_| Ok(left.swap(0, Ordering::Relaxed)));
-    let watch = Refusals::new(inside.into(), drops, judge).expect("it can be waited for");
+    let watch = Refusals::new(OutletEnd::Socket(inside.into()), drops, judge).expect("it can be waited for");
     let feed = async {
         for packet in packets {
             while outside.send(packet).is_err() {

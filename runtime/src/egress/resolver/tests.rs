@@ -6,6 +6,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::net::UdpSocket;
 use std::str::FromStr as _;
+use tokio::net::{TcpListener, TcpStream};
 
 struct Bench {
     logged: Logged,
@@ -221,7 +222,7 @@ async fn datagrams_are_answered_from_the_address_that_was_asked() {
     ] {
         let socket = UdpSocket::bind(bound).expect("it can be bound");
         let port = socket.local_addr().expect("it has an address").port();
-        let serving = tokio::spawn(Arc::clone(&bench.resolver).serve_udp(socket.into()));
+        let serving = tokio::spawn(Arc::clone(&bench.resolver).serve_udp(OutletEnd::Socket(socket.into())));
         for host in hosts {
             let to = format!("{host}:{port}");
             let (client, hosts_question) = (client.to_owned(), bytes(&question("a.test.", RecordType::A)));
@@ -248,7 +249,7 @@ async fn connections_carry_several_questions_and_end_at_nonsense() {
     let bench = bench();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("it can be bound");
     let address = listener.local_addr().expect("it has an address");
-    let serving = tokio::spawn(Arc::clone(&bench.resolver).serve_tcp(listener));
+    let serving = tokio::spawn(Arc::clone(&bench.resolver).serve_tcp(Listener::Socket(listener)));
     let good = bytes(&question("a.test.", RecordType::A));
     let framed = [&u16::try_from(good.len()).expect("it is short").to_be_bytes(), good.as_slice()].concat();
     let mut stream = TcpStream::connect(address).await.expect("it listens");

@@ -207,7 +207,7 @@ impl World {
         let context = Arc::clone(&self.context);
         self.context.tasks.spawn(async move {
             let _slot = context.rates.connection().unwrap();
-            front::arrive(Arc::clone(&context), stream, local).await.unwrap();
+            front::arrive(Arc::clone(&context), front::Client::Left(stream), local).await.unwrap();
         });
         client
     }

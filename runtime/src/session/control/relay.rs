@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 /// Bytes that are moved at a time.
 const MOVED_BYTES_MAX: usize = 16 * 1024;
@@ -49,8 +50,12 @@ impl fmt::Display for Broken {
 ///
 /// # Errors
 /// As [`Broken`] says.
-pub(super) async fn carry(inside: TcpStream, outside: UnixStream, counts: &Counts) -> Result<(), Broken> {
-    let (from_inside, to_inside) = inside.into_split();
+pub(super) async fn carry(
+    inside: Either<TcpStream, UnixStream>,
+    outside: UnixStream,
+    counts: &Counts,
+) -> Result<(), Broken> {
+    let (from_inside, to_inside) = tokio::io::split(inside);
     let (from_outside, to_outside) = outside.into_split();
     let mut moving = std::pin::pin!(async {
         tokio::try_join!(

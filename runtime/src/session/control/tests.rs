@@ -4,7 +4,7 @@
 use super::*;
 use crate::egress::testing::{Logged as Log, profile};
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ impl Door {
             let port = inside.ok_or_else(|| Error::guest("nobody listens"))?;
             let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| Error::host(e.to_string()))?;
             stream.set_nonblocking(true).map_err(|e| Error::host(e.to_string()))?;
-            Ok(stream)
+            Ok(InnerStream::Tcp(stream))
         });
         let settings = Settings { profile: profile(grants), connect, account: log.account(), uid };
         let control = Control::start(&directory, settings).expect("it starts");

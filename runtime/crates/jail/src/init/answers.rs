@@ -2,13 +2,14 @@
 //! It never waits for a supervisor, and never ends because one is gone.
 
 use super::Call;
-use crate::channel::Channel;
+use crate::channel::{Channel, protocol};
 use crate::error::JailError;
-use crate::plan::Wall;
+use crate::outlet::relay::{self, Relaying};
+use crate::plan::{Plan, SessionStep, Wall};
 use crate::wire::{CallEnd, Family, Message, ProcessExit, Stage};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// Makes a TCP socket in the sandbox's net namespace and hands it out, unconnected: who asked connects it.
 pub(super) fn make_socket(channel: &Channel, wall: Wall, family: Family) -> Result<(), JailError> {
@@ -28,6 +29,24 @@ pub(super) fn make_socket(channel: &Channel, wall: Wall, family: Family) -> Resu
         Ok(socket) => tell(channel, &Message::Made, &[socket.as_fd()]),
         Err(errno) => refuse(channel, Stage::Socket, errno.raw_os_error()),
     }
+}
+
+/// Serves the sockets of the outlet in here, on the supervisor's lines. `None` where there are none.
+pub(super) fn relay(
+    plan: &Plan,
+    sockets: Vec<Option<OwnedFd>>,
+    lines: Vec<OwnedFd>,
+) -> Result<Option<Relaying>, JailError> {
+    let outlet = plan.session.iter().find_map(|step| {
+        if let SessionStep::Outlet { address, sockets, .. } = step { Some((*address, sockets)) } else { None }
+    });
+    let Some((own, planned)) = outlet else { return Ok(None) };
+    if lines.len() != planned.len() || sockets.len() != planned.len() {
+        return Err(protocol("another number of lines than the plan has sockets"));
+    }
+    let made = planned.iter().zip(sockets).zip(lines);
+    let made = made.filter_map(|((planned, socket), line)| Some((*planned, socket?, line))).collect();
+    relay::start(made, own).map(Some)
 }
 
 pub(super) fn refuse(channel: &Channel, stage: Stage, errno: i32) -> Result<(), JailError> {

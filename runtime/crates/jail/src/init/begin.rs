@@ -9,12 +9,13 @@ use crate::idmap::{self, Ids, Starter, USER_NAMESPACE_HINT};
 use crate::kernel::{GVISOR_TOO_OLD, Kernel};
 use crate::look::look;
 use crate::plan::{Plan, SessionStep, Wall};
-use crate::setup::{self, Sources};
+use crate::setup::{self, Built, Sources};
 use crate::sys::{self, Side};
 use crate::wire::Message;
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 use std::ffi::{CStr, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -54,9 +55,17 @@ pub(super) enum Next {
     Init(Box<Init>),
 }
 
-/// Waits for the plan, and does what is asked before; also says whose kernel this is.
-fn plan(control: &Channel) -> Result<(Plan, Kernel), JailError> {
-    let mut kernel = Kernel::Host;
+/// What a process is told before it begins.
+struct Told {
+    plan: Plan,
+    kernel: Kernel,
+    /// Of the outlet's sockets, where they cannot come out.
+    lines: Vec<OwnedFd>,
+}
+
+/// Waits for the plan, and does what is asked before.
+fn told(control: &Channel) -> Result<Told, JailError> {
+    let (mut kernel, mut lines) = (Kernel::Host, Vec::new());
     loop {
         let received = control.receive_any_length()?.ok_or_else(|| protocol("a channel closed before the plan"))?;
         if let Message::Look(path) = received.message {
@@ -72,21 +81,25 @@ fn plan(control: &Channel) -> Result<(Plan, Kernel), JailError> {
             kernel = Kernel::Gvisor;
             continue;
         }
+        if let Message::Lines = received.message {
+            lines = received.descriptors;
+            continue;
+        }
         let Message::Setup(json) = received.message else { return Err(protocol("a message before the plan")) };
         let plan = serde_json::from_slice(&json).map_err(|_| protocol("a plan that does not parse"))?;
-        return Ok((plan, kernel));
+        return Ok(Told { plan, kernel, lines });
     }
 }
 
 pub(super) fn set_up(control: &Channel) -> Result<Next, JailError> {
-    let (plan, kernel) = plan(control)?;
+    let Told { plan, kernel, lines } = told(control)?;
     // Set-up makes what the plan says; calls begin with the caller's mask, yet nothing is everybody's to write unasked.
     let callers = rustix::process::umask(rustix::fs::Mode::empty());
     let ids = plan.session.iter().find_map(|step| {
         if let SessionStep::Namespaces { guest_uid, guest_gid } = step { Some((*guest_uid, *guest_gid)) } else { None }
     });
     let next = match (plan.wall, ids) {
-        (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?, kernel),
+        (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?, (kernel, lines)),
         (Wall::Landlock, None) => {
             enter_groups(control)?;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -105,7 +118,12 @@ pub(super) fn set_up(control: &Channel) -> Result<Next, JailError> {
     next
 }
 
-fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids, kernel: Kernel) -> Result<Next, JailError> {
+fn in_namespaces(
+    control: &Channel,
+    plan: &Plan,
+    ids: Ids,
+    (kernel, lines): (Kernel, Vec<OwnedFd>),
+) -> Result<Next, JailError> {
     let early = match ids.starter {
         Starter::Root => Some(Sources::open(plan, &ids, kernel)?),
         Starter::Ordinary => None,
@@ -146,6 +164,7 @@ fn in_namespaces(control: &Channel, plan: &Plan, ids: Ids, kernel: Kernel) -> Re
     };
     let victims = Victims::of_this_process();
     let built = setup::carry_out(plan, Some(&ids), sources, kernel)?;
+    let built = Built { lines, ..built };
     Init::new(control, plan, Some(&ids), built, victims, kernel).map(|init| Next::Init(Box::new(init)))
 }
 

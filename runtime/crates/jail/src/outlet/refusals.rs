@@ -2,26 +2,29 @@
 //! It never sees what a connection carries, and never sends.
 
 use crate::error::JailError;
+use crate::kernel::Kernel;
 use crate::route::LOOPBACK;
 use crate::sys;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// Bytes of a packet that are kept, from the network header on: the longest IPv4 header and a TCP header, or an IPv6
 /// header with options, and room to spare.
 const SNAP_BYTES: u32 = 128;
 
-/// Opens it on the loopback of the calling thread's net namespace.
-pub(super) fn open(own: [IpAddr; 2]) -> Result<OwnedFd, Errno> {
+/// Opens it on the loopback of the calling thread's net namespace. gVisor takes a filter, and does not apply it.
+pub(super) fn open(own: [IpAddr; 2], kernel: Kernel) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     // Protocol 0: it hears nothing before it is bound, with its filter in place.
     let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
-    let mut program = filter(own);
-    let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
-    let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
-    set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    if kernel == Kernel::Host {
+        let mut program = filter(own);
+        let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
+        let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+        set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    }
     let all = u16::try_from(libc::ETH_P_ALL).expect("3").to_be();
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).expect("17"),
@@ -63,6 +66,57 @@ pub fn lost_since_last_asked(refusals: BorrowedFd<'_>) -> Result<u64, JailError>
     let asked = sys::answer(i64::from(result));
     asked.map_err(|errno| JailError::os("count", "refusals that were lost", errno.raw_os_error()))?;
     Ok(u64::from(counters.tp_drops))
+}
+
+/// What one packet is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It opens a connection, or is a datagram: its first bytes.
+    Attempt(Vec<u8>),
+    /// Neither, or of the inside with itself.
+    Other,
+}
+
+/// The next packet of a socket whose kernel has no filters (gVisor), judged by the same rules; `None` when there is none
+/// now. Of IPv4 alone: there, nothing else is let onto the loopback.
+pub(super) fn next(socket: &OwnedFd, own: Ipv4Addr) -> Result<Option<Seen>, Errno> {
+    let mut packet = vec![0; usize::try_from(SNAP_BYTES).map_err(|_| Errno::OVERFLOW)?];
+    // SAFETY: an all-zero sockaddr_ll is a valid value of that plain C structure.
+    let mut from: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(size_of_val(&from)).map_err(|_| Errno::OVERFLOW)?;
+    let (bytes, length) = (packet.as_mut_ptr().cast(), packet.len());
+    // SAFETY: the kernel writes no more than `length` bytes of `packet`, and no more than `size` of `from`; both live.
+    let result = unsafe {
+        let from = (&raw mut from).cast();
+        libc::recvfrom(socket.as_raw_fd(), bytes, length, libc::MSG_DONTWAIT, from, &raw mut size)
+    };
+    match sys::answer(i64::try_from(result).map_err(|_| Errno::OVERFLOW)?) {
+        Ok(count) => packet.truncate(usize::try_from(count).map_err(|_| Errno::OVERFLOW)?),
+        Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+        Err(errno) => return Err(errno),
+    }
+    let is_sent = u32::from(from.sll_pkttype) == OUTGOING;
+    Ok(Some(if is_sent && is_attempt(&packet, own) { Seen::Attempt(packet) } else { Seen::Other }))
+}
+
+/// What [`filter`] keeps of IPv4.
+fn is_attempt(packet: &[u8], own: Ipv4Addr) -> bool {
+    let header_bytes = match packet.first() {
+        Some(first) if first >> 4 == 4 => usize::from(first & 0xf) * 4,
+        Some(_) | None => return false,
+    };
+    let fragment = packet.get(6..8).is_none_or(|field| field[0] & 0x1f != 0 || field[1] != 0);
+    let Some(to) = packet.get(16..20).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from) else {
+        return false;
+    };
+    if fragment || to.is_loopback() || to == own {
+        return false;
+    }
+    match packet.get(9).copied().map(u32::from) {
+        Some(UDP) => true,
+        Some(TCP) => packet.get(header_bytes + 13).is_some_and(|flags| u32::from(*flags) & SYN_ACK == SYN),
+        Some(_) | None => false,
+    }
 }
 
 /// Codes of classic BPF (linux/filter.h).
@@ -182,4 +236,45 @@ fn assemble(lines: &[Line], six: usize, six_flags: usize) -> Vec<libc::sock_filt
     let mut program: Vec<_> = lines.iter().enumerate().map(branch).collect();
     program.extend([SNAP_BYTES, 0].map(|bytes| libc::sock_filter { code: code::RETURN, jt: 0, jf: 0, k: bytes }));
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+
+    /// A packet to this address: protocol, flags of TCP, and the field of fragments.
+    fn packet(to: [u8; 4], protocol: u32, flags: u8, fragment: u16) -> Vec<u8> {
+        let mut packet = vec![0; 40];
+        packet[0] = 0x45;
+        packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+        packet[9] = u8::try_from(protocol).expect("a small number");
+        packet[16..20].copy_from_slice(&to);
+        packet[33] = flags;
+        packet
+    }
+
+    #[test]
+    fn what_opens_a_connection_and_datagrams_are_attempts_and_nothing_else() {
+        let far = [93, 184, 216, 34];
+        for (expected, packet) in [
+            (true, packet(far, TCP, 0x02, 0x4000)),
+            (true, packet(far, UDP, 0, 0)),
+            (true, packet(far, UDP, 0, 0x2000)),
+            (false, packet(far, UDP, 0, 0x0001)),
+            (false, packet(far, TCP, 0x12, 0)),
+            (false, packet(far, TCP, 0x10, 0)),
+            (false, packet(far, 1, 0, 0)),
+            (false, packet([127, 0, 0, 1], UDP, 0, 0)),
+            (false, packet(OWN.octets(), TCP, 0x02, 0)),
+            (false, vec![0x60; 60]),
+            (false, vec![0x45; 15]),
+            (false, Vec::new()),
+        ] {
+            assert_eq!(is_attempt(&packet, OWN), expected, "{packet:02x?}");
+        }
+        let cut = packet(far, TCP, 0x02, 0);
+        assert!(!is_attempt(&cut[..33], OWN));
+    }
 }

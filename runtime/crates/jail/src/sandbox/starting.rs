@@ -95,9 +95,11 @@ impl Starting {
             | Message::Seen(_)
             | Message::Umask(_)
             | Message::OnGvisor
+            | Message::Lines
             | Message::Enter
             | Message::Spawn(_)
             | Message::Socket(_)
+            | Message::Connect { .. }
             | Message::Enquire
             | Message::Insides(_)
             | Message::Task(_)

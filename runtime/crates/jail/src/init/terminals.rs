@@ -5,6 +5,7 @@ use crate::recorder::ProcessId;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// Bytes moved at once.
@@ -24,6 +25,18 @@ struct Pair {
     stream: OwnedFd,
     outwards: Way,
     inwards: Way,
+}
+
+/// Writes what there is room for.
+type Write = fn(&OwnedFd, &[u8]) -> Result<usize, Errno>;
+
+/// Without the signal that nobody reads, by which gVisor would end an init.
+fn to_stream(stream: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)
+}
+
+fn to_terminal(master: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    rustix::io::write(master, bytes)
 }
 
 /// One direction: what was read and not written yet, and whether more is to come.
@@ -62,8 +75,8 @@ impl Relay {
     /// Moves what can be moved. A pair whose terminal has ended, and whose reader has it all or is gone, is let go of.
     pub(super) fn serve(&mut self) {
         for pair in &mut self.pairs {
-            pair.outwards.step(&pair.master, &pair.stream);
-            pair.inwards.step(&pair.stream, &pair.master);
+            pair.outwards.step(&pair.master, &pair.stream, to_stream);
+            pair.inwards.step(&pair.stream, &pair.master, to_terminal);
         }
         self.pairs.retain(|pair| !pair.outwards.is_over());
     }
@@ -73,7 +86,7 @@ impl Relay {
     pub(super) fn end(&mut self, call: ProcessId) {
         let is_its = |pair: &&mut Pair| pair.call == call;
         for pair in self.pairs.iter_mut().filter(is_its) {
-            while pair.outwards.step(&pair.master, &pair.stream) == Moved::Something {}
+            while pair.outwards.step(&pair.master, &pair.stream, to_stream) == Moved::Something {}
             // Nobody is left who could print.
             pair.outwards.ended |= pair.outwards.pending.is_empty();
         }
@@ -101,7 +114,7 @@ impl Way {
         self.ended && self.pending.is_empty()
     }
 
-    fn step(&mut self, from: &OwnedFd, to: &OwnedFd) -> Moved {
+    fn step(&mut self, from: &OwnedFd, to: &OwnedFd, write: Write) -> Moved {
         if self.pending.is_empty() && !self.ended {
             let mut chunk = vec![0; CHUNK_BYTES];
             match rustix::io::read(from, &mut chunk) {
@@ -117,7 +130,7 @@ impl Way {
         if self.pending.is_empty() {
             return Moved::Nothing;
         }
-        match rustix::io::write(to, &self.pending) {
+        match write(to, &self.pending) {
             Ok(count) => {
                 drop(self.pending.drain(..count));
                 Moved::Something
