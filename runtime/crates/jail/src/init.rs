@@ -8,7 +8,7 @@ use crate::enforced::{Layer, LayerState};
 use crate::error::JailError;
 use crate::idmap::Ids;
 use crate::kernel::Kernel;
-use crate::outlet::relay::{self, Relaying, Visit};
+use crate::outlet::relay::{self, Relaying};
 use crate::plan::{Plan, Wall};
 use crate::probe;
 use crate::pty;
@@ -262,7 +262,7 @@ impl Init {
         }
         if let Message::Connect { family, port } = received.message {
             let stream = descriptors.next().ok_or_else(|| protocol("a connection without a stream"))?;
-            self.visit(channel, stream, family, port)?;
+            self.connect(channel, stream, family, port)?;
             return Ok(true);
         }
         if matches!(received.message, Message::Enquire) {
@@ -275,14 +275,12 @@ impl Init {
     }
 
     /// Connects to a server inside for the supervisor, which cannot be given a socket.
-    fn visit(&mut self, channel: Channel, stream: OwnedFd, family: Family, port: u16) -> Result<(), JailError> {
+    fn connect(&mut self, channel: Channel, stream: OwnedFd, family: Family, port: u16) -> Result<(), JailError> {
         let relaying = match self.relaying.take() {
             Some(relaying) => relaying,
             None => relay::start(Vec::new(), Ipv4Addr::UNSPECIFIED)?,
         };
-        if let Some(visit) = Visit::begin(channel, stream, family, port) {
-            relaying.take(visit);
-        }
+        relaying.connect(channel, stream, family, port);
         self.relaying = Some(relaying);
         Ok(())
     }

@@ -7,23 +7,34 @@ mod visit;
 
 use super::refusals;
 use super::relayed;
+use crate::channel::Channel;
 use crate::error::JailError;
 use crate::plan::OutletSocket;
+use crate::wire::Family;
 use datagrams::Said;
-use pump::{Framing, Outcome, Pump};
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use pump::{Outcome, Pump};
+use rustix::buffer::spare_capacity;
+use rustix::event::EventfdFlags;
+use rustix::event::epoll::{self, Event, EventData, EventFlags as Interest};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender};
-pub(crate) use visit::Visit;
+use std::time::Duration;
 
-/// Connections whose bytes are moved at a time; more wait in their listeners.
-const CONNECTIONS_MAX: usize = 1024;
+/// Sockets and connections that are served at a time; more connections wait in their listeners.
+const JOBS_MAX: usize = 2048;
+/// What is told at one time of what can be done.
+const EVENTS_MAX: usize = 256;
+/// The number of what is no job.
+const BELL: u64 = 0;
 /// Datagrams, or packets, that are moved before something else has its turn.
 const BATCH: usize = 64;
+/// After a failed accept, before the next.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Stack of the thread.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -47,28 +58,52 @@ enum Kind {
 /// The line is closed: nobody serves the outlet any more.
 struct Closed;
 
+/// What is woken when something can be done for it.
+#[derive(Debug)]
+enum Job {
+    Inlet(Inlet),
+    Pump(Pump),
+}
+
+/// What is to be known of each of a job's two descriptors. One of which nothing is asked is not registered: it would tell of
+/// its end all the time.
+type Interests = [Interest; 2];
+
+/// What came of serving a job.
+enum Served {
+    Stays,
+    /// It stays, and there is one more.
+    And(Pump),
+    Ends,
+    Cut,
+}
+
 /// Everything that is moved.
 #[derive(Debug)]
 struct Relay {
-    inlets: Vec<Inlet>,
-    visits: Vec<Visit>,
-    pumps: Vec<Pump>,
-    /// Visits that were begun, and what is readable when there is one.
-    begun: Receiver<Visit>,
+    epoll: OwnedFd,
+    /// By numbers that are never used again: what is told of a job that has ended means nothing.
+    jobs: HashMap<u64, (Job, Interests)>,
+    next: u64,
+    /// No more connections are taken for now.
+    is_full: bool,
+    /// What others begin, and what is readable when they have.
+    begun: Receiver<Pump>,
     bell: OwnedFd,
 }
 
 /// The way to the thread, which ends with the init.
 #[derive(Debug)]
 pub(crate) struct Relaying {
-    visits: Sender<Visit>,
+    begun: Sender<Pump>,
     bell: OwnedFd,
 }
 
 impl Relaying {
-    /// Takes a visit over. One that there is nobody for is dropped, which its channel tells.
-    pub(crate) fn take(&self, visit: Visit) {
-        if self.visits.send(visit).is_ok() {
+    /// Connects to a port of the loopback inside and moves bytes of the stream then; the answer says what came of it.
+    pub(crate) fn connect(&self, answer: Channel, stream: OwnedFd, family: Family, port: u16) {
+        let Some(pump) = visit::begin(answer, stream, family, port) else { return };
+        if self.begun.send(pump).is_ok() {
             match rustix::io::write(&self.bell, &1_u64.to_ne_bytes()) {
                 // Full, it is readable already.
                 Ok(_) | Err(_) => {}
@@ -80,7 +115,8 @@ impl Relaying {
 /// Starts the thread. Each socket comes with its line; `own` is the sandbox's address.
 pub(crate) fn start(sockets: Vec<(OutletSocket, OwnedFd, OwnedFd)>, own: Ipv4Addr) -> Result<Relaying, JailError> {
     let failed = |errno: Errno| JailError::os("prepare", "the relay of the outlet", errno.raw_os_error());
-    let mut inlets = Vec::with_capacity(sockets.len());
+    let (sender, begun) = std::sync::mpsc::channel();
+    let (mut relay, bell) = Relay::new(begun).map_err(failed)?;
     for (planned, socket, line) in sockets {
         no_waiting(&line).map_err(failed)?;
         let kind = match planned {
@@ -88,121 +124,184 @@ pub(crate) fn start(sockets: Vec<(OutletSocket, OwnedFd, OwnedFd)>, own: Ipv4Add
             OutletSocket::Udp { .. } => Kind::Datagrams,
             OutletSocket::Refusals => Kind::Refusals(0, own),
         };
-        inlets.push(Inlet { socket, line, kind });
+        relay.begin(Job::Inlet(Inlet { socket, line, kind })).map_err(failed)?;
     }
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let bell = rustix::event::eventfd(0, flags).map_err(failed)?;
-    let heard = rustix::io::fcntl_dupfd_cloexec(&bell, 3).map_err(failed)?;
-    let (visits, begun) = std::sync::mpsc::channel();
-    let relay = Relay { inlets, visits: Vec::new(), pumps: Vec::new(), begun, bell: heard };
     let thread = std::thread::Builder::new().name("outlet".to_owned()).stack_size(STACK_BYTES);
     let started = thread.spawn(|| relay.serve());
     started.map_err(|error| JailError::io("start", "the thread that relays the outlet", &error))?;
-    Ok(Relaying { visits, bell })
+    Ok(Relaying { begun: sender, bell })
 }
 
 /// Lets a descriptor that came from elsewhere not block.
-pub(crate) fn no_waiting(descriptor: &OwnedFd) -> Result<(), Errno> {
+fn no_waiting(descriptor: &OwnedFd) -> Result<(), Errno> {
     let flags = rustix::fs::fcntl_getfl(descriptor)?;
     rustix::fs::fcntl_setfl(descriptor, flags | OFlags::NONBLOCK)
 }
 
-/// Who is woken by a descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Bell,
-    Inlet(usize),
-    Visit(usize),
-    Pump(usize),
-}
-
 impl Relay {
-    /// For as long as the init lives; and no longer than it can be waited.
-    fn serve(mut self) {
-        while let Ok(woken) = self.wait() {
-            // Backwards, so that the positions stay true while some end; pumps first, to which the others add.
-            for owner in woken.into_iter().rev() {
-                match owner {
-                    Owner::Pump(position) => self.on_pump(position),
-                    Owner::Visit(position) => self.pumps.extend(self.visits.swap_remove(position).arrive()),
-                    Owner::Inlet(position) => self.on_inlet(position),
-                    Owner::Bell => self.on_bell(),
-                }
-            }
-        }
+    /// With nothing to do yet, and its bell for others to ring.
+    fn new(begun: Receiver<Pump>) -> Result<(Self, OwnedFd), Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), Interest::IN)?;
+        let others = rustix::io::fcntl_dupfd_cloexec(&bell, 3)?;
+        Ok((Self { epoll, jobs: HashMap::new(), next: BELL + 1, is_full: false, begun, bell }, others))
     }
 
-    /// Those that something can be done for, each once: the bell, inlets, visits, pumps.
-    fn wait(&self) -> Result<Vec<Owner>, Errno> {
-        let mut fds = vec![PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN)];
-        let mut owners = vec![Owner::Bell];
-        let is_full = self.pumps.len() >= CONNECTIONS_MAX;
-        for (position, inlet) in self.inlets.iter().enumerate() {
-            let of_socket = inlet.interest(is_full);
-            fds.push(PollFd::from_borrowed_fd(inlet.socket.as_fd(), of_socket));
-            fds.push(PollFd::from_borrowed_fd(inlet.line.as_fd(), inlet.interest_in_line()));
-            owners.extend([Owner::Inlet(position); 2]);
-        }
-        for (position, visit) in self.visits.iter().enumerate() {
-            fds.push(PollFd::from_borrowed_fd(visit.socket().as_fd(), PollFlags::OUT));
-            owners.push(Owner::Visit(position));
-        }
-        for (position, pump) in self.pumps.iter().enumerate() {
-            for (descriptor, interest) in pump.interests() {
-                if !interest.is_empty() {
-                    fds.push(PollFd::from_borrowed_fd(descriptor.as_fd(), interest));
-                    owners.push(Owner::Pump(position));
+    /// For as long as the init lives, and as it can be waited.
+    fn serve(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        while rustix::io::retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut events), None)).is_ok() {
+            let mut woken: Vec<u64> = events.drain(..).map(|event: Event| event.data.u64()).collect();
+            woken.sort_unstable();
+            woken.dedup();
+            for number in woken {
+                if number == BELL {
+                    self.on_bell();
+                } else {
+                    self.on_job(number);
                 }
             }
+            self.mind_the_room();
         }
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
-        let ready = fds.iter().zip(owners).filter(|(fd, _)| !fd.revents().is_empty());
-        let mut woken: Vec<Owner> = ready.map(|(_, owner)| owner).collect();
-        woken.dedup();
-        Ok(woken)
     }
 
     fn on_bell(&mut self) {
         match rustix::io::read(&self.bell, &mut [0; 8]) {
             // It rings once for several.
-            Ok(_) | Err(_) => self.visits.extend(self.begun.try_iter()),
+            Ok(_) | Err(_) => {}
+        }
+        while let Ok(pump) = self.begun.try_recv() {
+            self.begin_or_drop(pump);
         }
     }
 
-    fn on_pump(&mut self, position: usize) {
-        let Some(pump) = self.pumps.get_mut(position) else { return };
-        match pump.step() {
-            Outcome::Alive => {}
-            Outcome::Over => drop(self.pumps.swap_remove(position)),
-            Outcome::Cut => self.pumps.swap_remove(position).reset(),
+    fn on_job(&mut self, number: u64) {
+        // It has ended meanwhile.
+        let Some((mut job, registered)) = self.jobs.remove(&number) else { return };
+        match (job.serve(), job) {
+            (Served::Stays, job) => self.keep_or_drop(number, job, registered),
+            (Served::And(pump), job) => {
+                self.keep_or_drop(number, job, registered);
+                self.begin_or_drop(pump);
+            }
+            (Served::Cut, Job::Pump(pump)) => {
+                self.forget(&pump.interests(), registered);
+                pump.reset();
+            }
+            // An inlet ends with its socket: who connects is refused from now on.
+            (Served::Ends | Served::Cut, job) => self.forget(&job.interests(self.is_full), registered),
         }
     }
 
-    fn on_inlet(&mut self, position: usize) {
-        let Some(inlet) = self.inlets.get_mut(position) else { return };
-        match inlet.serve() {
-            Ok(None) => {}
-            Ok(Some(pump)) => self.pumps.push(pump),
-            // With its socket: who connects is refused from now on.
-            Err(Closed) => drop(self.inlets.remove(position)),
+    fn begin(&mut self, job: Job) -> Result<(), Errno> {
+        self.next += 1;
+        self.keep(self.next, job, [Interest::empty(); 2])
+    }
+
+    /// One for which the kernel has no room is dropped, which both its ends are told of.
+    fn begin_or_drop(&mut self, pump: Pump) {
+        match self.begin(Job::Pump(pump)) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// The same for a job of before.
+    fn keep_or_drop(&mut self, number: u64, job: Job, registered: Interests) {
+        match self.keep(number, job, registered) {
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Registers what a job waits for now. Where that fails it has ended.
+    fn keep(&mut self, number: u64, job: Job, mut registered: Interests) -> Result<(), Errno> {
+        let wanted = job.interests(self.is_full);
+        for (position, (descriptor, wanted)) in wanted.iter().enumerate() {
+            let was = registered[position];
+            let data = EventData::new_u64(number);
+            let done = match (was.is_empty(), wanted.is_empty()) {
+                _ if was == *wanted => Ok(()),
+                (true, _) => epoll::add(&self.epoll, descriptor, data, *wanted),
+                (false, true) => epoll::delete(&self.epoll, descriptor),
+                (false, false) => epoll::modify(&self.epoll, descriptor, data, *wanted),
+            };
+            if let Err(errno) = done {
+                self.forget(&job.interests(self.is_full), registered);
+                return Err(errno);
+            }
+            registered[position] = *wanted;
+        }
+        self.jobs.insert(number, (job, registered));
+        Ok(())
+    }
+
+    /// Before descriptors are closed: a process that is about to execute a program may hold them for a moment.
+    fn forget(&self, descriptors: &[(&OwnedFd, Interest); 2], registered: Interests) {
+        for ((descriptor, _), was) in descriptors.iter().zip(registered) {
+            if !was.is_empty() {
+                match epoll::delete(&self.epoll, descriptor) {
+                    // The kernel did already.
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Takes connections for as long as there is room for them.
+    fn mind_the_room(&mut self) {
+        let is_full = self.jobs.len() >= JOBS_MAX;
+        if is_full == self.is_full {
+            return;
+        }
+        self.is_full = is_full;
+        let inlets: Vec<u64> =
+            self.jobs.iter().filter(|(_, (job, _))| matches!(job, Job::Inlet(_))).map(|(number, _)| *number).collect();
+        for number in inlets {
+            if let Some((job, registered)) = self.jobs.remove(&number) {
+                self.keep_or_drop(number, job, registered);
+            }
+        }
+    }
+}
+
+impl Job {
+    fn interests(&self, is_full: bool) -> [(&OwnedFd, Interest); 2] {
+        match self {
+            Self::Inlet(inlet) => [(&inlet.socket, inlet.interest(is_full)), (&inlet.line, inlet.interest_in_line())],
+            Self::Pump(pump) => pump.interests(),
+        }
+    }
+
+    fn serve(&mut self) -> Served {
+        match self {
+            Self::Inlet(inlet) => match inlet.serve() {
+                Ok(None) => Served::Stays,
+                Ok(Some(pump)) => Served::And(pump),
+                Err(Closed) => Served::Ends,
+            },
+            Self::Pump(pump) => match pump.step() {
+                Outcome::Alive => Served::Stays,
+                Outcome::Over => Served::Ends,
+                Outcome::Cut => Served::Cut,
+            },
         }
     }
 }
 
 impl Inlet {
-    fn interest(&self, is_full: bool) -> PollFlags {
+    fn interest(&self, is_full: bool) -> Interest {
         match self.kind {
-            Kind::Listener(None) => PollFlags::empty(),
-            Kind::Listener(Some(_)) if is_full => PollFlags::empty(),
-            Kind::Listener(Some(_)) | Kind::Datagrams | Kind::Refusals(..) => PollFlags::IN,
+            Kind::Listener(None) => Interest::empty(),
+            Kind::Listener(Some(_)) if is_full => Interest::empty(),
+            Kind::Listener(Some(_)) | Kind::Datagrams | Kind::Refusals(..) => Interest::IN,
         }
     }
 
-    fn interest_in_line(&self) -> PollFlags {
+    fn interest_in_line(&self) -> Interest {
         match self.kind {
             // What is lost is said as soon as there is room.
-            Kind::Refusals(1.., _) => PollFlags::IN | PollFlags::OUT,
-            Kind::Listener(_) | Kind::Datagrams | Kind::Refusals(0, _) => PollFlags::IN,
+            Kind::Refusals(1.., _) => Interest::IN | Interest::OUT,
+            Kind::Listener(_) | Kind::Datagrams | Kind::Refusals(0, _) => Interest::IN,
         }
     }
 
@@ -216,8 +315,13 @@ impl Inlet {
                 }
                 match accept(&self.socket, spare) {
                     Ok(pump) => Ok(pump),
-                    // It left again, or there is no room: the next one, or later.
-                    Err(_) => Ok(None),
+                    // It left again.
+                    Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+                    // No descriptors are left: others have to end first.
+                    Err(_) => {
+                        std::thread::sleep(PAUSE);
+                        Ok(None)
+                    }
                 }
             }
             Kind::Datagrams => {
@@ -245,7 +349,7 @@ fn accept(listener: &OwnedFd, spare: &mut Option<OwnedFd>) -> Result<Option<Pump
     };
     no_waiting(&stream)?;
     let to = rustix::net::getsockname(&guest).and_then(SocketAddr::try_from)?;
-    let mut pump = Pump::new(guest, stream, Framing::Pieces).saying(&relayed::bytes_of(to));
+    let mut pump = Pump::of_guest(guest, stream, &relayed::bytes_of(to));
     match pump.step() {
         Outcome::Alive => Ok(Some(pump)),
         Outcome::Over | Outcome::Cut => Ok(None),

@@ -1,8 +1,10 @@
 //! One connection of a guest's, and the stream that stands for it out there.
 //! It never waits, never looks into the bytes, and never lets a connection that was cut look like one that ended.
 
+use super::visit;
+use crate::channel::Channel;
 use crate::outlet::relayed::LENGTH_BYTES;
-use rustix::event::PollFlags;
+use rustix::event::epoll::EventFlags as Interest;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, sockopt};
 use std::os::fd::OwnedFd;
@@ -11,24 +13,17 @@ use std::time::Duration;
 /// Bytes moved at once; what was read and not written yet is no more for each direction.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How bytes from out there come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// In pieces, which tell an end from a reset.
-    Pieces,
-    /// As they are: the stream's end is an end.
-    Plain,
-}
-
 /// A connection whose bytes are moved.
 #[derive(Debug)]
-pub(crate) struct Pump {
+pub(super) struct Pump {
     guest: OwnedFd,
     stream: OwnedFd,
     up: Flow,
     down: Flow,
-    /// `None` where bytes come as they are.
+    /// `None` where bytes come as they are, and the stream's end is an end.
     pieces: Option<Pieces>,
+    /// Until it is connected: whom to tell.
+    answer: Option<Channel>,
 }
 
 /// One direction.
@@ -52,7 +47,7 @@ enum Source {
 
 /// What became of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(super) enum Outcome {
     /// More may come.
     Alive,
     /// Both ends have ended.
@@ -65,29 +60,36 @@ pub(crate) enum Outcome {
 struct Reset;
 
 impl Pump {
-    /// Both descriptors must not block.
-    pub(crate) fn new(guest: OwnedFd, stream: OwnedFd, framing: Framing) -> Self {
-        let pieces = match framing {
-            Framing::Pieces => Some(Pieces::default()),
-            Framing::Plain => None,
-        };
-        Self { guest, stream, up: Flow::default(), down: Flow::default(), pieces }
+    /// Of a guest that was taken: it says this first, and what comes back is in pieces. Neither descriptor may block.
+    pub(super) fn of_guest(guest: OwnedFd, stream: OwnedFd, first: &[u8]) -> Self {
+        let up = Flow { pending: first.to_vec(), ..Flow::default() };
+        Self { guest, stream, up, down: Flow::default(), pieces: Some(Pieces::default()), answer: None }
     }
 
-    /// The same, which has bytes for out there already.
-    pub(crate) fn saying(mut self, first: &[u8]) -> Self {
-        self.up.pending.extend_from_slice(first);
-        self
+    /// To a server inside, whose socket is being connected; bytes come as they are. Neither descriptor may block.
+    pub(super) fn on_its_way(server: OwnedFd, stream: OwnedFd, answer: Channel) -> Self {
+        let (up, down) = (Flow::default(), Flow::default());
+        Self { guest: server, stream, up, down, pieces: None, answer: Some(answer) }
     }
 
     /// What to wait for, of the guest's end and of the stream; nothing where nothing is asked of one, which would tell of
     /// its end all the time.
-    pub(crate) fn interests(&self) -> [(&OwnedFd, PollFlags); 2] {
+    pub(super) fn interests(&self) -> [(&OwnedFd, Interest); 2] {
+        if self.answer.is_some() {
+            return [(&self.guest, Interest::OUT), (&self.stream, Interest::empty())];
+        }
         [(&self.guest, interest(&self.up, &self.down)), (&self.stream, interest(&self.down, &self.up))]
     }
 
     /// Moves what can be moved.
-    pub(crate) fn step(&mut self) -> Outcome {
+    pub(super) fn step(&mut self) -> Outcome {
+        if let Some(answer) = self.answer.take() {
+            let connected = sockopt::socket_error(&self.guest).and_then(|result| result);
+            visit::tell(&answer, connected);
+            if connected.is_err() {
+                return Outcome::Over;
+            }
+        }
         match self.downwards().and_then(|()| self.upwards()) {
             Err(Reset) => Outcome::Cut,
             Ok(()) if self.up.source == Source::Told && self.down.source == Source::Told => Outcome::Over,
@@ -96,7 +98,7 @@ impl Pump {
     }
 
     /// Ends it for the guest as the network would: by a reset.
-    pub(crate) fn reset(self) {
+    pub(super) fn reset(self) {
         match sockopt::set_socket_linger(&self.guest, Some(Duration::ZERO)) {
             // It is gone already.
             Ok(()) | Err(_) => {}
@@ -164,10 +166,10 @@ impl Flow {
     }
 }
 
-fn interest(begins: &Flow, leads: &Flow) -> PollFlags {
-    let mut interest = PollFlags::empty();
-    interest.set(PollFlags::IN, begins.wants_more());
-    interest.set(PollFlags::OUT, !leads.pending.is_empty());
+fn interest(begins: &Flow, leads: &Flow) -> Interest {
+    let mut interest = Interest::empty();
+    interest.set(Interest::IN, begins.wants_more());
+    interest.set(Interest::OUT, !leads.pending.is_empty());
     interest
 }
 
@@ -243,9 +245,15 @@ mod tests {
     }
 
     /// A pump, the guest and the outlet.
-    fn pumped(framing: Framing) -> (Pump, OwnedFd, OwnedFd) {
+    fn pumped() -> (Pump, OwnedFd, OwnedFd) {
         let ((guest, inner), (stream, outer)) = (pair(), pair());
-        (Pump::new(inner, stream, framing), guest, outer)
+        (Pump::of_guest(inner, stream, b""), guest, outer)
+    }
+
+    /// The same for a server inside, which is connected.
+    fn plain() -> (Pump, OwnedFd, OwnedFd) {
+        let (pump, guest, outer) = pumped();
+        (Pump { pieces: None, ..pump }, guest, outer)
     }
 
     fn all(from: &OwnedFd) -> Vec<u8> {
@@ -257,8 +265,8 @@ mod tests {
 
     #[test]
     fn bytes_go_both_ways_and_each_end_is_told_of_the_others() {
-        let (pump, guest, outer) = pumped(Framing::Pieces);
-        let mut pump = pump.saying(b"to:");
+        let ((guest, inner), (stream, outer)) = (pair(), pair());
+        let mut pump = Pump::of_guest(inner, stream, b"to:");
         rustix::io::write(&guest, b"hello").expect("room");
         for byte in b"\0\x03you\0\x01!" {
             rustix::io::write(&outer, &[*byte]).expect("room");
@@ -277,13 +285,13 @@ mod tests {
     #[test]
     fn a_stream_that_ends_within_a_piece_or_before_the_last_is_cut() {
         for said in [&b""[..], b"\0", b"\0\x02a", b"\0\x01a", b"\0\0more"] {
-            let (mut pump, _guest, outer) = pumped(Framing::Pieces);
+            let (mut pump, _guest, outer) = pumped();
             rustix::io::write(&outer, said).expect("room");
             drop(outer);
             let outcome = [pump.step(), pump.step()];
             assert!(outcome.contains(&Outcome::Cut), "{said:?}: {outcome:?}");
         }
-        let (mut pump, guest, outer) = pumped(Framing::Plain);
+        let (mut pump, guest, outer) = plain();
         rustix::io::write(&outer, b"plain").expect("room");
         drop(outer);
         assert_eq!((pump.step(), pump.step()), (Outcome::Alive, Outcome::Alive));
@@ -294,7 +302,7 @@ mod tests {
 
     #[test]
     fn an_answer_reaches_a_guest_that_talks_to_nobody_any_more() {
-        let (mut pump, guest, outer) = pumped(Framing::Pieces);
+        let (mut pump, guest, outer) = pumped();
         rustix::io::write(&guest, b"a long request").expect("room");
         rustix::io::write(&outer, b"\0\x02no\0\0").expect("room");
         drop(outer);
@@ -304,12 +312,12 @@ mod tests {
 
     #[test]
     fn a_slow_end_holds_its_direction_up_and_not_the_other() {
-        let (mut pump, guest, outer) = pumped(Framing::Plain);
+        let (mut pump, guest, outer) = plain();
         while rustix::io::write(&outer, &[7; 4096]).is_ok() {
             assert_eq!(pump.step(), Outcome::Alive);
         }
         let [(_, of_guest), (_, of_stream)] = pump.interests();
-        assert_eq!((of_guest, of_stream), (PollFlags::IN | PollFlags::OUT, PollFlags::empty()));
+        assert_eq!((of_guest, of_stream), (Interest::IN | Interest::OUT, Interest::empty()));
         rustix::io::write(&guest, b"up").expect("room");
         assert_eq!(pump.step(), Outcome::Alive);
         assert_eq!(all(&outer), b"up");
