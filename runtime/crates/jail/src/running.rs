@@ -320,6 +320,8 @@ impl Running {
                 | Message::Socket(_)
                 | Message::Made
                 | Message::Enquire
+                | Message::Nurse(_)
+                | Message::Gone(_)
                 | Message::Insides(_)
                 | Message::Task(_)
                 | Message::Confined(_)

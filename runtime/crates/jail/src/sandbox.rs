@@ -90,6 +90,8 @@ pub struct Sandbox {
     kernel: Kernel,
     /// The wall, and what a worker is told of the plan.
     workers: (Wall, Task),
+    /// Who starts workers, on gVisor.
+    nursery: Option<Channel>,
     /// Sockets of the outlet that nobody took yet.
     outlet: Vec<Option<OwnedFd>>,
     /// The recorder's side of it that nobody took yet.
@@ -103,6 +105,7 @@ struct Around {
     /// The limits that the watcher holds or tells of.
     watched: Limits,
     kernel: Kernel,
+    nursery: Option<Channel>,
 }
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
@@ -192,7 +195,8 @@ impl Sandbox {
             // A helper that ended has said why, and that is what is heard next.
             Ok(()) | Err(_) => drop(tasks),
         }
-        Self::begin(control, starting, plan, Around { group, layers, watched: limits, kernel: Kernel::Host }, deadline)
+        let around = Around { group, layers, watched: limits, kernel: Kernel::Host, nursery: None };
+        Self::begin(control, starting, plan, around, deadline)
     }
 
     /// Carries out the plan's session steps in a container that waits for them, which an engine bounds. `outer` is what
@@ -226,13 +230,17 @@ impl Sandbox {
             }
             Kernel::Gvisor => Group::of_gvisor(first_process, &limits),
         };
-        match control.send(&Message::Enter, &[]) {
+        let (nursery, theirs) = match kernel {
+            Kernel::Host => (None, None),
+            Kernel::Gvisor => Channel::pair().map(|(nursery, theirs)| (Some(nursery), Some(theirs)))?,
+        };
+        match control.send(&Message::Enter, &theirs.iter().map(OwnedFd::as_fd).collect::<Vec<_>>()) {
             // As above.
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => drop(theirs),
         }
         let own_kernel = (kernel == Kernel::Gvisor).then(|| LayerState::active(Layer::Gvisor));
         let layers = outer.into_iter().chain(own_kernel).chain(bounds).collect();
-        let around = Around { group: group.map(Arc::new), layers, watched, kernel };
+        let around = Around { group: group.map(Arc::new), layers, watched, kernel, nursery };
         let mut sandbox = Self::begin(control, starting, plan, around, deadline)?;
         sandbox.owner = owner.unwrap_or(sandbox.owner);
         Ok(sandbox)
@@ -247,7 +255,7 @@ impl Sandbox {
         deadline: Instant,
     ) -> Result<Self, JailError> {
         let bounds = Bounds::of(plan);
-        let Around { group, mut layers, watched: limits, kernel } = around;
+        let Around { group, mut layers, watched: limits, kernel, nursery } = around;
         let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope =
@@ -264,7 +272,21 @@ impl Sandbox {
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
         let (watch, workers) = (Arc::new(watch), (plan.wall, Task::beside(plan)));
-        Ok(Self { control, enforced, bounds, handle, calls, watch, group, owner, kernel, workers, outlet, recorder })
+        Ok(Self {
+            control,
+            enforced,
+            bounds,
+            handle,
+            calls,
+            watch,
+            group,
+            owner,
+            kernel,
+            workers,
+            nursery,
+            outlet,
+            recorder,
+        })
     }
 
     /// What was really enforced.

@@ -96,12 +96,9 @@ impl Sandbox {
         JailError::host(act, "a container on gVisor").fault(Fault::Operator).hint(format!("{NOTHING_LEAVES}; {OTHERS}"))
     }
 
-    /// A worker of ours joins the sandbox from outside.
-    pub(crate) fn takes_workers(&self) -> Result<(), JailError> {
-        match self.kernel {
-            Kernel::Host => Ok(()),
-            Kernel::Gvisor => Err(self.refused_by_gvisor("run a tool's component beside the guests of")),
-        }
+    /// Who starts workers inside, where they cannot join the sandbox from outside.
+    pub(crate) fn nursery(&self) -> Option<&Channel> {
+        self.nursery.as_ref()
     }
 
     /// A TCP socket of the sandbox's net namespace, made by its init.

@@ -99,6 +99,8 @@ impl Starting {
             | Message::Spawn(_)
             | Message::Socket(_)
             | Message::Enquire
+            | Message::Nurse(_)
+            | Message::Gone(_)
             | Message::Insides(_)
             | Message::Task(_)
             | Message::Confined(_)
