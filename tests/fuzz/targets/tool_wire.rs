@@ -3,22 +3,22 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use stockade::backend::wasm::wire::{Body, FromWorker, Message, ToWorker, body, decode, encode};
+use stockade::backend::wasm::parts::{Begun, encode};
+use stockade::backend::wasm::wire::{FromWorker, Message, ToWorker};
 
 fn same<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
-    let Ok(message) = decode::<M>(bytes) else { return };
+    let Ok(Some(message)) = Begun::default().take::<M>(bytes) else { return };
     let encoded = encode(&message).expect("what was short enough is");
-    let again = match (body(&encoded.datagram).expect("it is ours"), &encoded.body) {
-        (Body::Inline(inline), None) => decode::<M>(inline),
-        (Body::InMemory(length), Some(body)) if body.len() == length => decode::<M>(body),
-        (place, body) => panic!("a body is in one place: {place:?}, {:?}", body.as_ref().map(Vec::len)),
-    };
-    assert_eq!(again.expect("what we encode decodes"), message, "a message that is sent is the message that arrives");
+    let (mut begun, mut again) = (Begun::default(), None);
+    for number in 0..encoded.datagrams() {
+        assert!(again.is_none(), "the last part ends it");
+        let (head, part) = encoded.datagram(number);
+        again = begun.take::<M>(&[&head, part].concat()).expect("it is ours");
+    }
+    assert_eq!(again, Some(message), "a message that is sent is the message that arrives");
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(Body::Inline(inline)) = body(bytes) {
-        same::<FromWorker>(inline);
-        same::<ToWorker>(inline);
-    }
+    same::<FromWorker>(bytes);
+    same::<ToWorker>(bytes);
 });

@@ -88,7 +88,9 @@ fn say(worker: &Worker) {
 /// A worker is closed to everybody of its user: only root reads what it takes.
 fn memory(sandbox: &Sandbox) {
     let workers: Vec<_> = (0..WORKERS).map(|_| sandbox.worker(Kind::Read).expect("it starts")).collect();
-    let sum = |what: &str| workers.iter().map(|worker| field(worker.id(), what)).sum::<u64>() / WORKERS as u64;
+    let sum = |what: &str| {
+        workers.iter().map(|worker| field(worker.id().expect("one of this kernel"), what)).sum::<u64>() / WORKERS as u64
+    };
     let (pss, dirty, rss) = (sum("Pss:"), sum("Private_Dirty:"), sum("Rss:"));
     println!("each of {WORKERS} workers: pss {pss} KiB, private dirty {dirty} KiB, rss {rss} KiB");
 }

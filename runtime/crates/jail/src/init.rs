@@ -30,11 +30,12 @@ mod answers;
 mod begin;
 mod entrance;
 mod keeper;
+mod nursery;
 mod terminals;
 
 use answers::{make_socket, refuse, report, tell};
-pub(crate) use begin::take_control;
 use begin::{Next, set_up};
+pub(crate) use begin::{take_control, take_streams};
 use entrance::Entrance;
 use terminals::Relay;
 
@@ -70,6 +71,8 @@ fn helper() -> i32 {
     let Ok(control) = take_control(c"stockade-init") else { return NOT_AN_INIT };
     match set_up(&control) {
         Ok(Next::Helper | Next::Keeper(_)) => 0,
+        // It is made in containers alone.
+        Ok(Next::Nursery(_)) => NOT_AN_INIT,
         Ok(Next::Init(init)) => match init.serve(&control) {
             Ok(()) => 0,
             Err(_) => NOT_AN_INIT,

@@ -12,7 +12,7 @@ pub(crate) enum Kernel {
     Gvisor,
 }
 
-/// Why a container on gVisor has no recorder, and no worker of ours that joins it from outside.
+/// Why a container on gVisor has no recorder.
 pub(crate) const NOTHING_LEAVES: &str = "gVisor lets no descriptor out of a container";
 
 /// What is wrong with a gVisor that makes no mount namespaces.

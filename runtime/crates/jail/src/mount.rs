@@ -15,8 +15,11 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+mod apart;
 mod pending;
+mod table;
 
+pub(crate) use apart::OwnProc;
 pub(crate) use pending::Pending;
 
 /// The flags of mounts that we set.

@@ -322,6 +322,8 @@ impl Running {
                 | Message::Connect { .. }
                 | Message::Made
                 | Message::Enquire
+                | Message::Nurse(_)
+                | Message::Gone(_)
                 | Message::Insides(_)
                 | Message::Task(_)
                 | Message::Confined(_)

@@ -92,6 +92,8 @@ pub struct Sandbox {
     kernel: Kernel,
     /// The wall, and what a worker is told of the plan.
     workers: (Wall, Task),
+    /// Who starts workers, on gVisor.
+    nursery: Option<Channel>,
     /// The outlet, which nobody took yet.
     outlet: Vec<Option<OutletEnd>>,
     /// The recorder's side of it that nobody took yet.
@@ -107,6 +109,7 @@ struct Around {
     kernel: Kernel,
     /// Our ends of the outlet's lines, where its sockets cannot come out.
     lines: Vec<OwnedFd>,
+    nursery: Option<Channel>,
 }
 
 /// The init of a sandbox, by a handle that cannot come to mean another process.
@@ -196,7 +199,8 @@ impl Sandbox {
             // A helper that ended has said why, and that is what is heard next.
             Ok(()) | Err(_) => drop(tasks),
         }
-        let around = Around { group, layers, watched: limits, kernel: Kernel::Host, lines: Vec::new() };
+        let (lines, nursery) = (Vec::new(), None);
+        let around = Around { group, layers, watched: limits, kernel: Kernel::Host, lines, nursery };
         Self::begin(control, starting, plan, around, deadline)
     }
 
@@ -235,13 +239,17 @@ impl Sandbox {
             }
             Kernel::Gvisor => Group::of_gvisor(first_process, &limits),
         };
-        match control.send(&Message::Enter, &[]) {
+        let (nursery, theirs) = match kernel {
+            Kernel::Host => (None, None),
+            Kernel::Gvisor => Channel::pair().map(|(nursery, theirs)| (Some(nursery), Some(theirs)))?,
+        };
+        match control.send(&Message::Enter, &theirs.iter().map(OwnedFd::as_fd).collect::<Vec<_>>()) {
             // As above.
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => drop(theirs),
         }
         let own_kernel = (kernel == Kernel::Gvisor).then(|| LayerState::active(Layer::Gvisor));
         let layers = outer.into_iter().chain(own_kernel).chain(bounds).collect();
-        let around = Around { group: group.map(Arc::new), layers, watched, kernel, lines };
+        let around = Around { group: group.map(Arc::new), layers, watched, kernel, lines, nursery };
         let mut sandbox = Self::begin(control, starting, plan, around, deadline)?;
         sandbox.owner = owner.unwrap_or(sandbox.owner);
         Ok(sandbox)
@@ -256,7 +264,7 @@ impl Sandbox {
         deadline: Instant,
     ) -> Result<Self, JailError> {
         let bounds = Bounds::of(plan);
-        let Around { group, mut layers, watched: limits, kernel, lines } = around;
+        let Around { group, mut layers, watched: limits, kernel, lines, nursery } = around;
         let init_pid = starting.until_forked(&control, deadline)?;
         let calls = Arc::new(Calls::default());
         let scope =
@@ -273,7 +281,21 @@ impl Sandbox {
         let enforced = Enforced::new(layers);
         let owner = (ready.uid, ready.gid);
         let (watch, workers) = (Arc::new(watch), (plan.wall, Task::beside(plan)));
-        Ok(Self { control, enforced, bounds, handle, calls, watch, group, owner, kernel, workers, outlet, recorder })
+        Ok(Self {
+            control,
+            enforced,
+            bounds,
+            handle,
+            calls,
+            watch,
+            group,
+            owner,
+            kernel,
+            workers,
+            nursery,
+            outlet,
+            recorder,
+        })
     }
 
     /// What was really enforced.

@@ -195,6 +195,15 @@ impl Filter {
         }
     }
 
+    /// The same list, which sends `SIGSYS` where it would end the process: for gVisor, which then ends no more than the thread,
+    /// and leaves the others and whoever waits for them.
+    pub(crate) fn ending_by_a_signal(mut self) -> Self {
+        let ends = |step: &&mut sock_filter| step.code == RETURN && step.k == libc::SECCOMP_RET_KILL_PROCESS;
+        self.program.iter_mut().filter(ends).for_each(|step| step.k = libc::SECCOMP_RET_TRAP);
+        self.bytes = bytes(&self.program);
+        self
+    }
+
     /// The program as the kernel reads it: `sock_filter` structures, little-endian on every machine.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

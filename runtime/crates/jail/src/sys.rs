@@ -2,6 +2,7 @@
 //! It never decides anything, and keeps no state.
 
 use rustix::io::Errno;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicI32;
@@ -115,6 +116,26 @@ pub(crate) unsafe fn fork_telling(child: &AtomicI32) -> Result<Side, Errno> {
     let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, child.as_ptr(), 0_usize, 0_usize) };
     let pid = answer(result)?;
     Ok(if pid == 0 { Side::Child } else { Side::Parent(i32::try_from(pid).expect("a pid is an i32")) })
+}
+
+/// Executes the program that a descriptor refers to, with these arguments and no environment; returns only if it could not.
+pub(crate) fn execute(program: BorrowedFd<'_>, words: &[CString]) -> Errno {
+    let mut argv: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let env = [std::ptr::null::<libc::c_char>()];
+    // SAFETY: both arrays end with a null pointer, what they point to outlives the call, and so does the path, which is a
+    // static string (execveat(2)).
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    answer(result).err().unwrap_or(Errno::IO)
 }
 
 /// Ends the process without running anything that was registered for its end: for children made by [`fork`].

@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, JailError};
 use crate::look::Seen;
 use crate::plan::OUTLET_SOCKETS_MAX;
 use crate::recorder::{CallNumber, Grade, ProcessId};
-use crate::worker::{Insides, Task};
+use crate::worker::{Insides, Kind, Task};
 use serde::{Deserialize, Serialize};
 
 mod codec;
@@ -171,7 +171,8 @@ pub enum Message {
     /// Supervisor to the first process of a container on gVisor, before the plan: the lines of the outlet's sockets come
     /// along, in the plan's order.
     Lines,
-    /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along.
+    /// Supervisor to helper: go on to what guests come from, after joining the groups whose `tasks` files come along. On
+    /// gVisor the nursery's end of its channel comes along instead.
     Enter,
     /// Supervisor to init: start a call.
     Spawn(SpawnRequest),
@@ -190,6 +191,9 @@ pub enum Message {
     /// Supervisor to worker: what it is to become. What binds its life comes along, then namespaces, then groups' `tasks`
     /// files.
     Task(Task),
+    /// Supervisor to nursery: start a worker of this kind. Its end of the channel to its user comes along, then the end of a
+    /// line on which its end is told. That line's closing ends it.
+    Nurse(Kind),
     /// Supervisor to init or helper: the message itself is in the memfd that comes last, this long.
     InMemory(u64),
     /// Supervisor to init, on a call's channel: this signal to the call's foreground.
@@ -218,6 +222,8 @@ pub enum Message {
     Insides(Insides),
     /// Worker to supervisor: confined, with these layers. From now on the channel is its user's.
     Confined(Vec<LayerState>),
+    /// Nursery to supervisor, on a worker's line: it ended so.
+    Gone(Status),
     /// Init to supervisor, on a call's channel: not started.
     Refused(Stage, i32),
     /// Init to supervisor, on a call's channel: the call ended, and its tree with it.
@@ -252,6 +258,8 @@ mod kind {
     pub(super) const RESIZE: u8 = 23;
     pub(super) const LINES: u8 = 24;
     pub(super) const CONNECT: u8 = 25;
+    pub(super) const NURSE: u8 = 26;
+    pub(super) const GONE: u8 = 27;
 }
 
 const STAGES: [Stage; 9] = [
@@ -281,6 +289,7 @@ impl Message {
             | Self::Socket(_)
             | Self::Connect { .. }
             | Self::Enquire
+            | Self::Nurse(_)
             | Self::InMemory(_)
             | Self::Signal(_)
             | Self::Resize { .. }
@@ -290,6 +299,7 @@ impl Message {
             | Self::Started(_)
             | Self::Made
             | Self::Confined(_)
+            | Self::Gone(_)
             | Self::Refused(..)
             | Self::Ended(_) => DESCRIPTORS_USUAL_MAX,
         }
@@ -308,6 +318,25 @@ impl Family {
         match number {
             4 => Some(Self::V4),
             6 => Some(Self::V6),
+            _ => None,
+        }
+    }
+}
+
+impl Kind {
+    /// Its number in a message, where it is of a session.
+    fn number(self) -> u8 {
+        match self {
+            Self::Compile => 0,
+            Self::Read => 1,
+            Self::Write => 2,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Read),
+            2 => Some(Self::Write),
             _ => None,
         }
     }
@@ -353,6 +382,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Insides(insides) => out.byte(kind::INSIDES).json(insides),
         Message::Task(task) => out.byte(kind::TASK).json(task),
         Message::Confined(layers) => out.byte(kind::CONFINED).json(layers),
+        Message::Nurse(worker) => out.byte(kind::NURSE).byte(worker.number()),
+        Message::Gone(status) => out.byte(kind::GONE).how(*status),
         Message::Refused(stage, errno) => out.byte(kind::REFUSED).byte(stage.number()).i32(*errno),
         Message::Ended(end) => out.byte(kind::ENDED).end(end),
     };
@@ -398,6 +429,8 @@ fn parse(bytes: &[u8]) -> Option<Message> {
         kind::INSIDES => Message::Insides(input.json()?),
         kind::TASK => Message::Task(input.json()?),
         kind::CONFINED => Message::Confined(input.json()?),
+        kind::NURSE => Message::Nurse(Kind::from_number(input.byte()?)?),
+        kind::GONE => Message::Gone(input.how()?),
         kind::REFUSED => Message::Refused(Stage::from_number(input.byte()?)?, input.i32()?),
         kind::ENDED => Message::Ended(input.end()?),
         _ => return None,

@@ -10,24 +10,25 @@ use crate::channel::{Channel, protocol};
 use crate::enforced::LayerState;
 use crate::error::JailError;
 use crate::plan::Wall;
-use crate::sandbox::{Handle, Sandbox, lost, open_handle, wait_readable};
+use crate::sandbox::{Handle, Sandbox, lost, wait_readable};
 use crate::spawner::Helper;
 use crate::wire::{Message, Status};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::Signal;
 use std::fmt;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+pub(crate) mod apart;
 mod confine;
 pub(crate) mod inside;
+mod life;
 mod own_table;
 mod task;
 
 pub use inside::{Confined, Files, Unconfined, run_as_worker_if_asked};
+use life::{Life, Tie};
 use task::Errand;
 pub(crate) use task::{Insides, Task};
 
@@ -66,9 +67,8 @@ pub enum WorkerEnd {
 pub struct Worker {
     kind: Kind,
     channel: Option<OwnedFd>,
-    /// Waits for the process, whose id is its own until then.
-    process: Mutex<Child>,
-    handle: Arc<OwnedFd>,
+    life: Life,
+    tie: Arc<Tie>,
     layers: Vec<LayerState>,
     /// The session's group, which counts the worker, and the room that it got there.
     group: Option<(Weak<Group>, u64)>,
@@ -80,7 +80,9 @@ impl Sandbox {
     /// # Errors
     /// [`Kind::Compile`], which belongs to no sandbox; what the machine refused; a worker that ended or took too long.
     pub fn worker(&self, kind: Kind) -> Result<Worker, JailError> {
-        self.takes_workers()?;
+        if let Some(nursery) = self.nursery() {
+            return self.nursed(nursery, kind);
+        }
         let (wall, mut task) = self.for_workers();
         let starting = Helper::begin_as(Errand::beside(kind, wall)?.words())?;
         // While it comes up.
@@ -91,19 +93,37 @@ impl Sandbox {
             Wall::Landlock => None,
         };
         let (control, child) = starting.wait()?;
+        let id = child.id();
         let mut worker = Worker::new(kind, child)?;
         self.handle().adopt(&worker);
         let tasks = match self.shared_group() {
             Some(group) => {
                 group.make_room(THREADS_MAX)?;
                 worker.group = Some((Arc::downgrade(group), THREADS_MAX));
-                group.admit(worker.id())?
+                group.admit(id)?
             }
             None => Vec::new(),
         };
         let descriptors: Vec<_> = entrance.iter().chain(&tasks).map(OwnedFd::as_fd).collect();
         worker.begin(control, task, &descriptors)?;
-        worker.give_back_what_it_does_not_need();
+        worker.give_back_what_it_does_not_need(id);
+        Ok(worker)
+    }
+
+    /// The same where it is started inside, and so is in the group of its container from the beginning.
+    fn nursed(&self, nursery: &Channel, kind: Kind) -> Result<Worker, JailError> {
+        if kind == Kind::Compile {
+            return Err(task::compiler_in_a_sandbox());
+        }
+        let (control, theirs) = Channel::pair()?;
+        let (line, other_end) = Channel::pair()?;
+        let (tie, life) = Tie::to_nursery(line);
+        let mut worker = Worker { kind, channel: None, life, tie, layers: Vec::new(), group: None };
+        self.handle().adopt(&worker);
+        nursery.send(&Message::Nurse(kind), &[theirs.as_fd(), other_end.as_fd()])?;
+        drop((theirs, other_end));
+        let (_, task) = self.for_workers();
+        worker.begin(control, task, &[])?;
         Ok(worker)
     }
 }
@@ -120,19 +140,9 @@ impl Worker {
         Ok(worker)
     }
 
-    fn new(kind: Kind, mut child: Child) -> Result<Self, JailError> {
-        match open_handle(child.id()) {
-            Ok(handle) => {
-                let (process, handle) = (Mutex::new(child), Arc::new(handle));
-                Ok(Self { kind, channel: None, process, handle, layers: Vec::new(), group: None })
-            }
-            Err(error) => {
-                match child.kill().and_then(|()| child.wait()) {
-                    // It ended by itself, which is what was wanted.
-                    Ok(_) | Err(_) => Err(error),
-                }
-            }
-        }
+    fn new(kind: Kind, child: Child) -> Result<Self, JailError> {
+        let (tie, life) = Tie::of(child)?;
+        Ok(Self { kind, channel: None, life, tie, layers: Vec::new(), group: None })
     }
 
     /// Says what it is to become, and waits until it says that it is.
@@ -160,8 +170,8 @@ impl Worker {
     }
 
     /// Its list lets it make no thread any more: the guests' limit grows by those that it has.
-    fn give_back_what_it_does_not_need(&mut self) {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).map_or(0, Iterator::count);
+    fn give_back_what_it_does_not_need(&mut self, id: u32) {
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).map_or(0, Iterator::count);
         let threads = u64::try_from(threads).unwrap_or(THREADS_MAX);
         if let Some((group, room)) = self.room()
             && (1..room).contains(&threads)
@@ -176,9 +186,9 @@ impl Worker {
         self.kind
     }
 
-    /// Its process id, as this process sees it.
-    pub fn id(&self) -> u32 {
-        self.child().id()
+    /// Its process id, as this process sees it; `None` where a kernel of a container's own has it.
+    pub fn id(&self) -> Option<u32> {
+        self.tie.id()
     }
 
     /// What was really enforced for it.
@@ -196,14 +206,14 @@ impl Worker {
         self.channel.take()
     }
 
-    /// Readable once it has ended (a pidfd).
+    /// Readable once it has ended; not to be read.
     pub fn ended(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
+        self.tie.ended()
     }
 
     /// Ends it, and does not wait.
     pub fn kill(&self) {
-        kill(&self.handle);
+        self.tie.kill();
     }
 
     /// Waits until it ended, this long at most; `None`: it still runs.
@@ -211,26 +221,17 @@ impl Worker {
     /// # Errors
     /// Somebody else of this process waits for every child.
     pub fn wait(&self, within: Duration) -> Result<Option<WorkerEnd>, JailError> {
-        if !has_ended(self.handle.as_fd(), within) {
+        if !self.tie.has_ended(within) {
             return Ok(None);
         }
-        let status = self.child().wait().map_err(|error| JailError::io("wait for", "a worker", &error))?;
-        Ok(Some(WorkerEnd::of(status)))
-    }
-
-    /// A panic of another thread leaves it whole: it is only asked.
-    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+        self.life.end(&self.tie).map(Some)
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
-        match self.child().wait() {
-            // Reaped before, or by somebody else.
-            Ok(_) | Err(_) => {}
-        }
+        self.life.settle(&self.tie, END_LIMIT);
         if let Some((group, room)) = self.room() {
             group.give_room_back(room);
         }
@@ -239,10 +240,17 @@ impl Drop for Worker {
 
 impl WorkerEnd {
     fn of(status: ExitStatus) -> Self {
-        match status.signal() {
-            Some(libc::SIGSYS) => Self::Forbidden,
-            Some(signal) => Self::Signalled(signal),
-            None => Self::Exited(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)),
+        Self::of_status(match status.signal() {
+            Some(signal) => Status::Signalled(signal),
+            None => Status::Exited(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)),
+        })
+    }
+
+    const fn of_status(status: Status) -> Self {
+        match status {
+            Status::Signalled(libc::SIGSYS) => Self::Forbidden,
+            Status::Signalled(signal) => Self::Signalled(signal),
+            Status::Exited(code) => Self::Exited(code),
         }
     }
 
@@ -279,66 +287,41 @@ impl fmt::Display for WorkerEnd {
 /// Workers of a sandbox, to end with it.
 #[derive(Debug, Default)]
 pub(crate) struct Flock {
-    /// A handle of each, and its id.
-    workers: Vec<(Weak<OwnedFd>, u32)>,
+    workers: Vec<Weak<Tie>>,
     ended: bool,
 }
 
 impl Handle {
     /// Lets a worker end with the sandbox; at once, if that has ended.
     fn adopt(&self, worker: &Worker) {
-        let id = worker.id();
         let mut flock = self.flock();
         if flock.ended {
-            kill(&worker.handle);
+            worker.tie.kill();
         }
-        flock.workers.retain(|(known, _)| known.strong_count() > 0);
-        flock.workers.push((Arc::downgrade(&worker.handle), id));
+        flock.workers.retain(|known| known.strong_count() > 0);
+        flock.workers.push(Arc::downgrade(&worker.tie));
     }
 
-    /// Ids of the workers that have an owner: until it lets go of one, its id is no other process's.
+    /// Ids of the workers that have an owner: until it lets go of one, its id is no other process's. On gVisor they
+    /// have none out here, and no layer that is looked at.
     pub(crate) fn workers(&self) -> Vec<u32> {
-        let flock = self.flock();
-        flock.workers.iter().filter(|(handle, _)| handle.strong_count() > 0).map(|(_, id)| *id).collect()
+        self.flock().workers.iter().filter_map(|worker| worker.upgrade()?.id()).collect()
     }
 
     /// Ends every worker, also those to come.
     pub(crate) fn kill_workers(&self) {
         let mut flock = self.flock();
         flock.ended = true;
-        flock.workers.iter().filter_map(|(worker, _)| worker.upgrade()).for_each(|worker| kill(&worker));
+        flock.workers.iter().filter_map(Weak::upgrade).for_each(|worker| worker.kill());
     }
 
     /// Waits until the killed workers have ended; whoever has one reaps it.
     pub(crate) fn await_workers(&self) -> Result<(), JailError> {
-        let killed: Vec<_> = self.flock().workers.iter().filter_map(|(worker, _)| worker.upgrade()).collect();
-        if killed.iter().all(|worker| has_ended(worker.as_fd(), END_LIMIT)) {
+        let killed: Vec<_> = self.flock().workers.iter().filter_map(Weak::upgrade).collect();
+        if killed.iter().all(|worker| worker.has_ended(END_LIMIT)) {
             Ok(())
         } else {
             Err(lost("a worker of it did not end in time"))
-        }
-    }
-}
-
-fn kill(worker: &OwnedFd) {
-    match rustix::process::pidfd_send_signal(worker, Signal::KILL) {
-        // ESRCH: it has ended already.
-        Ok(()) | Err(_) => {}
-    }
-}
-
-/// Waits for the end of a process, whether or not it was reaped.
-fn has_ended(handle: BorrowedFd<'_>, within: Duration) -> bool {
-    let until = Instant::now() + within;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let limit = Timespec::try_from(left).ok();
-        let mut fds = [PollFd::from_borrowed_fd(handle, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, limit.as_ref()) {
-            Ok(1..) => return true,
-            Ok(0) if left.is_zero() => return false,
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
         }
     }
 }

@@ -1,10 +1,17 @@
 //! A sandbox inside a container of a real engine: the same init, by the same plan, among an image's files.
 //! It never uses a registry: the image is there when the test begins.
 #![expect(clippy::disallowed_methods, reason = "a test that drives an engine's command line")]
+#![expect(unsafe_code, reason = "one static that the loader calls, and system calls that have no wrapper")]
 
+#[path = "worker/asking.rs"]
+mod asking;
 mod common;
 #[path = "container/gvisor.rs"]
 mod gvisor;
+#[path = "worker/inside.rs"]
+mod inside;
+#[path = "container/workers.rs"]
+mod workers;
 
 use common::{Scratch, collect, command, guest, is_root, plan, run, sh};
 use std::path::Path;

@@ -364,10 +364,12 @@ fn a_compiler_has_nothing_of_the_host() {
     assert_eq!(does(&compiler, &["allocate", "256"]), (256_u64 << 20).to_string());
     refused(&compiler, &["allocate", "3072"], &[Errno::NOMEM]);
     if is_root() {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", compiler.id())).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", compiler.id().expect("one of this kernel")))
+            .expect("it runs");
         let uid = status.lines().find(|line| line.starts_with("Uid:")).expect("a process has one");
         assert_eq!(uid, format!("Uid:\t{0}\t{0}\t{0}\t{0}", 0x7000_fff0_u32), "nobody else's");
-        let limits = std::fs::read_to_string(format!("/proc/{}/limits", compiler.id())).expect("it runs");
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", compiler.id().expect("one of this kernel")))
+            .expect("it runs");
         for (name, value) in [("Max cpu time", "60"), ("Max address space", "2147483648"), ("Max processes", "0")] {
             let line = limits.lines().find(|line| line.starts_with(name)).expect("the kernel names it");
             assert_eq!(line[name.len()..].split_whitespace().next(), Some(value), "{line}");
@@ -408,7 +410,8 @@ fn what_is_enforced_is_told() {
     assert!(matches!(layer(&worker, Layer::PidNamespace), State::Degraded(_)));
     assert_eq!(layer(&worker, Layer::Landlock), layer_of(&sandbox, Layer::Landlock));
     if is_root() {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id().expect("one of this kernel")))
+            .expect("it runs");
         for line in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert!(status.contains(&format!("{line}:\t0000000000000000")), "{status}");
         }

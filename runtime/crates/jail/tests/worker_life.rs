@@ -54,7 +54,7 @@ fn a_hundred_calls_do_not_touch_a_worker_without_namespaces() {
     untouched(&sandbox, w.join("x").to_str().expect("ASCII"));
     // It is there to be seen, as every process of the host's; a signal does not reach it.
     let worker = worker_of(&sandbox, Kind::Read);
-    let kill = format!("import os\nos.kill({}, 9)", worker.id());
+    let kill = format!("import os\nos.kill({}, 9)", worker.id().expect("one of this kernel"));
     if matches!(layer_of(&sandbox, Layer::Landlock), State::Active) {
         assert_ne!(run(&sandbox, &["python3", "-c", &kill]).ended.status, Status::Exited(0));
         assert_eq!(worker.wait(Duration::ZERO), Ok(None));
@@ -98,7 +98,7 @@ fn the_end_of_a_worker_is_told() {
     worker.kill();
     assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Signalled(libc::SIGKILL))));
     let (dropped, mut closed) = (worker_of(&sandbox, Kind::Read), worker_of(&sandbox, Kind::Read));
-    let pid = dropped.id();
+    let pid = dropped.id().expect("one of this kernel");
     drop(dropped);
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "not reaped");
     drop(closed.take_channel());
@@ -165,7 +165,7 @@ fn supervisor_to_be_killed() {
     let sandbox = start(&plan(scratch.path()));
     let workers = [worker_of(&sandbox, Kind::Read), worker_of(&sandbox, Kind::Write), compiler()];
     for worker in &workers {
-        println!("\nworker {}", worker.id());
+        println!("\nworker {}", worker.id().expect("one of this kernel"));
     }
     rustix::net::send(workers[0].channel().expect("there"), b"spin", SendFlags::NOSIGNAL).expect("it listens");
     println!("\nready");

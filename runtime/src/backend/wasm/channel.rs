@@ -1,7 +1,8 @@
 //! One end of a worker's channel: datagrams with descriptors, whole or not at all, without ever waiting.
 //! It never trusts a length or a descriptor of the other end, and keeps none of a message that it refuses.
 
-use crate::backend::wasm::wire::{self, BODY_BYTES_MAX, Body, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, Message};
+use crate::backend::wasm::parts::{self, Begun, Encoded};
+use crate::backend::wasm::wire::{self, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, Message};
 use crate::error::{Error, Result};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -28,34 +29,49 @@ pub(super) fn look_for() -> Duration {
 /// A message that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    datagram: Vec<u8>,
+    encoded: Encoded,
+    /// Its datagrams that were sent.
+    sent: usize,
     descriptors: Vec<OwnedFd>,
 }
 
 impl Outgoing {
     /// Makes a message ready; `descriptor` comes with it.
     pub(super) fn new<M: Message>(message: &M, descriptor: Option<OwnedFd>) -> Result<Self> {
-        let encoded = wire::encode(message)?;
-        let mut descriptors: Vec<OwnedFd> = descriptor.into_iter().collect();
+        let descriptors: Vec<OwnedFd> = descriptor.into_iter().collect();
         debug_assert_eq!(descriptors.len(), message.descriptors(), "a message comes with what it says");
-        if let Some(body) = encoded.body {
-            descriptors.push(sealed(c"stockade-message", &[&body])?);
-        }
-        Ok(Self { datagram: encoded.datagram, descriptors })
+        Ok(Self { encoded: parts::encode(message)?, sent: 0, descriptors })
     }
 
-    /// Sends it now, or says that there is no room ([`Errno::AGAIN`]) or nobody.
-    pub(super) fn try_send(&self, channel: impl AsFd) -> std::result::Result<(), Errno> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(AsFd::as_fd).collect();
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(Errno::TOOBIG);
-        }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let bytes = [IoSlice::new(&self.datagram)];
-        rustix::io::retry_on_intr(|| rustix::net::sendmsg(&channel, &bytes, &mut ancillary, flags)).map(drop)
+    /// Whether it takes several datagrams, among which no other such message may come.
+    pub(super) fn is_long(&self) -> bool {
+        self.encoded.datagrams() > 1
     }
+
+    /// Sends it now, or says that there is no room ([`Errno::AGAIN`]; what was sent is not sent again) or nobody.
+    pub(super) fn try_send(&mut self, channel: impl AsFd) -> std::result::Result<(), Errno> {
+        while self.sent < self.encoded.datagrams() {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let descriptors: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(AsFd::as_fd).collect();
+            if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+                return Err(Errno::TOOBIG);
+            }
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            let (head, part) = self.encoded.datagram(self.sent);
+            let bytes = [IoSlice::new(&head), IoSlice::new(part)];
+            rustix::io::retry_on_intr(|| rustix::net::sendmsg(&channel, &bytes, &mut ancillary, flags))?;
+            self.sent += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Where messages come to.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    buffer: Vec<u8>,
+    begun: Begun,
 }
 
 /// What came.
@@ -71,47 +87,49 @@ pub(super) enum Incoming<M> {
 ///
 /// # Errors
 /// Bug: it is none of ours. Host: the channel is broken.
-pub(super) fn try_receive<M: Message>(channel: impl AsFd, buffer: &mut Vec<u8>) -> Result<Option<Incoming<M>>> {
+pub(super) fn try_receive<M: Message>(channel: impl AsFd, inbox: &mut Inbox) -> Result<Option<Incoming<M>>> {
+    // Until none is there: whoever waits is told of new ones alone. Parts are as many as the longest message has, at most.
+    loop {
+        let Some((length, mut descriptors)) = try_receive_datagram(&channel, &mut inbox.buffer)? else {
+            return Ok(None);
+        };
+        if length == 0 {
+            return Ok(Some(Incoming::Closed));
+        }
+        let message = inbox.begun.take::<M>(inbox.buffer.get(..length).unwrap_or_default())?;
+        if descriptors.len() != message.as_ref().map_or(0, Message::descriptors) {
+            return Err(wire::foreign("other descriptors came than such a message brings"));
+        }
+        if let Some(message) = message {
+            return Ok(Some(Incoming::Message(message, descriptors.pop())));
+        }
+    }
+}
+
+/// Its length, 0 at the end of the channel, and what came along.
+fn try_receive_datagram(channel: &impl AsFd, buffer: &mut Vec<u8>) -> Result<Option<(usize, Vec<OwnedFd>)>> {
     buffer.resize(MESSAGE_BYTES_MAX, 0);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let mut slices = [IoSliceMut::new(buffer)];
-    let received =
-        match rustix::io::retry_on_intr(|| rustix::net::recvmsg(&channel, &mut slices, &mut ancillary, flags)) {
-            Ok(received) => received,
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::CONNRESET) => return Ok(Some(Incoming::Closed)),
-            Err(errno) => return Err(Error::host(format!("receive from a worker: {}", plain(errno)))),
-        };
+    let received = match rustix::io::retry_on_intr(|| rustix::net::recvmsg(channel, &mut slices, &mut ancillary, flags))
+    {
+        Ok(received) => received,
+        Err(Errno::AGAIN) => return Ok(None),
+        Err(Errno::CONNRESET) => return Ok(Some((0, Vec::new()))),
+        Err(errno) => return Err(Error::host(format!("receive from a worker: {}", plain(errno)))),
+    };
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
         }
     }
-    if received.bytes == 0 {
-        return Ok(Some(Incoming::Closed));
-    }
     if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(wire::foreign("it was cut"));
     }
-    let message: M = match wire::body(buffer.get(..received.bytes).unwrap_or_default())? {
-        Body::Inline(body) => wire::decode(body)?,
-        Body::InMemory(length) => {
-            let memory = descriptors.pop().ok_or_else(|| wire::foreign("its body did not come"))?;
-            let memory = unchanging(memory)?;
-            // Before there is memory for all of it.
-            let mut first = [0];
-            memory.read_exact_at(&mut first, 0).map_err(|_| wire::foreign("its body has another length"))?;
-            wire::may_be_long::<M>(first[0])?;
-            wire::decode(&whole(&memory, BODY_BYTES_MAX, Some(length))?)?
-        }
-    };
-    if descriptors.len() != message.descriptors() {
-        return Err(wire::foreign("other descriptors came than such a message brings"));
-    }
-    Ok(Some(Incoming::Message(message, descriptors.pop())))
+    Ok(Some((received.bytes, descriptors)))
 }
 
 /// A memfd with these bytes, which nobody can change any more.
@@ -130,9 +148,15 @@ pub(super) fn sealed(name: &std::ffi::CStr, parts: &[&[u8]]) -> Result<OwnedFd> 
     Ok(file.into())
 }
 
-/// The bytes of a memfd that another process made.
-pub(super) fn contents(memory: OwnedFd, bytes_max: usize, expected: Option<usize>) -> Result<Vec<u8>> {
-    whole(&unchanging(memory)?, bytes_max, expected)
+/// The bytes of a memfd that a worker made.
+pub(super) fn contents(memory: OwnedFd, bytes_max: usize) -> Result<Vec<u8>> {
+    whole(&unchanging(memory)?, bytes_max)
+}
+
+/// The bytes of what the supervisor handed over, whom a worker believes that they stay. (gVisor would not tell of a memfd of the
+/// host's whether it is sealed.)
+pub(super) fn handed_over(memory: OwnedFd, bytes_max: usize) -> Result<Vec<u8>> {
+    whole(&File::from(memory), bytes_max)
 }
 
 /// Only a memfd whose size and bytes stay as they are: reading it can neither wait for anybody nor see two things.
@@ -144,12 +168,12 @@ fn unchanging(memory: OwnedFd) -> Result<File> {
     Ok(File::from(memory))
 }
 
-fn whole(file: &File, bytes_max: usize, expected: Option<usize>) -> Result<Vec<u8>> {
+fn whole(file: &File, bytes_max: usize) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| Error::host(format!("read memory: {}", crate::error::plain(&error)));
     // By fstat(2), which looks at no path: a worker that compiles may ask for nothing that could.
     let about = rustix::fs::fstat(file).map_err(|errno| failed(errno.into()))?;
     let length = usize::try_from(about.st_size).unwrap_or(usize::MAX);
-    if length > bytes_max || expected.is_some_and(|expected| expected != length) {
+    if length > bytes_max {
         return Err(wire::foreign("its body has another length"));
     }
     let mut bytes = vec![0; length];
@@ -165,34 +189,67 @@ pub(super) fn plain(errno: Errno) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::wasm::wire::FromWorker;
+    use crate::backend::wasm::call::Printed;
+    use crate::backend::wasm::wire::{Ended, Ending, FromWorker};
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-    /// The supervisor's answer to a message that says that its body, this one, is elsewhere.
-    fn received(body: &[u8]) -> Result<Option<Incoming<FromWorker>>> {
-        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let (ours, theirs) = pair.expect("a socket pair");
-        let mut datagram = vec![wire::VERSION, 1];
-        datagram.extend((body.len() as u64).to_le_bytes());
-        let descriptors = vec![sealed(c"test", &[body]).expect("there is room")];
-        Outgoing { datagram, descriptors }.try_send(&theirs).expect("there is room");
-        try_receive(&ours, &mut Vec::new())
+    fn pair() -> (OwnedFd, OwnedFd) {
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair")
     }
 
-    /// Uses, progress and words fit a datagram. A worker that somebody took over gets no more memory for them.
+    fn long(bytes: usize) -> FromWorker {
+        let ending = Ending::Trapped { why: "x".repeat(bytes) };
+        let (uses, usage, printed) = (Vec::new(), crate::backend::wasm::call::ToolUsage::default(), Printed::default());
+        FromWorker::Ended { call: 1, ended: Box::new(Ended { ending, uses, usage, printed }) }
+    }
+
+    /// More than the channel holds at one time, as far as there is room.
     #[test]
-    fn a_worker_gets_no_memory_for_what_is_never_long() {
-        let uses = |kind: u8| {
-            // Of a call, very many: each is some bytes here and a hundred in memory.
-            let mut body = vec![kind, 1, 0x80, 0x80, 0x80, 0x08];
-            body.resize(8 << 20, 0);
-            body
-        };
-        let ended = received(&uses(FromWorker::LONG_KIND)).expect_err("it is malformed").to_string();
-        assert!(!ended.contains("never so long"), "the control is refused by what it says: {ended}");
-        for kind in (0..FromWorker::LONG_KIND).chain([8, 255]) {
-            let error = received(&uses(kind)).expect_err("it is none of ours").to_string();
-            assert!(error.contains("its kind is never so long"), "{kind}: {error}");
+    fn a_long_message_comes_whole_however_often_the_channel_is_full() {
+        let ((ours, theirs), message) = (pair(), long(5 << 20));
+        let mut outgoing = Outgoing::new(&message, None).expect("it is short enough");
+        assert!(outgoing.is_long());
+        let (mut inbox, mut pauses) = (Inbox::default(), 0);
+        while let Err(errno) = outgoing.try_send(&theirs) {
+            assert_eq!(errno, Errno::AGAIN);
+            assert!(try_receive::<FromWorker>(&ours, &mut inbox).expect("it is ours").is_none(), "it is not whole yet");
+            pauses += 1;
         }
+        assert!(pauses > 2, "the control: it does not fit");
+        let Ok(Some(Incoming::Message(came, None))) = try_receive::<FromWorker>(&ours, &mut inbox) else {
+            panic!("it came")
+        };
+        assert_eq!(came, message);
+        assert!(try_receive::<FromWorker>(&ours, &mut inbox).expect("it is open").is_none());
+    }
+
+    #[test]
+    fn a_part_brings_no_descriptor() {
+        let (ours, theirs) = pair();
+        let mut outgoing = Outgoing::new(&long(100_000), None).expect("it is short enough");
+        outgoing.descriptors.push(sealed(c"test", &[b"x"]).expect("there is room"));
+        outgoing.try_send(&theirs).expect("there is room");
+        let error = try_receive::<FromWorker>(&ours, &mut Inbox::default()).expect_err("it is none of ours");
+        assert!(error.to_string().contains("other descriptors"), "{error}");
+    }
+
+    #[test]
+    fn a_worker_that_ends_amid_a_message_has_said_nothing() {
+        let (ours, theirs) = pair();
+        let mut outgoing = Outgoing::new(&long(5 << 20), None).expect("it is short enough");
+        outgoing.try_send(&theirs).expect_err("there is no room for all of it");
+        drop(theirs);
+        let came = try_receive::<FromWorker>(&ours, &mut Inbox::default()).expect("it is ours as far as it goes");
+        assert!(matches!(came, Some(Incoming::Closed)));
+    }
+
+    #[test]
+    fn what_a_worker_made_is_read_once_it_cannot_change() {
+        let memory = rustix::fs::memfd_create(c"test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+        let error = contents(memory.expect("there is memory"), 10).expect_err("it could change").to_string();
+        assert!(error.contains("could still change"), "{error}");
+        let made = || sealed(c"test", &[b"words"]).expect("there is memory");
+        assert_eq!(contents(made(), 5).expect("it is sealed"), b"words");
+        contents(made(), 4).expect_err("it is too long");
     }
 }

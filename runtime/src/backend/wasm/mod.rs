@@ -7,6 +7,7 @@ mod channel;
 pub mod command;
 pub mod component;
 pub mod manifest;
+pub mod parts;
 pub mod schema;
 mod wall;
 pub mod wire;

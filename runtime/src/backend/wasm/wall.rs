@@ -172,7 +172,7 @@ impl ToolWall {
             let grant_ = WireGrant::new(grant);
             let request = CallRequest { call, component: number, grant: grant_, arguments: arguments.clone() };
             let began = Instant::now();
-            if !bench.line.say(&message(&ToWorker::Call(Box::new(request)), None)?) {
+            if !bench.line.say(message(&ToWorker::Call(Box::new(request)), None)?) {
                 why = bench.end();
                 self.workers.remove(bench);
                 continue;
@@ -344,7 +344,7 @@ impl Attended<'_> {
     fn cancel(&self) {
         if let Ok(cancel) = message(&ToWorker::Cancel { call: self.call }, None) {
             // Where nobody listens, the wait for the end says so.
-            self.bench.line.say(&cancel);
+            self.bench.line.say(cancel);
         }
     }
 
@@ -367,7 +367,7 @@ impl Attended<'_> {
                 message(&ToWorker::NoStream { call, request, why: cut(why.join("; ")) }, None)?
             }
         };
-        self.bench.line.say(&answer);
+        self.bench.line.say(answer);
         Ok(())
     }
 
@@ -415,13 +415,13 @@ pub(super) fn compile(component: &Component, started: Started, outside: &mut dyn
     let place = line.expect(About::Code);
     let bytes = channel::sealed(c"stockade-component", &[component.bytes()])?;
     let name = &component.manifest().name;
-    if !line.say(&message(&ToWorker::Compile, Some(bytes))?) {
+    if !line.say(message(&ToWorker::Compile, Some(bytes))?) {
         return Err(Error::host(format!("the worker that compiles \"{name}\" ended: {}", life.end())));
     }
     let next = place.next_if_wanted(outside, Instant::now() + COMPILE_LIMIT);
     let how = life.end();
     match next {
-        Next::Message(FromWorker::Compiled, Some(code)) => channel::contents(code, CODE_BYTES_MAX, None).map(Some),
+        Next::Message(FromWorker::Compiled, Some(code)) => channel::contents(code, CODE_BYTES_MAX).map(Some),
         Next::Woken => Ok(None),
         Next::Message(FromWorker::NotCompiled { why }, _) => {
             Err(Error::operator(format!("component \"{name}\" does not compile: {}", cut(why)))

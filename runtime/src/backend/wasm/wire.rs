@@ -1,4 +1,4 @@
-//! The messages between the supervisor and a worker: one datagram each, bounded, strictly parsed.
+//! The messages between the supervisor and a worker: bounded, and strictly parsed.
 //! It never reads or writes a descriptor; what does not parse to its last byte is refused.
 
 use crate::backend::wasm::call::{
@@ -14,25 +14,18 @@ use std::time::Duration;
 use stockade_jail::watch::{LimitHit, LimitKind};
 
 /// First byte of every message; both ends are the same binary, so another version is a bug or a forgery.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of one datagram at most: below the kernel's default send buffer (212,992 bytes).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a body that comes in a memfd at most: a call's arguments, and a reply with pictures.
+/// Bytes of a body at most: a call's arguments, and a reply with pictures. One that is longer than a datagram comes in parts.
 pub const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// Descriptors that come with one message at most: what it is about, and its body.
-pub const DESCRIPTORS_MAX: usize = 2;
+/// Descriptors that come with one message at most: what it is about.
+pub const DESCRIPTORS_MAX: usize = 1;
 /// Bytes of words that a worker says beside a reply, at most: why a call broke, what a tool is at.
 pub const WORDS_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a call's arguments at most.
 pub const ARGUMENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!(WORDS_BYTES_MAX < MESSAGE_BYTES_MAX && ARGUMENTS_BYTES_MAX < BODY_BYTES_MAX);
-
-/// The body is in the datagram.
-const INLINE: u8 = 0;
-/// The body is in a memfd, the last descriptor that comes along; its length follows.
-const IN_MEMORY: u8 = 1;
-/// Version, place of the body, and its length where it is in a memfd.
-const HEADER_BYTES_MAX: usize = 2 + 8;
 
 /// What the supervisor says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,7 +268,7 @@ impl WireGrant {
 
 /// One direction of the channel.
 pub trait Message: Serialize + DeserializeOwned {
-    /// How many descriptors come with it, without the one of its body.
+    /// How many descriptors come with it.
     fn descriptors(&self) -> usize;
 
     /// The number of the kind whose body may be longer than a datagram: the first byte of such a message. A worker that
@@ -313,77 +306,6 @@ impl Message for FromWorker {
     const LONG_KIND: u8 = 7;
 }
 
-/// A message, encoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoded {
-    /// The datagram.
-    pub datagram: Vec<u8>,
-    /// The body, where it has to come in a memfd.
-    pub body: Option<Vec<u8>>,
-}
-
-/// Encodes a message.
-///
-/// # Errors
-/// Guest: what a guest put into it makes it too long.
-pub fn encode<M: Message>(message: &M) -> Result<Encoded> {
-    let datagram = postcard::to_extend(message, vec![VERSION, INLINE])
-        .map_err(|error| Error::bug(format!("a message to or from a worker has no bytes: {error}")))?;
-    if datagram.len() <= MESSAGE_BYTES_MAX {
-        return Ok(Encoded { datagram, body: None });
-    }
-    let body = datagram.get(2..).unwrap_or_default().to_vec();
-    let longest = if body.first() == Some(&M::LONG_KIND) { BODY_BYTES_MAX } else { MESSAGE_BYTES_MAX };
-    if body.len() > longest {
-        return Err(Error::guest(format!("a message of {} bytes is too long", body.len()))
-            .hint(format!("arguments and replies of tools have at most {BODY_BYTES_MAX} bytes, others {longest}")));
-    }
-    let mut datagram = vec![VERSION, IN_MEMORY];
-    datagram.extend(u64::try_from(body.len()).unwrap_or(u64::MAX).to_le_bytes());
-    Ok(Encoded { datagram, body: Some(body) })
-}
-
-/// Where the body of a datagram is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body<'a> {
-    /// Here.
-    Inline(&'a [u8]),
-    /// In a memfd, so long.
-    InMemory(usize),
-}
-
-/// Reads the head of a datagram.
-///
-/// # Errors
-/// Bug: it is none of ours.
-pub fn body(datagram: &[u8]) -> Result<Body<'_>> {
-    if datagram.len() > MESSAGE_BYTES_MAX {
-        return Err(foreign("it is too long"));
-    }
-    match datagram {
-        [VERSION, INLINE, body @ ..] => Ok(Body::Inline(body)),
-        [VERSION, IN_MEMORY, length @ ..] if datagram.len() == HEADER_BYTES_MAX => {
-            let length = length.try_into().map(u64::from_le_bytes).map_err(|_| foreign("its length is cut"))?;
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            // A body that fits a datagram is in it: each message has one form.
-            if !(MESSAGE_BYTES_MAX - 2..=BODY_BYTES_MAX).contains(&length) {
-                return Err(foreign("its length cannot be"));
-            }
-            Ok(Body::InMemory(length))
-        }
-        [VERSION, ..] => Err(foreign("its head is malformed")),
-        _ => Err(foreign("it is of another version")),
-    }
-}
-
-/// Whether a body that came in a memfd may: by its first byte, before there is memory for the rest.
-///
-/// # Errors
-/// Bug: its kind is never so long.
-pub fn may_be_long<M: Message>(first: u8) -> Result<()> {
-    if first == M::LONG_KIND { Ok(()) } else { Err(foreign("its kind is never so long")) }
-}
-
 /// Decodes a body to its last byte.
 ///
 /// # Errors
@@ -413,85 +335,6 @@ pub fn cut(mut words: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::wasm::call::What;
-
-    fn ended(text: String) -> FromWorker {
-        let reply = Reply { text, structured: Some("{}".to_owned()), images: vec![("image/png".to_owned(), vec![1])] };
-        let uses = vec![Use::new(What::Rename { to: b"/b".to_vec() }, *b"/a")];
-        let (usage, printed) = (ToolUsage { cpu_us: 7, ..ToolUsage::default() }, Printed::default());
-        FromWorker::Ended { call: 3, ended: Box::new(Ended { ending: Ending::Answered(reply), uses, usage, printed }) }
-    }
-
-    #[test]
-    fn a_message_comes_back_in_either_form() {
-        for text in [String::new(), "x".repeat(MESSAGE_BYTES_MAX)] {
-            let message = ended(text.clone());
-            let encoded = encode(&message).expect("it is short enough");
-            assert_eq!(encoded.body.is_some(), !text.is_empty());
-            let inline = match body(&encoded.datagram).expect("it is ours") {
-                Body::Inline(inline) => inline.to_vec(),
-                Body::InMemory(length) => {
-                    let body = encoded.body.expect("it was said to be there");
-                    assert_eq!(body.len(), length);
-                    body
-                }
-            };
-            assert_eq!(decode::<FromWorker>(&inline).expect("it is ours"), message);
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_whole_message_is_refused() {
-        let Encoded { datagram, .. } = encode(&ended("x".to_owned())).expect("it is short");
-        for cut in 0..datagram.len() {
-            let short = datagram.get(..cut).expect("it is longer");
-            let decoded = body(short).and_then(|body| match body {
-                Body::Inline(body) => decode::<FromWorker>(body).map(drop),
-                Body::InMemory(_) => Ok(()),
-            });
-            decoded.expect_err("a part is no message");
-        }
-        let mut long = datagram;
-        long.push(0);
-        let Ok(Body::Inline(body)) = body(&long) else { panic!("the head is whole") };
-        decode::<FromWorker>(body).expect_err("bytes follow");
-    }
-
-    #[test]
-    fn a_body_elsewhere_has_a_length_that_can_be() {
-        let head = |length: u64| [&[VERSION, IN_MEMORY][..], &length.to_le_bytes()].concat();
-        body(&head(0)).expect_err("it would fit here");
-        body(&head(u64::MAX)).expect_err("nobody has so much");
-        body(&head(1 << 20)).expect("that can be");
-        body(&[9, 0]).expect_err("another version");
-    }
-
-    #[test]
-    fn only_calls_and_their_ends_may_be_long() {
-        let first = |encoded: Result<Encoded>| encoded.expect("it is short").datagram.get(2).copied();
-        assert_eq!(first(encode(&ended(String::new()))), Some(FromWorker::LONG_KIND));
-        let grant = WireGrant::new(&CallGrant {
-            files: Files::None,
-            directory: PathBuf::new(),
-            network: false,
-            sockets: false,
-            clocks: false,
-            random: false,
-            env: Vec::new(),
-            arguments: false,
-            stdin: false,
-            limits: Limits::default(),
-        });
-        let request = CallRequest { call: 1, component: 1, grant, arguments: String::new() };
-        assert_eq!(first(encode(&ToWorker::Call(Box::new(request)))), Some(ToWorker::LONG_KIND));
-        let uses = vec![Use::new(What::Unlink, vec![b'x'; MESSAGE_BYTES_MAX])];
-        encode(&FromWorker::Used { call: 1, uses }).expect_err("it is never so long");
-        let why = "x".repeat(MESSAGE_BYTES_MAX);
-        encode(&ToWorker::NoStream { call: 1, request: 1, why }).expect_err("it is never so long");
-        for kind in (0..=u8::MAX).filter(|kind| *kind != FromWorker::LONG_KIND) {
-            may_be_long::<FromWorker>(kind).expect_err("it is never so long");
-        }
-    }
 
     #[test]
     fn words_are_cut_between_characters() {

@@ -7,6 +7,7 @@ use crate::recorder::{Done, ProcessId, Processes, status};
 use crate::wire::{EXITS_MAX, ProcessExit};
 use crate::{sys, tree};
 use rustix::io::Errno;
+use std::os::fd::OwnedFd;
 use std::sync::MutexGuard;
 
 /// What is known of whose a process was.
@@ -15,16 +16,21 @@ struct Owner {
     session: Option<i32>,
 }
 
+/// Takes what a descriptor of child signals holds.
+pub(super) fn drain(children: &OwnedFd) -> Result<(), JailError> {
+    let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
+    loop {
+        match rustix::io::read(children, &mut buffer) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(()),
+            Err(errno) => return Err(JailError::os("read", "child signals", errno.raw_os_error())),
+        }
+    }
+}
+
 impl Init {
     pub(super) fn drain_child_signals(&self) -> Result<(), JailError> {
-        let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
-        loop {
-            match rustix::io::read(&self.children, &mut buffer) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(errno) => return Err(JailError::os("read", "child signals", errno.raw_os_error())),
-            }
-        }
+        drain(&self.children)
     }
 
     /// The processes, to say that some of them ended. Who is traced has nothing opened on its behalf.

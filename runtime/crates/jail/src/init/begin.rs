@@ -1,6 +1,7 @@
 //! From a fresh process to the init of a session: the plan is received, and carried out up to the first call.
 //! It never goes on without the supervisor's word, and never keeps a descriptor that it was started with.
 
+use super::nursery::{Means, Nursery};
 use super::{Init, keeper};
 use crate::cgroup::{self, victims::Victims};
 use crate::channel::{Channel, protocol};
@@ -28,21 +29,27 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
-/// Those that gVisor makes in one clone. It has none of control groups.
-const NAMESPACES_AT_FIRST: i32 = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
+/// What gVisor gets at first: the others follow one after the other, and that of processes with the init itself.
+const NAMESPACES_AT_FIRST: i32 = libc::CLONE_NEWUSER;
 
 /// Moves the control channel away from descriptor 0 and closes everything else that was inherited. 0, 1 and 2 are
 /// `/dev/null` afterwards, so that no descriptor of ours ever has one of these numbers.
 pub(crate) fn take_control(name: &CStr) -> Result<Channel, Errno> {
+    take_streams(name).map(|(control, _)| control)
+}
+
+/// The same, and what descriptor 2 was.
+pub(crate) fn take_streams(name: &CStr) -> Result<(Channel, OwnedFd), Errno> {
     sys::close_range(3, 0)?;
     let inherited = std::io::stdin();
     let control = rustix::io::fcntl_dupfd_cloexec(&inherited, 3)?;
+    let other = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)?;
     let null = std::io::stdout();
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     sys::default_signals();
     rustix::thread::set_name(name)?;
-    Ok(Channel::new(control))
+    Ok((Channel::new(control), other))
 }
 
 /// What this process is after the set-up.
@@ -51,6 +58,8 @@ pub(super) enum Next {
     Helper,
     /// The first process of a container, which forked the init of this number and has to outlive it.
     Keeper(i32),
+    /// On gVisor, the process that forked the init and starts workers: its keeper keeps this one instead.
+    Nursery(Nursery),
     /// The init.
     Init(Box<Init>),
 }
@@ -101,7 +110,7 @@ pub(super) fn set_up(control: &Channel) -> Result<Next, JailError> {
     let next = match (plan.wall, ids) {
         (Wall::Namespaces, Some((uid, gid))) => in_namespaces(control, &plan, Ids::choose(uid, gid)?, (kernel, lines)),
         (Wall::Landlock, None) => {
-            enter_groups(control)?;
+            told_to_go_on(control)?.into_iter().try_for_each(cgroup::enter)?;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
                 .map_err(|errno| JailError::os("adopt", "orphans", errno.raw_os_error()))?;
             let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
@@ -128,7 +137,11 @@ fn in_namespaces(
         Starter::Root => Some(Sources::open(plan, &ids, kernel)?),
         Starter::Ordinary => None,
     };
-    enter_groups(control)?;
+    let came = told_to_go_on(control)?;
+    let nursery = match kernel {
+        Kernel::Host => came.into_iter().try_for_each(cgroup::enter).map(|()| None)?,
+        Kernel::Gvisor => Some(Means::take(came)?),
+    };
     ids.irrevocably_take()?;
     // The init becomes the supervisor's child (CLONE_PARENT), which can so wait for it; this helper then ends. The first
     // process of a pid namespace has no parent in there to give a child to, and stays.
@@ -154,9 +167,14 @@ fn in_namespaces(
         return Ok(Next::Helper);
     }
     ids.write_maps()?;
-    match kernel {
-        Kernel::Host => {}
-        Kernel::Gvisor => make_the_other_namespaces()?,
+    if let Some(means) = nursery {
+        make_the_other_namespaces()?;
+        // SAFETY: as above.
+        let side = unsafe { sys::fork(libc::CLONE_NEWPID | libc::SIGCHLD) };
+        match side.map_err(|errno| JailError::os("make", "the init", errno.raw_os_error()))? {
+            Side::Parent(init) => return Nursery::open(means, init).map(Next::Nursery),
+            Side::Child => drop(means),
+        }
     }
     let sources = match early {
         Some(sources) => sources,
@@ -180,9 +198,10 @@ fn make_the_other_namespaces() -> Result<(), JailError> {
     })
 }
 
-/// Waits for the word to go on, and joins the session's groups, where it has any to join by itself.
-fn enter_groups(control: &Channel) -> Result<(), JailError> {
+/// Waits for the word to go on. What came along: the session's groups, where it has any to join by itself, or on gVisor the
+/// nursery's channel.
+fn told_to_go_on(control: &Channel) -> Result<Vec<OwnedFd>, JailError> {
     let received = control.receive()?.ok_or_else(|| protocol("a channel closed before the word to go on"))?;
     let Message::Enter = received.message else { return Err(protocol("a message instead of the word to go on")) };
-    received.descriptors.into_iter().try_for_each(cgroup::enter)
+    Ok(received.descriptors)
 }

@@ -30,6 +30,10 @@ pub(super) fn run() -> i32 {
             drop(control);
             keep(init)
         }
+        Ok(Next::Nursery(nursery)) => {
+            drop(control);
+            nursery.serve()
+        }
         // Where even this cannot be said, the supervisor sees the channel close.
         Err(error) => i32::from(control.send(&Message::Failed(error), &[]).is_err()) + 1,
     }

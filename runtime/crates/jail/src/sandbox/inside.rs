@@ -5,7 +5,7 @@ use super::{Handle, Sandbox, is_readable_by, lost};
 use crate::cgroup::Group;
 use crate::channel::{Channel, protocol};
 use crate::error::{Fault, JailError};
-use crate::kernel::{Kernel, NOTHING_LEAVES};
+use crate::kernel::Kernel;
 use crate::outlet::OutletEnd;
 use crate::plan::{Plan, SessionStep, Wall};
 use crate::recorder::{Ends, Grade, Handed};
@@ -22,9 +22,6 @@ use std::time::{Duration, Instant};
 
 /// How long the init may take to make a socket: it does nothing that waits.
 const SOCKET_LIMIT: Duration = Duration::from_secs(10);
-
-/// Which runtimes of a container can.
-const OTHERS: &str = "choose runc or crun for what needs it";
 
 /// A connection to a server inside.
 #[derive(Debug)]
@@ -124,17 +121,9 @@ impl Sandbox {
         }
     }
 
-    /// What cannot be had on gVisor, where it comes out as a descriptor.
-    pub(super) fn refused_by_gvisor(&self, act: &str) -> JailError {
-        JailError::host(act, "a container on gVisor").fault(Fault::Operator).hint(format!("{NOTHING_LEAVES}; {OTHERS}"))
-    }
-
-    /// A worker of ours joins the sandbox from outside.
-    pub(crate) fn takes_workers(&self) -> Result<(), JailError> {
-        match self.kernel {
-            Kernel::Host => Ok(()),
-            Kernel::Gvisor => Err(self.refused_by_gvisor("run a tool's component beside the guests of")),
-        }
+    /// Who starts workers inside, where they cannot join the sandbox from outside.
+    pub(crate) fn nursery(&self) -> Option<&Channel> {
+        self.nursery.as_ref()
     }
 
     /// A TCP socket of the sandbox's net namespace, made by its init.

@@ -101,6 +101,8 @@ impl Starting {
             | Message::Socket(_)
             | Message::Connect { .. }
             | Message::Enquire
+            | Message::Nurse(_)
+            | Message::Gone(_)
             | Message::Insides(_)
             | Message::Task(_)
             | Message::Confined(_)

@@ -11,6 +11,7 @@ use super::Filter;
 use super::arguments::{case, is, masked};
 use super::table::{Call, Case, Condition, Entry, Half, Verdict, calls, name, number};
 use crate::error::JailError;
+use crate::kernel::Kernel;
 use crate::worker::Kind;
 
 /// To a call that would change a file: what a file system says that is mounted read-only.
@@ -84,8 +85,45 @@ const OPTIONS: [u32; 3] = [15, 16, 0x5356_4d41];
 ///
 /// # Errors
 /// A bug of ours, as of [`super::compile`].
-pub(crate) fn compile(kind: Kind) -> Result<Filter, JailError> {
-    super::of_entries_or(&entries(kind), Verdict::Kill)
+pub(crate) fn compile(kind: Kind, kernel: Kernel) -> Result<Filter, JailError> {
+    match kernel {
+        Kernel::Host => super::of_entries_or(&entries(kind), Verdict::Kill),
+        Kernel::Gvisor => super::of_entries_or(&in_gvisor(kind), Verdict::Kill).map(Filter::ending_by_a_signal),
+    }
+}
+
+/// The table on gVisor's kernel.
+fn in_gvisor(kind: Kind) -> Vec<Entry> {
+    let mut entries = entries(kind);
+    match kind {
+        Kind::Read => entries.iter_mut().for_each(open_to_read_alone),
+        Kind::Compile | Kind::Write => {}
+    }
+    for entry in entries.iter_mut().filter(|entry| entry.name == "rt_sigaction") {
+        // By that signal the list ends the process there. (Who took it over can hold it back all the same: then the call is
+        // refused without a sound.)
+        let it = is(0, libc::SIGSYS.cast_unsigned());
+        entry.cases.insert(0, case(vec![it], NO_SUCH_OPTION));
+    }
+    entries
+}
+
+/// A mount that is read-only lets pipes and terminals be written, which Landlock refuses to who only reads. On gVisor there is
+/// none, and a file that is opened with `O_TRUNC` is cut before the mount is asked: so nothing is opened to be written at all.
+/// (It has no `openat2`, whose flags no list can look at.)
+fn open_to_read_alone(entry: &mut Entry) {
+    const CHANGES: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
+    let flags = match entry.name {
+        "openat" => 2,
+        "open" => 1,
+        "openat2" => {
+            entry.otherwise = Verdict::Errno(libc::ENOSYS);
+            return;
+        }
+        _ => return,
+    };
+    entry.cases = vec![case(vec![masked(flags, CHANGES, libc::O_RDONLY.cast_unsigned())], Verdict::Allow)];
+    entry.otherwise = READ_ONLY;
 }
 
 /// The whole table, ordered by number.

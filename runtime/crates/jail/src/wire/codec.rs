@@ -81,11 +81,15 @@ impl Writer {
     }
 
     pub(super) fn exit(&mut self, exit: &ProcessExit) -> &mut Self {
-        let (how, value) = match exit.status {
+        self.u64(exit.process.0).u32(exit.pid).how(exit.status).u64(exit.cpu_us).u64(exit.max_rss_kib)
+    }
+
+    pub(super) fn how(&mut self, status: Status) -> &mut Self {
+        let (how, value) = match status {
             Status::Exited(code) => (0, i32::from(code)),
             Status::Signalled(signal) => (1, signal),
         };
-        self.u64(exit.process.0).u32(exit.pid).byte(how).i32(value).u64(exit.cpu_us).u64(exit.max_rss_kib)
+        self.byte(how).i32(value)
     }
 
     pub(super) fn end(&mut self, end: &CallEnd) -> &mut Self {
@@ -152,14 +156,17 @@ impl<'a> Reader<'a> {
     pub(super) fn exit(&mut self) -> Option<ProcessExit> {
         let process = ProcessId(self.u64()?);
         let pid = self.u32()?;
-        let how = self.byte()?;
-        let value = self.i32()?;
-        let status = match how {
+        let status = self.how()?;
+        Some(ProcessExit { process, pid, status, cpu_us: self.u64()?, max_rss_kib: self.u64()? })
+    }
+
+    pub(super) fn how(&mut self) -> Option<Status> {
+        let (how, value) = (self.byte()?, self.i32()?);
+        Some(match how {
             0 => Status::Exited(u8::try_from(value).ok()?),
             1 => Status::Signalled(Some(value).filter(|signal| (1..=64).contains(signal))?),
             _ => return None,
-        };
-        Some(ProcessExit { process, pid, status, cpu_us: self.u64()?, max_rss_kib: self.u64()? })
+        })
     }
 
     pub(super) fn end(&mut self) -> Option<CallEnd> {

@@ -51,6 +51,9 @@ fn samples() -> Vec<Message> {
         Message::Task(Task::compile()),
         Message::Confined(vec![LayerState::absent(Layer::Landlock, "why")]),
         Message::Failed(JailError::os("mount", "/x", 13).kind(ErrorKind::OverlayRefused)),
+        Message::Nurse(Kind::Read),
+        Message::Nurse(Kind::Write),
+        Message::Gone(Status::Signalled(31)),
         Message::Started(2),
         Message::Refused(Stage::Exec, 2),
         Message::Ended(CallEnd {
@@ -112,6 +115,13 @@ fn hostile_bytes_are_refused_without_panic_or_large_allocation() {
 fn a_family_that_there_is_not_is_refused() {
     for number in (0..=u8::MAX).filter(|number| ![4, 6].contains(number)) {
         assert!(decode(&[VERSION, kind::SOCKET, number]).is_err(), "{number}");
+    }
+}
+
+#[test]
+fn a_worker_that_belongs_to_no_session_is_not_asked_for() {
+    for number in (0..=u8::MAX).filter(|number| ![1, 2].contains(number)) {
+        assert!(decode(&[VERSION, kind::NURSE, number]).is_err(), "{number}");
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn irrevocably(
     let mut layers = Vec::new();
     one_thread()?;
     let bond = match errand {
-        Errand::Compile => None,
+        Errand::Compile | Errand::Inside(_) => None,
         Errand::Beside(..) => Some(first(&mut descriptors)?),
     };
     rustix::process::setsid().map_err(|errno| failed("leave", "the supervisor's session", errno))?;
@@ -71,11 +71,11 @@ pub(super) fn irrevocably(
         }
         Errand::Beside(changes, wall) => {
             join(&task, wall, changes, &mut descriptors, &mut layers)?;
-            let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            (
-                Some(root.map_err(|errno| failed("open", "/", errno))?),
-                task.landlock.map(|(rules, tcp)| (of(rules, changes), tcp)),
-            )
+            (Some(root()?), task.landlock.map(|(rules, tcp)| (of(rules, changes), tcp)))
+        }
+        Errand::Inside(changes) => {
+            layers.extend(of_its_own(changes));
+            (Some(root()?), task.landlock.map(|(rules, tcp)| (of(rules, changes), tcp)))
         }
     };
     // Whatever directory it was started in is nobody's business here.
@@ -87,7 +87,10 @@ pub(super) fn irrevocably(
         Some((rules, tcp)) => landlock::restrict_and_tell(&rules, tcp, task.objects.as_deref())?.0,
         None => LayerState::absent(Layer::Landlock, "the plan has no such step"),
     });
-    layers.push(capabilities::drop_all()?);
+    layers.push(match errand.kernel() {
+        Kernel::Host => capabilities::drop_all()?,
+        Kernel::Gvisor => capabilities::drop_all_in_gvisor()?,
+    });
     // After the last change of credentials, each of which takes both back (prctl(2)).
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| failed("bind the life of", "a worker", errno))?;
@@ -96,12 +99,15 @@ pub(super) fn irrevocably(
     if let Some(bond) = bond {
         sys::end_when_closed(bond).map_err(|errno| failed("bind the life of", "a worker", errno))?;
     }
-    layers.push(LayerState::active(Layer::Lifetime).detail("signals for the supervisor's end and the init's"));
+    layers.push(LayerState::active(Layer::Lifetime).detail(match errand.kernel() {
+        Kernel::Host => "signals for the supervisor's end and the init's",
+        Kernel::Gvisor => "a signal for the end of what started it, which ends with the init and the supervisor",
+    }));
     start().map_err(|error| JailError::io("start", "a thread of a worker", &error))?;
     // No one of this user could make a process from here on, were it not refused by the list already.
     rlimit::set(Rlimit::Pids, 0)?;
     layers.push(LayerState::active(Layer::Descriptors).detail("a channel, and what it opened before it read from it"));
-    let list = seccomp::compile_for_a_worker(errand.kind())?;
+    let list = seccomp::compile_for_a_worker(errand.kind(), errand.kernel())?;
     layers.push(list.install_on_all_threads()?.detail(list.sha256_hex()));
     Ok((root, layers))
 }
@@ -172,6 +178,32 @@ fn join(
     Ok(())
 }
 
+fn root() -> Result<OwnedFd, JailError> {
+    let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    root.map_err(|errno| failed("open", "/", errno))
+}
+
+/// What a worker on gVisor has been since before its program was executed (see [`super::apart`]), which it would not be
+/// otherwise.
+fn of_its_own(changes: Changes) -> Vec<LayerState> {
+    let mut layers = vec![
+        LayerState::active(Layer::Gvisor).detail("the guests'"),
+        LayerState::active(Layer::UserNamespace).detail("its own, below the guests' and with their ids"),
+        LayerState::active(Layer::PidNamespace).detail("its own, which holds nobody else and which no guest sees"),
+        LayerState::active(Layer::NetNamespace).detail("its own, and empty"),
+        LayerState::absent(Layer::CgroupNamespace, "gVisor has none, and shows none of the host's groups"),
+    ];
+    layers.extend(
+        [Layer::MountNamespace, Layer::IpcNamespace, Layer::UtsNamespace]
+            .map(|layer| LayerState::active(layer).detail("its own")),
+    );
+    layers.push(LayerState::active(Layer::Root).detail(match changes {
+        Changes::AsGuests => "the guests', without their /proc",
+        Changes::Never => "the guests', without their /proc, all of it mounted read-only",
+    }));
+    layers
+}
+
 /// Takes a copy of the mounts, which nobody else has, and makes each of them read-only. The files are the same ones.
 fn see_read_only() -> Result<(), JailError> {
     let failed = |errno| failed("mount read-only", "the worker's own view", errno);
@@ -232,7 +264,7 @@ fn limit(errand: Errand, guests: &[(Rlimit, u64)]) -> Result<(), JailError> {
     let callers = rustix::process::umask(Mode::empty());
     rustix::process::umask(callers | Mode::WOTH);
     match errand {
-        Errand::Beside(..) => Ok(()),
+        Errand::Beside(..) | Errand::Inside(_) => Ok(()),
         Errand::Compile => {
             rlimit::set(Rlimit::FileSize, COMPILER_OUTPUT_BYTES)?;
             rlimit::set_number(libc::RLIMIT_CPU, COMPILER_CPU_S, "Cpu")?;

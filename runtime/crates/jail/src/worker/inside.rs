@@ -7,7 +7,7 @@ use super::{Kind, confine};
 use crate::channel::{Channel, protocol};
 use crate::enforced::LayerState;
 use crate::error::JailError;
-use crate::init::take_control;
+use crate::init::take_streams;
 use crate::wire::Message;
 use crate::{heap, sys};
 use std::os::fd::OwnedFd;
@@ -28,10 +28,10 @@ pub fn run_as_worker_if_asked(main: impl FnOnce(Unconfined) -> i32) {
         (Some(first), Some(second)) => Errand::of_words(&first, &second),
         (_, _) => None,
     };
-    let started = errand.and_then(|errand| Some((errand, take_control(c"stockade-worker").ok()?)));
-    let Some((errand, control)) = started else { sys::exit_now(NOT_A_WORKER) };
+    let started = errand.and_then(|errand| Some((errand, take_streams(c"stockade-worker").ok()?)));
+    let Some((errand, (control, other))) = started else { sys::exit_now(NOT_A_WORKER) };
     heap::keep_one_heap();
-    sys::exit_now(match Unconfined::prepare(errand) {
+    sys::exit_now(match Unconfined::prepare(errand, other) {
         Ok(own_table) => main(Unconfined { errand, control, own_table }),
         Err(error) => fail(&control, error),
     })
@@ -81,12 +81,14 @@ pub struct Files {
 
 impl Unconfined {
     /// While the process is small, and what it is outside.
-    fn prepare(errand: Errand) -> Result<Option<OwnTable>, JailError> {
+    fn prepare(errand: Errand, other: OwnedFd) -> Result<Option<OwnTable>, JailError> {
         confine::be_preferred_when_memory_runs_out();
         confine::take_refusals_for_signals();
         match errand {
             Errand::Compile => Ok(None),
             Errand::Beside(_, wall) => own_table::open(wall).map(Some),
+            // Opened before the program was executed, when there was a right to.
+            Errand::Inside(_) => Ok(Some(OwnTable(other))),
         }
     }
 

@@ -4,6 +4,7 @@
 use super::Kind;
 use crate::channel::{Channel, protocol};
 use crate::error::JailError;
+use crate::kernel::Kernel;
 use crate::landlock::Identity;
 use crate::plan::{CallStep, LandlockRule, PathRights, Plan, Rlimit, SessionStep, Tcp, Wall};
 use crate::sandbox::{Sandbox, lost, wait_readable};
@@ -23,6 +24,8 @@ pub(super) enum Errand {
     Compile,
     /// Read or write beside the guests of this wall.
     Beside(Changes, Wall),
+    /// Read or write beside guests on gVisor, where it was started in its place already (see [`super::apart`]).
+    Inside(Changes),
 }
 
 /// Whether a worker may change files.
@@ -34,22 +37,34 @@ pub(super) enum Changes {
     AsGuests,
 }
 
-const ERRANDS: [(Errand, [&str; 2]); 5] = [
+const ERRANDS: [(Errand, [&str; 2]); 7] = [
     (Errand::Compile, ["compile", "alone"]),
     (Errand::Beside(Changes::Never, Wall::Namespaces), ["read", "namespaces"]),
     (Errand::Beside(Changes::Never, Wall::Landlock), ["read", "landlock"]),
     (Errand::Beside(Changes::AsGuests, Wall::Namespaces), ["write", "namespaces"]),
     (Errand::Beside(Changes::AsGuests, Wall::Landlock), ["write", "landlock"]),
+    (Errand::Inside(Changes::Never), ["read", "gvisor"]),
+    (Errand::Inside(Changes::AsGuests), ["write", "gvisor"]),
 ];
 
 impl Errand {
     /// Of a kind of worker in a sandbox.
     pub(super) fn beside(kind: Kind, wall: Wall) -> Result<Self, JailError> {
         match kind {
-            Kind::Compile => Err(JailError::bug("start in a sandbox", "a worker that compiles")),
+            Kind::Compile => Err(compiler_in_a_sandbox()),
             Kind::Read => Ok(Self::Beside(Changes::Never, wall)),
             Kind::Write => Ok(Self::Beside(Changes::AsGuests, wall)),
         }
+    }
+
+    /// The same in a sandbox on gVisor, and whether it may change files.
+    pub(super) fn inside(kind: Kind) -> Result<(Self, Changes), JailError> {
+        let changes = match kind {
+            Kind::Compile => return Err(compiler_in_a_sandbox()),
+            Kind::Read => Changes::Never,
+            Kind::Write => Changes::AsGuests,
+        };
+        Ok((Self::Inside(changes), changes))
     }
 
     /// As arguments of a process.
@@ -67,10 +82,22 @@ impl Errand {
     pub(super) const fn kind(self) -> Kind {
         match self {
             Self::Compile => Kind::Compile,
-            Self::Beside(Changes::Never, _) => Kind::Read,
-            Self::Beside(Changes::AsGuests, _) => Kind::Write,
+            Self::Beside(Changes::Never, _) | Self::Inside(Changes::Never) => Kind::Read,
+            Self::Beside(Changes::AsGuests, _) | Self::Inside(Changes::AsGuests) => Kind::Write,
         }
     }
+
+    /// Whose kernel it is on.
+    pub(super) const fn kernel(self) -> Kernel {
+        match self {
+            Self::Compile | Self::Beside(..) => Kernel::Host,
+            Self::Inside(_) => Kernel::Gvisor,
+        }
+    }
+}
+
+pub(super) fn compiler_in_a_sandbox() -> JailError {
+    JailError::bug("start in a sandbox", "a worker that compiles")
 }
 
 /// The rest of what it is told.

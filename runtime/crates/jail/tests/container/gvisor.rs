@@ -14,10 +14,10 @@ use stockade_jail::plan::OutletSocket;
 use stockade_jail::{ErrorKind, InnerStream, OutletEnd, Sandbox, Status, Stdio};
 
 /// Where the engine's gVisor is one for sessions.
-const GVISOR: &str = "STOCKADE_TEST_GVISOR";
+pub(crate) const GVISOR: &str = "STOCKADE_TEST_GVISOR";
 
 /// A sandbox on gVisor's kernel; `None` where the machine has no release that is new enough, which `tests/run` says aloud.
-fn on_gvisor() -> Option<(Container, Sandbox)> {
+pub(crate) fn on_gvisor() -> Option<(Container, Sandbox)> {
     std::env::var_os(GVISOR)?;
     Some(start(&["--runtime=runsc"], |_| ()))
 }
@@ -272,12 +272,4 @@ fn on_gvisor_the_container_ends_with_its_sandbox_and_the_sandbox_with_its_contai
     docker(&["kill", &container.id]);
     let lost = call.wait().expect_err("its container was killed");
     assert_eq!(lost.kind, ErrorKind::SandboxLost, "{lost}");
-}
-
-#[test]
-#[ignore = "needs an engine"]
-fn on_gvisor_no_worker_joins_from_outside() {
-    let Some((_container, sandbox)) = on_gvisor() else { return };
-    let error = sandbox.worker(stockade_jail::Kind::Read).map(drop).expect_err("no worker gets in");
-    assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("gVisor lets no descriptor out")), "{error:?}");
 }

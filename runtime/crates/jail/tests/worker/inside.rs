@@ -71,6 +71,9 @@ fn answer(words: &[&str], files: Option<&Files>) -> Result<String, Errno> {
         ["truncate", path] => {
             std::fs::File::options().write(true).truncate(true).open(path).map(|_| String::new()).map_err(io)
         }
+        ["truncate-to-read", path] => {
+            rustix::fs::openat(CWD, *path, OFlags::RDONLY | OFlags::TRUNC, Mode::empty()).map(|_| String::new())
+        }
         ["reread", path] => {
             // Opened for reading; again, through the table of descriptors, for writing.
             let file = std::fs::File::open(path).map_err(io)?;

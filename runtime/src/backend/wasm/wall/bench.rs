@@ -159,7 +159,7 @@ impl Bench {
             Some(Known::Loading | Known::Loaded(_)) | None => {
                 let component = self.components.fetch_add(1, Ordering::Relaxed);
                 let place = self.line.expect(About::Component(component));
-                if !self.line.say(&message(&ToWorker::Load { component }, Some(code.descriptor()?))?) {
+                if !self.line.say(message(&ToWorker::Load { component }, Some(code.descriptor()?))?) {
                     return Ok(Load::Lost(self.end()));
                 }
                 (component, place)
@@ -222,7 +222,7 @@ impl Drop for Seat {
 mod tests {
     use super::*;
     use crate::backend::process::{Alone, Event};
-    use crate::backend::wasm::channel::{self, Incoming, Outgoing};
+    use crate::backend::wasm::channel::{self, Inbox, Incoming, Outgoing};
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
     use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -247,8 +247,8 @@ mod tests {
 
     /// The components that the worker was asked to load since.
     fn asked(theirs: &OwnedFd) -> Vec<u32> {
-        let (mut buffer, mut asked) = (Vec::new(), Vec::new());
-        while let Some(incoming) = channel::try_receive::<ToWorker>(theirs, &mut buffer).expect("it is ours") {
+        let (mut inbox, mut asked) = (Inbox::default(), Vec::new());
+        while let Some(incoming) = channel::try_receive::<ToWorker>(theirs, &mut inbox).expect("it is ours") {
             match incoming {
                 Incoming::Message(ToWorker::Load { component }, Some(_)) => asked.push(component),
                 Incoming::Message(_, _) | Incoming::Closed => panic!("it loads, and nothing else"),
@@ -287,7 +287,7 @@ mod tests {
             assert!(matches!(load, Load::Cancelled));
         }
         assert_eq!(asked(&theirs), [0]);
-        let answer = Outgoing::new(&FromWorker::Loaded { component: 0 }, None).expect("a message");
+        let mut answer = Outgoing::new(&FromWorker::Loaded { component: 0 }, None).expect("a message");
         answer.try_send(&theirs).expect("there is room");
         for _ in 0..2 {
             let load = bench.load(&[1; 32], &code, &mut Alone).expect("it is loaded");

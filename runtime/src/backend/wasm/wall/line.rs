@@ -2,7 +2,7 @@
 //! It never calls anybody while it holds a lock, and never reads faster than the calls take what is theirs.
 
 use crate::backend::process::{Event, Outside};
-use crate::backend::wasm::channel::{self, Incoming, Outgoing, plain};
+use crate::backend::wasm::channel::{self, Inbox, Incoming, Outgoing, plain};
 use crate::backend::wasm::wire::FromWorker;
 use crate::error::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -47,6 +47,8 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Line {
     channel: OwnedFd,
+    /// Held while a message is said that comes in parts.
+    long: Mutex<()>,
     board: Mutex<Board>,
     /// Something on the board has changed.
     changed: Condvar,
@@ -60,7 +62,7 @@ struct Board {
     /// A thread reads for all.
     reading: bool,
     /// Where it reads to.
-    buffer: Vec<u8>,
+    inbox: Inbox,
     /// Threads that wait for a change: to wake them is a system call, so not for nobody.
     paused: usize,
     lost: Option<String>,
@@ -76,7 +78,13 @@ pub(super) struct Place<'a> {
 
 impl Line {
     pub(super) fn new(channel: OwnedFd) -> Self {
-        Self { channel, board: Mutex::default(), changed: Condvar::new(), look_for: channel::look_for() }
+        Self {
+            channel,
+            long: Mutex::default(),
+            board: Mutex::default(),
+            changed: Condvar::new(),
+            look_for: channel::look_for(),
+        }
     }
 
     /// From now on messages about this are kept.
@@ -104,7 +112,8 @@ impl Line {
     }
 
     /// Says something; `false`: nobody listens any more.
-    pub(super) fn say(&self, message: &Outgoing) -> bool {
+    pub(super) fn say(&self, mut message: Outgoing) -> bool {
+        let _alone = message.is_long().then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
         let until = Instant::now() + DEAF_LIMIT;
         loop {
             match message.try_send(&self.channel) {
@@ -134,8 +143,8 @@ impl Line {
     }
 
     /// Reads what has come, for whom it is; `false`: nothing has.
-    fn read(&self, buffer: &mut Vec<u8>) -> bool {
-        match channel::try_receive::<FromWorker>(&self.channel, buffer) {
+    fn read(&self, inbox: &mut Inbox) -> bool {
+        match channel::try_receive::<FromWorker>(&self.channel, inbox) {
             Ok(None) => return false,
             Ok(Some(Incoming::Closed)) => self.give_up("it ended"),
             Ok(Some(Incoming::Message(message, descriptor))) => self.deliver(message, descriptor),
@@ -148,10 +157,10 @@ impl Line {
     }
 
     /// The same for what comes at once; nobody sleeps.
-    fn read_soon(&self, buffer: &mut Vec<u8>) -> bool {
+    fn read_soon(&self, inbox: &mut Inbox) -> bool {
         let asked = Instant::now();
         while asked.elapsed() < self.look_for {
-            if self.read(buffer) {
+            if self.read(inbox) {
                 return true;
             }
             std::hint::spin_loop();
@@ -223,18 +232,18 @@ impl Place<'_> {
                 continue;
             }
             board.reading = true;
-            let mut buffer = std::mem::take(&mut board.buffer);
+            let mut inbox = std::mem::take(&mut board.inbox);
             drop(board);
-            if !self.line.read_soon(&mut buffer) {
+            if !self.line.read_soon(&mut inbox) {
                 let ours = (self.line.channel.as_fd(), PollFlags::IN);
                 match caller {
                     Some(caller) => wait(&[ours, (caller, PollFlags::IN)], left),
                     None => wait(&[ours], left),
                 }
-                self.line.read(&mut buffer);
+                self.line.read(&mut inbox);
             }
             board = self.line.board();
-            (board.reading, board.buffer) = (false, buffer);
+            (board.reading, board.inbox) = (false, inbox);
             // Whoever has its message now, or shall read next, is among those that wait.
             self.line.announce(&board);
         }

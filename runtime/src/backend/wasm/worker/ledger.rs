@@ -349,11 +349,11 @@ mod tests {
     }
 
     fn all(channel: &OwnedFd) -> Vec<Use> {
-        let (mut buffer, mut heard) = (Vec::new(), Vec::new());
+        let (mut inbox, mut heard) = (channel::Inbox::default(), Vec::new());
         loop {
             let mut ends = [rustix::event::PollFd::new(channel, rustix::event::PollFlags::IN)];
             rustix::event::poll(&mut ends, None).expect("it waits");
-            match channel::try_receive::<FromWorker>(channel, &mut buffer).expect("it is ours") {
+            match channel::try_receive::<FromWorker>(channel, &mut inbox).expect("it is ours") {
                 Some(Incoming::Message(FromWorker::Used { call: 7, uses }, None)) => heard.extend(uses),
                 Some(Incoming::Closed) => return heard,
                 other => panic!("{other:?}"),
@@ -462,8 +462,8 @@ mod tests {
         let parts: Vec<Vec<Use>> = batches(waiting.uses).collect();
         assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 300);
         for uses in parts {
-            let encoded = crate::backend::wasm::wire::encode(&FromWorker::Used { call: u64::MAX, uses });
-            assert_eq!(encoded.expect("it has bytes").body, None, "it is a datagram");
+            let encoded = crate::backend::wasm::parts::encode(&FromWorker::Used { call: u64::MAX, uses });
+            assert_eq!(encoded.expect("it has bytes").datagrams(), 1);
         }
     }
 }

@@ -23,7 +23,7 @@ mod words;
 pub use engine::{CALLS_MAX, compatibility, compiler};
 
 use crate::backend::wasm::cache::CODE_BYTES_MAX;
-use crate::backend::wasm::channel::{self, Incoming};
+use crate::backend::wasm::channel::{self, Inbox, Incoming};
 use crate::backend::wasm::component::COMPONENT_BYTES_MAX;
 use crate::backend::wasm::wire::{CallRequest, Ended, Ending, Flaw, FromWorker, ToWorker, cut};
 use crate::error::{Error, Result};
@@ -193,19 +193,19 @@ fn registered(channel: OwnedFd) -> io::Result<UnixDatagram> {
 /// Host: the channel breaks. Bug: a message that is none of ours.
 pub fn compile(channel: OwnedFd) -> Result<()> {
     let engine = compiler()?;
-    let mut buffer = Vec::new();
+    let mut inbox = Inbox::default();
     loop {
         wait_readable(&channel)?;
-        match channel::try_receive::<ToWorker>(&channel, &mut buffer)? {
+        match channel::try_receive::<ToWorker>(&channel, &mut inbox)? {
             None => {}
             Some(Incoming::Closed) => return Ok(()),
             Some(Incoming::Message(ToWorker::Compile, Some(component))) => {
-                let bytes = channel::contents(component, COMPONENT_BYTES_MAX, None)?;
+                let bytes = channel::handed_over(component, COMPONENT_BYTES_MAX)?;
                 let (message, code) = match engine.precompile_component(&bytes) {
                     Ok(code) => (FromWorker::Compiled, Some(channel::sealed(c"stockade-code", &[&code])?)),
                     Err(error) => (FromWorker::NotCompiled { why: cut(engine::words(&error)) }, None),
                 };
-                let outgoing = channel::Outgoing::new(&message, code)?;
+                let mut outgoing = channel::Outgoing::new(&message, code)?;
                 return outgoing.try_send(&channel).map_err(|errno| broken(&errno.into()));
             }
             Some(Incoming::Message(_, _)) => {
@@ -249,10 +249,10 @@ struct Open {
 
 impl Desk {
     async fn serve(mut self, channel: &UnixDatagram) -> Result<()> {
-        let mut buffer = Vec::new();
+        let mut inbox = Inbox::default();
         loop {
             if self.calls.is_empty()
-                && let Some(incoming) = soon(channel, &mut buffer, self.shared.look_for)?
+                && let Some(incoming) = soon(channel, &mut inbox, self.shared.look_for)?
             {
                 match incoming {
                     Incoming::Closed => return Ok(()),
@@ -261,7 +261,7 @@ impl Desk {
                 continue;
             }
             let next =
-                channel.async_io(Interest::READABLE, || match channel::try_receive::<ToWorker>(channel, &mut buffer) {
+                channel.async_io(Interest::READABLE, || match channel::try_receive::<ToWorker>(channel, &mut inbox) {
                     Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
                     Ok(Some(incoming)) => Ok(Ok(incoming)),
                     Err(error) => Ok(Err(error)),
@@ -323,7 +323,7 @@ impl Desk {
             let why = format!("a worker holds {COMPONENTS_MAX} components");
             FromWorker::NotLoaded { component, flaw: Flaw::World, why }
         } else {
-            match self.loaded(&channel::contents(code, CODE_BYTES_MAX, None)?) {
+            match self.loaded(&channel::handed_over(code, CODE_BYTES_MAX)?) {
                 Ok(loaded) => {
                     self.components.insert(component, Arc::new(loaded));
                     FromWorker::Loaded { component }
@@ -372,10 +372,10 @@ impl Desk {
 }
 
 /// A message that comes at once; nobody sleeps.
-fn soon(channel: &UnixDatagram, buffer: &mut Vec<u8>, look_for: Duration) -> Result<Option<Incoming<ToWorker>>> {
+fn soon(channel: &UnixDatagram, inbox: &mut Inbox, look_for: Duration) -> Result<Option<Incoming<ToWorker>>> {
     let asked = Instant::now();
     while asked.elapsed() < look_for {
-        if let Some(incoming) = channel::try_receive::<ToWorker>(channel, buffer)? {
+        if let Some(incoming) = channel::try_receive::<ToWorker>(channel, inbox)? {
             return Ok(Some(incoming));
         }
         std::hint::spin_loop();

@@ -11,14 +11,22 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use tokio::sync::Mutex;
 
 /// Our end of the channel, for whoever has something to say.
 #[derive(Debug, Clone)]
-pub(super) struct Out(Option<Arc<UnixDatagram>>);
+pub(super) struct Out(Option<Arc<Mouth>>);
+
+#[derive(Debug)]
+struct Mouth {
+    channel: Arc<UnixDatagram>,
+    /// Held while a message is said that comes in parts.
+    long: Mutex<()>,
+}
 
 impl Out {
-    pub(super) const fn new(channel: Arc<UnixDatagram>) -> Self {
-        Self(Some(channel))
+    pub(super) fn new(channel: Arc<UnixDatagram>) -> Self {
+        Self(Some(Arc::new(Mouth { channel, long: Mutex::default() })))
     }
 
     /// Whom nobody hears: there is no call to speak of.
@@ -29,10 +37,10 @@ impl Out {
     /// Says something, or nothing any more: where a message is lost, the channel ends and this process with it, and the
     /// supervisor counts each of its calls among those that gave no whole account.
     pub(super) async fn send(&self, message: &FromWorker, descriptor: Option<OwnedFd>) {
-        let Some(channel) = &self.0 else { return };
-        if let Err(error) = try_send(channel, message, descriptor).await {
+        let Some(mouth) = &self.0 else { return };
+        if let Err(error) = try_send(mouth, message, descriptor).await {
             tracing::error!(%error, "a message of a worker is lost: it ends");
-            match rustix::net::shutdown(&**channel, Shutdown::Both) {
+            match rustix::net::shutdown(&*mouth.channel, Shutdown::Both) {
                 // It was closed before.
                 Ok(()) | Err(_) => {}
             }
@@ -40,15 +48,17 @@ impl Out {
     }
 }
 
-async fn try_send(channel: &UnixDatagram, message: &FromWorker, descriptor: Option<OwnedFd>) -> Result<()> {
-    let outgoing = Outgoing::new(message, descriptor)?;
+async fn try_send(mouth: &Mouth, message: &FromWorker, descriptor: Option<OwnedFd>) -> Result<()> {
+    let channel = &*mouth.channel;
+    let mut outgoing = Outgoing::new(message, descriptor)?;
+    let _alone = if outgoing.is_long() { Some(mouth.long.lock().await) } else { None };
     let broken = |error: io::Error| Error::host(format!("talk to the supervisor: {}", plain(&error)));
     match outgoing.try_send(channel) {
         Ok(()) => return Ok(()),
         Err(Errno::AGAIN) => {}
         Err(errno) => return Err(broken(errno.into())),
     }
-    let again = || outgoing.try_send(channel).map_err(io::Error::from);
+    let again = move || outgoing.try_send(channel).map_err(io::Error::from);
     channel.async_io(Interest::WRITABLE, again).await.map_err(broken)
 }
 

@@ -541,9 +541,9 @@ mod tests {
             lingering.settle().await;
             assert!(ledger.close().await.is_empty());
         });
-        let mut buffer = Vec::new();
+        let mut inbox = channel::Inbox::default();
         loop {
-            match channel::try_receive::<FromWorker>(&theirs, &mut buffer).expect("it is ours") {
+            match channel::try_receive::<FromWorker>(&theirs, &mut inbox).expect("it is ours") {
                 Some(Message::Message(FromWorker::Used { uses, .. }, None)) => told += uses.len() as u64,
                 Some(Message::Message(FromWorker::Connect { .. }, None)) => {
                     asked += 1;
