@@ -125,10 +125,15 @@ fn below_home(stage: &mut Stage, engine: &Engine) -> Told {
 }
 
 fn tools(stage: &mut Stage, engine: &Engine) -> Told {
+    // Longer than a datagram, which a channel to a worker carries.
+    let long = "x".repeat(200_000);
+    let long = format!(r#"{{"id":4,"call":{{"tool":"write","args":{{"file_path":"long","content":"{long}"}}}}}}"#);
     let calls = [
         r#"{"id":1,"call":{"tool":"write","args":{"file_path":"by-tool","content":"from the tool\n"}}}"#,
         r#"{"id":2,"call":{"tool":"bash","command":{"argv":["/bin/sh","-c","cat by-tool; echo from the command > by-command"]}}}"#,
         r#"{"id":3,"call":{"tool":"read","args":{"file_path":"by-command"}}}"#,
+        &long,
+        r#"{"id":5,"call":{"tool":"bash","command":{"argv":["/bin/sh","-c","echo there are $(wc -c < long)"]}}}"#,
     ];
     let image = image("busybox");
     let words = ["{bin}/stockade", "session", "-p", "container", "--image", &image, "-w", "{ws}"];
@@ -137,6 +142,7 @@ fn tools(stage: &mut Stage, engine: &Engine) -> Told {
     let ended = stage.go(&program)?;
     let out = ended.out();
     must(ended.code() == 0 && out.contains("from the tool") && out.contains("from the command"), || ended.told())?;
+    must(out.contains("there are 200000"), || ended.told())?;
     stage.answers(0, &["verify", "last"]).map(drop)
 }
 

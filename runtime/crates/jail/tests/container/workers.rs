@@ -7,6 +7,8 @@ use super::gvisor::{GVISOR, on_gvisor};
 use super::inside::{ATTACKS, REFUSED};
 use super::{container, docker, gone, options, plan};
 use rustix::io::Errno;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 use stockade_jail::enforced::{Layer, State};
@@ -179,6 +181,33 @@ fn on_gvisor_what_the_list_does_not_have_ends_a_worker() {
     // A thread that it made before is bound as well.
     assert_eq!(try_ask(&worker, &["attack-in-thread", "socket"]), None);
     assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Forbidden)));
+}
+
+/// What a tool's request or socket goes by.
+#[test]
+#[ignore = "needs an engine"]
+fn on_gvisor_a_stream_that_is_handed_in_carries_both_ways() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+    let Some((_container, sandbox)) = on_gvisor() else { return };
+    let worker = worker_of(&sandbox, Kind::Read);
+    let channel = worker.channel().expect("nobody took it");
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    rustix::net::send(channel, b"stream", SendFlags::NOSIGNAL).expect("it listens");
+    let rights = [theirs.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&rights)));
+    let bytes = [std::io::IoSlice::new(b"here")];
+    rustix::net::sendmsg(channel, &bytes, &mut ancillary, SendFlags::NOSIGNAL).expect("it listens");
+    drop(theirs);
+    std::thread::sleep(Duration::from_millis(200));
+    ours.write_all(b"words").expect("it is open");
+    let mut answer = [0; 64];
+    let (length, _) = rustix::net::recv(channel, &mut answer, rustix::net::RecvFlags::empty()).expect("it answers");
+    assert_eq!(&answer[..length], b"ok words");
+    let mut back = String::new();
+    ours.read_to_string(&mut back).expect("the worker let go of its end");
+    assert_eq!(back, "words");
 }
 
 /// What a plan protects from guests is protected from their workers; mounts below others are found.

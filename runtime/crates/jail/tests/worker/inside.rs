@@ -34,7 +34,11 @@ pub(crate) fn serve(unconfined: Unconfined) -> i32 {
         }
         let text = String::from_utf8_lossy(&request[..length]).into_owned();
         let words: Vec<&str> = text.split('\u{1f}').collect();
-        let answer = match answer(&words, files.as_ref()) {
+        let done = match words.as_slice() {
+            ["stream"] => echo(channel.as_fd()),
+            words => answer(words, files.as_ref()),
+        };
+        let answer = match done {
             Ok(answer) => format!("ok {answer}"),
             Err(errno) => format!("errno {}", errno.raw_os_error()),
         };
@@ -42,6 +46,26 @@ pub(crate) fn serve(unconfined: Unconfined) -> i32 {
             return 3;
         }
     }
+}
+
+/// Waits for a stream, as a runtime does, and sends back once what comes on it.
+fn echo(channel: BorrowedFd<'_>) -> Result<String, Errno> {
+    use rustix::event::epoll::{CreateFlags, Event, EventData, EventFlags, add, create, wait};
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 64];
+    recvmsg(channel, &mut [std::io::IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = ancillary.drain().find_map(|message| {
+        if let RecvAncillaryMessage::ScmRights(mut rights) = message { rights.next() } else { None }
+    });
+    let (stream, events) = (rights.ok_or(Errno::BADMSG)?, create(CreateFlags::CLOEXEC)?);
+    add(&events, &stream, EventData::new_u64(7), EventFlags::IN | EventFlags::ET)?;
+    let mut ready = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
+    wait(&events, &mut ready, None)?;
+    let (length, _) = recv(&stream, &mut bytes, RecvFlags::DONTWAIT)?;
+    send(&stream, &bytes[..length], SendFlags::NOSIGNAL)?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
 /// A file that is there where the workers of a supervisor are to have threads too early.
