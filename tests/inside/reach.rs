@@ -101,7 +101,8 @@ python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).send
     must(lines.get(2) == Some(&" = 0"), || out.clone())?;
     must(out.contains("refused by the sandbox"), || out.clone())?;
     // Refused at once, as by a host that is there, and not left to wait.
-    must(out.matches(" = 7\n").count() == 2 && out.contains("Could not resolve host: other.test = 6"), || out.clone())?;
+    must(out.matches("\n = 7\n").count() == 2, || out.clone())?;
+    must(out.contains("Could not resolve host: other.test\n = 6\n"), || out.clone())?;
     let log = stage.answers(0, &["log", "export", "last", "--jsonl"])?.out();
     let has = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
     for words in [

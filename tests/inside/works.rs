@@ -4,7 +4,7 @@
 use crate::{Engine, image, run, with_each};
 use serde_json::Value;
 use stockade_tests::stage::Stage;
-use stockade_tests::story::{Story, Told, must, same};
+use stockade_tests::story::{Stop, Story, Told, must, same};
 
 /// A profile that lets the one program of an image without a system run.
 const ONE_PROGRAM: &str = "[[grant.read]]\npath = \".\"\nreason = \"the work\"\n\
@@ -59,6 +59,7 @@ pub(crate) fn stories() -> Vec<Story> {
         with_each("review_does_not_touch_the_workspace_before_it_is_applied", review),
         with_each("a_workspace_that_is_used_directly_does_not_change_hands", direct),
         with_each("tools_do_not_see_other_files_than_commands", tools),
+        with_each("what_may_be_read_is_not_emptied", emptied),
         with_each("the_hosts_system_is_not_seen", |stage, engine| {
             let script = "cat /etc/hostname; test -e /usr/bin/python3.11 && echo python; ls /home 2>/dev/null | grep -c . ; true";
             let ended = run(stage, engine, "busybox", &["-p", "container"], &["/bin/sh", "-c", script])?;
@@ -112,6 +113,48 @@ fn direct(stage: &mut Stage, engine: &Engine) -> Told {
     let owner = |path: &str| std::fs::metadata(stage.scene.path(path)).map(|file| (file.uid(), file.gid()));
     same("owner", owner("{ws}/made")?, owner("{ws}")?)?;
     must(ended.out() != "0\n", || "it ran as root".to_owned())?;
+    intact(stage, engine)
+}
+
+/// gVisor empties a file of the host that is opened so, before it asks its mount.
+fn emptied(stage: &mut Stage, engine: &Engine) -> Told {
+    // What is below the home is the host's, and not the image's.
+    stage.environment.push(("HOME".into(), stage.scene.path("{root}").into()));
+    // The first engine's story makes them.
+    for folder in ["{root}/kept", "{root}/kept/in", "{ws}/.git"] {
+        if !stage.exists(folder) {
+            stage.scene.folder(folder)?;
+        }
+    }
+    let files = ["{root}/kept/in/a", "{root}/alone", "{ws}/.git/config"];
+    for file in files {
+        stage.scene.file(file, "kept\n")?;
+    }
+    let body = stage.scene.fill(&format!(
+        "extends = [\"container\"]\nimage = \"{}\"\n\
+         [[grant.read]]\npath = \"{{root}}/kept\"\nreason = \"a directory\"\n\
+         [[grant.read]]\npath = \"{{root}}/alone\"\nreason = \"a file\"\n",
+        image("debian")
+    ));
+    let profile = stage.profile("reader", &body)?;
+    let script = "import os, sys
+for path in sys.argv[1:]:
+    assert open(path).read() == 'kept\\n', path
+    for how in (os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC, os.O_RDWR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC):
+        try: os.close(os.open(path, how)); print('opened', path, how)
+        except OSError: pass
+    try: os.truncate(path, 0); print('truncated', path)
+    except OSError: pass
+    assert open(path).read() == 'kept\\n', path
+print('done')";
+    let paths = files.map(|file| stage.scene.fill(file));
+    let command = ["/usr/bin/python3", "-c", script, &paths[0], &paths[1], &paths[2]];
+    let ended = run(stage, engine, "debian", &["-p", &profile], &command)?;
+    same("what was said", ended.out(), "done\n".to_owned()).map_err(|_| Stop::Fail(ended.told()))?;
+    for file in files {
+        same(file, stage.text(file), "kept\n".to_owned())?;
+    }
+    same("changes", stage.answers(0, &["diff", "last"])?.out(), String::new())?;
     intact(stage, engine)
 }
 

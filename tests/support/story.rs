@@ -133,6 +133,9 @@ impl Story {
         if let Some(why) = self.apart.filter(|_| wall::is_container()) {
             return Ok(skip(name, why));
         }
+        if let Some(why) = wall::differs(&self.name) {
+            return Ok(skip(name, why));
+        }
         let mut stage = (theatre.stage)(person)?;
         match (self.tell)(&mut stage).and_then(|()| (theatre.afterwards)(&stage)) {
             Ok(()) => Ok(Completion::Completed),

@@ -62,8 +62,31 @@ pub fn is_container() -> bool {
 }
 
 /// Whether the containers of the third wall have a kernel of their own.
-pub fn is_gvisor() -> bool {
+fn is_gvisor() -> bool {
     matches!(this(), Wall::Container { runtime: Some(runtime), .. } if runtime == "runsc")
+}
+
+/// What holds elsewhere and not on gVisor, by the beginnings of stories' names, and why. Each is told to a session's user, by
+/// its grade, its layers or an error.
+const NOT_ON_GVISOR: [(&str, &str); 13] = [
+    ("commands::the_profile_ci_", "the profile's floor is full, and gVisor's grade is partial"),
+    ("commands::the_profile_locked_", "the profile's floor is full, and gVisor's grade is partial"),
+    ("commands::the_profile_review_only_", "the profile's floor is full, and gVisor's grade is partial"),
+    ("fallback::a_weaker_recorder_", "gVisor has no recorder"),
+    ("witness::a_name_longer_", "gVisor has no recorder"),
+    ("witness::a_secret_in_a_name_", "gVisor has no recorder"),
+    ("witness::nothing_is_unexplained_after_", "gVisor has no recorder"),
+    ("witness::the_report_names_", "gVisor has no recorder"),
+    ("witness::who_else_writes_", "gVisor has no recorder"),
+    ("limits::memory_", "the engine gives gVisor no control group, and the limit is reported absent"),
+    ("limits::processes_", "the engine gives gVisor no control group, and the limit is reported absent"),
+    ("limits::disk_in_many_files_", "the workspace is a copy, and the limit is reported degraded"),
+    ("surroundings::the_guest_is_not_root", "gVisor's status of a process does not say no_new_privs"),
+];
+
+/// Why a story means nothing on this wall, where its containers have a kernel of their own.
+pub fn differs(story: &str) -> Option<&'static str> {
+    NOT_ON_GVISOR.iter().find(|(name, _)| is_gvisor() && story.starts_with(name)).map(|(_, why)| *why)
 }
 
 /// The options of this wall: none, or the image, the engine and its runtime.

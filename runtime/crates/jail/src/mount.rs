@@ -20,7 +20,7 @@ mod pending;
 mod table;
 
 pub(crate) use apart::OwnProc;
-pub(crate) use pending::Pending;
+pub(crate) use pending::{Pending, name};
 
 /// The flags of mounts that we set.
 const FLAGS: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 mod cover;
 mod overlays;
+mod read_only;
 mod sources;
 
 use overlays::{overlay, screen};
@@ -260,6 +261,12 @@ impl Room {
             | FileType::BlockDevice
             | FileType::Unknown => root.file(target)?,
         };
+        if access == Access::ReadOnly
+            && let Some(source) = tree.of_an_engines_mount(target)?
+            && self.show_read_only(source, &place, target, GUARDED | mount::exec_flag(exec))?
+        {
+            return Ok(());
+        }
         let access = match access {
             Access::ReadOnly => libc::MOUNT_ATTR_RDONLY,
             Access::ReadWrite => 0,
@@ -336,6 +343,10 @@ impl Room {
     fn over_itself(&self, path: &Path, flags: u64) -> Result<(), JailError> {
         let root = self.root()?;
         let place = root.existing(path)?;
+        let is_read_only = flags & libc::MOUNT_ATTR_RDONLY != 0;
+        if is_read_only && self.kernel == Kernel::Gvisor && self.show_read_only(&place, &place, path, flags)? {
+            return Ok(());
+        }
         let mut tree = Pending::again(self.kernel, place.as_fd(), Depth::Recursive, path)?;
         if flags != 0 {
             tree.restrict(flags, path)?;

@@ -98,7 +98,7 @@ pub fn mounts(granted: &[Granted], anew: &[PathBuf], screens: Screens, host: &dy
             None => continue,
         }
     }
-    Ok(without_covered(&steps).into_iter().map(|step| screened(step, screens, host)).collect())
+    Ok(without_covered(&steps, anew).into_iter().map(|step| screened(step, screens, host)).collect())
 }
 
 /// The same directory behind a screen, when it is one that needs it: writable ones stay the host's own.
@@ -150,12 +150,16 @@ fn step(one: &Granted, grants: &Grants<'_>, host: &dyn Host) -> Result<Option<Se
     }
 }
 
-/// Drops a bind that an identical one above it already shows: fewer mounts, each of which costs at every start.
-fn without_covered(steps: &BTreeMap<PathBuf, SessionStep>) -> Vec<SessionStep> {
+/// Drops a bind that an identical one above it already shows, unless a place that is made anew lies over that: fewer mounts,
+/// each of which costs at every start.
+fn without_covered(steps: &BTreeMap<PathBuf, SessionStep>, anew: &[PathBuf]) -> Vec<SessionStep> {
     let mut kept = Vec::new();
     for (path, step) in steps {
-        let covered =
-            path.ancestors().skip(1).find_map(|above| steps.get(above)).is_some_and(|above| same(above, step));
+        let above = path.ancestors().skip(1).find_map(|above| Some((above, steps.get(above)?)));
+        let covered = above.is_some_and(|(place, above)| {
+            let hidden = anew.iter().any(|anew| path.starts_with(anew) && anew.starts_with(place));
+            !hidden && same(above, step)
+        });
         if !covered {
             kept.push(step.clone());
         }

@@ -8,8 +8,9 @@ use crate::kernel::Kernel;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// A mount that is on its way.
@@ -40,6 +41,17 @@ impl Pending {
             return Err(symlink_source(path));
         }
         Ok((Self::Noted(What::Again(fd, depth), 0), kind))
+    }
+
+    /// What it shows, where that is in what an engine mounted into the container, and not in its image: on gVisor alone.
+    pub(crate) fn of_an_engines_mount(&self, path: &Path) -> Result<Option<&OwnedFd>, JailError> {
+        let Self::Noted(What::Again(source, _), _) = self else { return Ok(None) };
+        let failed =
+            |errno: Errno| JailError::os("find the mount of", path.display().to_string(), errno.raw_os_error());
+        let place = rustix::fs::readlink(name(source.as_fd()), Vec::new()).map_err(failed)?;
+        let place = Path::new(OsStr::from_bytes(place.as_bytes()));
+        let table = Table::read().map_err(failed)?;
+        Ok(Some(source).filter(|_| table.leads_into_a_mount(place)))
     }
 
     /// What a descriptor refers to, once more.

@@ -4,7 +4,7 @@
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The mounts of this process.
 pub(super) struct Table(pub(super) Vec<Mount>);
@@ -34,6 +34,11 @@ impl Table {
     pub(super) fn but(&self, earlier: &Self) -> impl Iterator<Item = &Mount> {
         let known: HashSet<u64> = earlier.0.iter().map(|mount| mount.number).collect();
         self.0.iter().filter(move |mount| !known.contains(&mount.number))
+    }
+
+    /// Whether a path without links leads into another mount than the root's.
+    pub(super) fn leads_into_a_mount(&self, path: &Path) -> bool {
+        self.0.iter().any(|mount| mount.place != Path::new("/") && path.starts_with(&mount.place))
     }
 
     /// Whether another mount lies over the place of one, on the same mount as that.
@@ -110,6 +115,17 @@ fn unescaped(text: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_of_the_root_leads_into_no_mount_and_one_below_a_place_does() {
+        let lines = ["1 0 0:1 / / ro - overlay none ro", "2 1 0:2 / /home/u/kept ro - 9p none ro"];
+        let table = Table::parse(lines.join("\n").as_bytes()).expect("it is a table");
+        for (path, leads) in [("/usr/bin", false), ("/home/u", false), ("/home/u/kept", true), ("/home/u/kept/a", true)]
+        {
+            assert_eq!(table.leads_into_a_mount(Path::new(path)), leads, "{path}");
+        }
+        assert!(!table.leads_into_a_mount(Path::new("/home/u/kept-not")));
+    }
 
     #[test]
     fn each_mount_that_came_of_a_bind_is_known_and_no_other() {
