@@ -288,7 +288,7 @@ impl World {
             trust: profile.net_grants().map(|(_, rule)| (rule.clone(), ca.to_vec())).collect(),
             profile,
             outline,
-            sockets: vec![listener.into()],
+            sockets: vec![stockade_jail::OutletEnd::Socket(listener.into())],
             account: journal.account(None),
             vault: Arc::new(vault),
             authority,

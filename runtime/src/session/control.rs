@@ -30,7 +30,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_util::either::Either;
 
 /// Name of the socket in the session's directory.
 const SOCKET: &str = "control";
@@ -297,17 +296,20 @@ impl Served {
         };
         let carrying = async {
             let failed = |e: io::Error| Broken::Failed(crate::error::plain(&e));
-            let inside = match inside {
+            match inside {
                 InnerStream::Tcp(inside) => {
                     let inside = tokio::net::TcpStream::from_std(inside).map_err(failed)?;
                     // It fails only on a socket that is gone.
                     drop(inside.set_nodelay(true));
-                    Either::Left(inside)
+                    stream.write_all(&[GRANTED]).await.map_err(failed)?;
+                    relay::carry(inside, stream, &logged.counts).await
                 }
-                InnerStream::Relayed(inside) => Either::Right(UnixStream::from_std(inside).map_err(failed)?),
-            };
-            stream.write_all(&[GRANTED]).await.map_err(failed)?;
-            relay::carry(inside, stream, &logged.counts).await
+                InnerStream::Relayed(inside) => {
+                    let inside = UnixStream::from_std(inside).map_err(failed)?;
+                    stream.write_all(&[GRANTED]).await.map_err(failed)?;
+                    relay::carry(inside, stream, &logged.counts).await
+                }
+            }
         };
         let fault = tokio::select! {
             () = self.closed() => Some("the session ended".to_owned()),

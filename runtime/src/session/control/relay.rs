@@ -6,8 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_util::either::Either;
+use tokio::net::UnixStream;
 
 /// Bytes that are moved at a time.
 const MOVED_BYTES_MAX: usize = 16 * 1024;
@@ -51,7 +50,7 @@ impl fmt::Display for Broken {
 /// # Errors
 /// As [`Broken`] says.
 pub(super) async fn carry(
-    inside: Either<TcpStream, UnixStream>,
+    inside: impl AsyncRead + AsyncWrite,
     outside: UnixStream,
     counts: &Counts,
 ) -> Result<(), Broken> {

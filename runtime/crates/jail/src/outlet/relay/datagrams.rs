@@ -8,8 +8,15 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// Longest datagram that is moved, either way; what is longer is cut, and its reader sees that it does not parse.
 pub(super) const BYTES_MAX: usize = 4096;
-/// Room for one control message of a `struct in_pktinfo`, aligned as the kernel wants it.
-const CONTROL_WORDS: usize = 8;
+/// A control message of a `struct in_pktinfo`, as it lies in memory (cmsg(3)).
+#[repr(C)]
+struct Control {
+    head: libc::cmsghdr,
+    info: libc::in_pktinfo,
+}
+
+/// Bytes of one that say something: what is left of the structure is padding.
+const CONTROL_BYTES: usize = size_of::<libc::cmsghdr>() + size_of::<libc::in_pktinfo>();
 
 /// A datagram.
 #[derive(Debug)]
@@ -21,32 +28,26 @@ pub(super) struct Said {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The next one; `None` where there is none, or it does not say where it was sent.
+/// The next one; `None` where it does not say where it was sent.
 pub(super) fn receive(socket: &OwnedFd) -> Result<Option<Said>, Errno> {
     let mut bytes = vec![0; BYTES_MAX];
-    let mut control = [0_u64; CONTROL_WORDS];
     // SAFETY: an all-zero sockaddr_in is a valid value of that plain C structure.
     let mut from: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    let mut control = Control::saying(Ipv4Addr::UNSPECIFIED);
     let mut slice = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    let mut message = header(&raw mut from, &raw mut slice, &mut control);
-    message.msg_controllen = size_of_val(&control);
-    // SAFETY: `message` points to an address, a slice of `bytes` and a buffer that all live across the call, each with its
-    // exact size; the kernel writes no more than that.
+    let mut message = header(&raw mut from, &raw mut slice, &raw mut control);
+    // SAFETY: `message` points to an address, a slice of `bytes` and a control message that all live across the call, each
+    // with its exact size; the kernel writes no more than that, and any bytes are valid values of those C structures.
     let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let count = sys::answer(i64::try_from(result).map_err(|_| Errno::OVERFLOW)?)?;
     bytes.truncate(usize::try_from(count).map_err(|_| Errno::OVERFLOW)?);
-    // SAFETY: `message` was filled in by the kernel, and its control buffer lives; the first header is looked at only when
-    // the macro finds room for a whole one, and its data only when its length says that a whole in_pktinfo is there.
-    let asked = unsafe {
-        let first = libc::CMSG_FIRSTHDR(&raw const message);
-        first
-            .as_ref()
-            .filter(|head| is_packet_info(head))
-            .map(|head| libc::CMSG_DATA(std::ptr::from_ref(head)).cast::<libc::in_pktinfo>().read_unaligned().ipi_addr)
-    };
-    let Some(asked) = asked else { return Ok(None) };
+    let is_whole = message.msg_controllen >= CONTROL_BYTES && control.head.cmsg_len >= CONTROL_BYTES;
+    let kind = (control.head.cmsg_level, control.head.cmsg_type);
+    if !is_whole || kind != (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+        return Ok(None);
+    }
     // The port is the socket's own, which its user out there knows.
-    let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from_be(asked.s_addr))), 0);
+    let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from_be(control.info.ipi_addr.s_addr))), 0);
     let from = SocketAddrV4::new(Ipv4Addr::from(u32::from_be(from.sin_addr.s_addr)), u16::from_be(from.sin_port));
     Ok(Some(Said { to, from: from.into(), bytes }))
 }
@@ -61,48 +62,33 @@ pub(super) fn answer(socket: &OwnedFd, answer: &Said) -> Result<(), Errno> {
     to.sin_family = libc::sa_family_t::try_from(libc::AF_INET).map_err(|_| Errno::AFNOSUPPORT)?;
     to.sin_port = guest.port().to_be();
     to.sin_addr.s_addr = guest.ip().to_bits().to_be();
-    let source = libc::in_addr { s_addr: asked.ip().to_bits().to_be() };
-    let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: source };
-    let mut control = [0_u64; CONTROL_WORDS];
+    let mut control = Control::saying(*asked.ip());
     // sendmsg(2) takes it as writable, and does not write.
     let mut slice = libc::iovec { iov_base: answer.bytes.as_ptr().cast_mut().cast(), iov_len: answer.bytes.len() };
-    let mut message = header(&raw mut to, &raw mut slice, &mut control);
-    let size = u32::try_from(size_of_val(&info)).map_err(|_| Errno::OVERFLOW)?;
-    // SAFETY: both macros only compute; `control` is aligned for a header, has room for one of this size (64 bytes for 16
-    // and 12), and the header that is found is within it.
-    unsafe {
-        message.msg_controllen = usize::try_from(libc::CMSG_SPACE(size)).map_err(|_| Errno::OVERFLOW)?;
-        let head = libc::CMSG_FIRSTHDR(&raw const message).as_mut().ok_or(Errno::OVERFLOW)?;
-        head.cmsg_level = libc::IPPROTO_IP;
-        head.cmsg_type = libc::IP_PKTINFO;
-        head.cmsg_len = usize::try_from(libc::CMSG_LEN(size)).map_err(|_| Errno::OVERFLOW)?;
-        libc::CMSG_DATA(head).cast::<libc::in_pktinfo>().write_unaligned(info);
-    }
+    let message = header(&raw mut to, &raw mut slice, &raw mut control);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: everything that `message` points to lives across the call, each with its exact size.
     let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
     sys::answer(i64::try_from(result).map_err(|_| Errno::OVERFLOW)?).map(drop)
 }
 
-fn header(
-    address: *mut libc::sockaddr_in,
-    slice: *mut libc::iovec,
-    control: &mut [u64; CONTROL_WORDS],
-) -> libc::msghdr {
+impl Control {
+    /// That a datagram is sent from this address.
+    fn saying(source: Ipv4Addr) -> Self {
+        let source = libc::in_addr { s_addr: source.to_bits().to_be() };
+        let head = libc::cmsghdr { cmsg_len: CONTROL_BYTES, cmsg_level: libc::IPPROTO_IP, cmsg_type: libc::IP_PKTINFO };
+        Self { head, info: libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: source } }
+    }
+}
+
+fn header(address: *mut libc::sockaddr_in, slice: *mut libc::iovec, control: *mut Control) -> libc::msghdr {
     // SAFETY: an all-zero msghdr is a valid value of that plain C structure.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_name = address.cast();
     message.msg_namelen = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()).unwrap_or_default();
     (message.msg_iov, message.msg_iovlen) = (slice, 1);
-    message.msg_control = control.as_mut_ptr().cast();
+    (message.msg_control, message.msg_controllen) = (control.cast(), size_of::<Control>());
     message
-}
-
-fn is_packet_info(head: &libc::cmsghdr) -> bool {
-    // SAFETY: the macro only computes.
-    let length = unsafe { libc::CMSG_LEN(u32::try_from(size_of::<libc::in_pktinfo>()).unwrap_or(u32::MAX)) };
-    let is_whole = usize::try_from(length).is_ok_and(|length| head.cmsg_len >= length);
-    (head.cmsg_level, head.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) && is_whole
 }
 
 #[cfg(test)]
