@@ -68,7 +68,7 @@ fn is_gvisor() -> bool {
 
 /// What holds elsewhere and not on gVisor, by the beginnings of stories' names, and why. Each is told to a session's user, by
 /// its grade, its layers or an error.
-const NOT_ON_GVISOR: [(&str, &str); 13] = [
+const NOT_ON_GVISOR: [(&str, &str); 16] = [
     ("commands::the_profile_ci_", "the profile's floor is full, and gVisor's grade is partial"),
     ("commands::the_profile_locked_", "the profile's floor is full, and gVisor's grade is partial"),
     ("commands::the_profile_review_only_", "the profile's floor is full, and gVisor's grade is partial"),
@@ -81,6 +81,9 @@ const NOT_ON_GVISOR: [(&str, &str); 13] = [
     ("limits::memory_", "the engine gives gVisor no control group, and the limit is reported absent"),
     ("limits::processes_", "the engine gives gVisor no control group, and the limit is reported absent"),
     ("limits::disk_in_many_files_", "the workspace is a copy, and the limit is reported degraded"),
+    ("walls::a_bare_address_does_not_hang_", "IPv6 is unreachable inside, and nothing of it is in the log"),
+    ("walls::udp_is_not_let_out_", "IPv6 is unreachable inside, and nothing of it is in the log"),
+    ("walls::a_hard_coded_resolver_", "IPv6 is unreachable inside"),
     ("surroundings::the_guest_is_not_root", "gVisor's status of a process does not say no_new_privs"),
 ];
 

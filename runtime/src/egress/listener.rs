@@ -107,6 +107,7 @@ mod tests {
         let init = tokio::task::spawn_blocking(move || {
             drop(offered(&theirs));
             let mut stream = offered(&theirs);
+            stream.set_nonblocking(false).expect("it is ours");
             let to = [&[0; 10][..], &[0xff, 0xff, 93, 184, 216, 34], &443_u16.to_be_bytes(), b"hello"].concat();
             // However it comes.
             to.iter().for_each(|byte| stream.write_all(&[*byte]).expect("somebody reads"));
