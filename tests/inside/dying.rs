@@ -34,8 +34,8 @@ pub(crate) fn stories() -> Vec<Story> {
 
 /// Tells it with an engine that it may kill.
 fn told(stage: &mut Stage, on: Disk, tell: fn(&mut Stage, &Killable) -> Told) -> Told {
-    // Whose kernel a container has makes no difference to an engine that is gone.
-    for engine in engines(stage.scene.person())?.into_iter().filter(|engine| !engine.is_gvisor()) {
+    // Which runtime a container has makes no difference to an engine that is gone.
+    for engine in engines(stage.scene.person())?.into_iter().filter(|engine| engine.runtime.is_none()) {
         let own = Killable::start(&engine, on)?;
         tell(stage, &own).map_err(|stop| match stop {
             Stop::Fail(why) => Stop::Fail(format!("with {}: {why}", engine.name)),

@@ -43,7 +43,7 @@ impl Engine {
 
     /// Whether its containers are on a kernel of their own.
     pub(crate) fn is_gvisor(&self) -> bool {
-        self.runtime.is_some()
+        self.runtime == Some("runsc")
     }
 
     /// What sessions in its containers are worth.
@@ -54,6 +54,8 @@ impl Engine {
 
 /// The runtime of gVisor that is new enough and told what it needs, where the machine has one.
 pub(crate) const GVISOR: &str = "STOCKADE_TEST_GVISOR";
+/// crun, as the tests' engine has it.
+const CRUN: &str = "STOCKADE_TEST_CRUN";
 
 /// The engines of a person: root's, or an ordinary user's own.
 fn engines(person: Person) -> Result<Vec<Engine>, Stop> {
@@ -62,8 +64,10 @@ fn engines(person: Person) -> Result<Vec<Engine>, Stop> {
     } else {
         vec![("rootless podman", "STOCKADE_TEST_PODMAN_ROOTLESS", None)]
     };
-    if binaries::variable(GVISOR).is_some() {
-        known.push(("docker with gVisor", "STOCKADE_TEST_DOCKER", Some("runsc")));
+    for (variable, name, runtime) in [(GVISOR, "docker with gVisor", "runsc"), (CRUN, "docker with crun", "crun")] {
+        if binaries::variable(variable).is_some() {
+            known.push((name, "STOCKADE_TEST_DOCKER", Some(runtime)));
+        }
     }
     let found: Vec<Engine> = known
         .into_iter()

@@ -155,6 +155,7 @@ pub(super) fn contents(memory: OwnedFd, bytes_max: usize) -> Result<Vec<u8>> {
 
 /// The bytes of what the supervisor handed over, whom a worker believes that they stay. (gVisor would not tell of a memfd of the
 /// host's whether it is sealed.)
+#[cfg(feature = "engine")]
 pub(super) fn handed_over(memory: OwnedFd, bytes_max: usize) -> Result<Vec<u8>> {
     whole(&File::from(memory), bytes_max)
 }
