@@ -128,12 +128,12 @@ impl Sandbox {
 
     /// A TCP socket of the sandbox's net namespace, made by its init.
     fn socket_inside(&self, family: Family) -> Result<OwnedFd, JailError> {
-        let refused = |errno| JailError::os("make a socket in", "the sandbox", errno);
         match self.ask_for(&Message::Socket(family), None, Instant::now() + SOCKET_LIMIT)? {
             Made::Yes(Some(socket)) => Ok(socket),
             Made::Yes(None) => Err(protocol("another answer than a socket")),
-            Made::No(errno) => Err(refused(errno)),
-            Made::NotInTime => Err(refused(libc::ETIMEDOUT)),
+            Made::No(errno) => Err(JailError::os("make a socket in", "the sandbox", errno)),
+            // It does nothing that waits: an init that does not answer is none any more.
+            Made::NotInTime => Err(lost("it did not answer in time")),
         }
     }
 
