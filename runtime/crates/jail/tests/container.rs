@@ -6,6 +6,8 @@
 #[path = "worker/asking.rs"]
 mod asking;
 mod common;
+#[path = "worker/ends.rs"]
+mod ends;
 #[path = "container/gvisor.rs"]
 mod gvisor;
 #[path = "worker/inside.rs"]

@@ -5,6 +5,8 @@
 #[path = "worker/asking.rs"]
 mod asking;
 mod common;
+#[path = "worker/ends.rs"]
+mod ends;
 #[path = "worker/inside.rs"]
 mod inside;
 
@@ -87,16 +89,7 @@ fn gone(pid: u32) {
 fn the_end_of_a_worker_is_told() {
     let scratch = Scratch::new();
     let sandbox = start(&plan(&scratch.dir("w")));
-    let worker = worker_of(&sandbox, Kind::Write);
-    assert_eq!(worker.wait(Duration::from_millis(1)), Ok(None));
-    assert_eq!(try_ask(&worker, &["exit", "7"]), None);
-    assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Exited(7))));
-    assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Exited(7))), "asked again");
-    let worker = worker_of(&sandbox, Kind::Read);
-    let channel = worker.channel().expect("nobody took it");
-    rustix::net::send(channel, b"spin", SendFlags::NOSIGNAL).expect("it listens");
-    worker.kill();
-    assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Signalled(libc::SIGKILL))));
+    ends::are_told(&sandbox);
     let (dropped, mut closed) = (worker_of(&sandbox, Kind::Read), worker_of(&sandbox, Kind::Read));
     let pid = dropped.id().expect("one of this kernel");
     drop(dropped);

@@ -3,6 +3,7 @@
 
 use super::asking::{SOON, does, layer, refused, try_ask, worker_of};
 use super::common::{command, run, sh};
+use super::ends;
 use super::gvisor::{GVISOR, on_gvisor};
 use super::inside::{ATTACKS, REFUSED};
 use super::{container, docker, gone, options, plan};
@@ -123,16 +124,7 @@ fn on_gvisor_a_worker_reaches_no_guest_and_no_guest_a_worker() {
 #[ignore = "needs an engine"]
 fn on_gvisor_the_end_of_a_worker_is_told_whyever_it_comes() {
     let Some((_container, sandbox)) = on_gvisor() else { return };
-    let worker = worker_of(&sandbox, Kind::Write);
-    assert_eq!(worker.wait(Duration::from_millis(1)), Ok(None));
-    assert_eq!(try_ask(&worker, &["exit", "7"]), None);
-    assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Exited(7))));
-    assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Exited(7))), "asked again");
-    let worker = worker_of(&sandbox, Kind::Read);
-    let channel = worker.channel().expect("nobody took it");
-    rustix::net::send(channel, b"spin", rustix::net::SendFlags::NOSIGNAL).expect("it listens");
-    worker.kill();
-    assert_eq!(worker.wait(SOON), Ok(Some(WorkerEnd::Signalled(libc::SIGKILL))));
+    ends::are_told(&sandbox);
     let mut closed = worker_of(&sandbox, Kind::Read);
     drop(closed.take_channel());
     assert_eq!(closed.wait(SOON), Ok(Some(WorkerEnd::Exited(0))), "its supervisor is gone");
